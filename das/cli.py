@@ -1,0 +1,242 @@
+"""The command line. A command is a function with typed parameters; heavy modules are imported when a command runs."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from das.errors import DasError, unknown
+
+USAGE = """das: does this network really compute that?
+
+usage: das COMMAND …            das COMMAND --help says more
+
+  das new NAME                  a task file to start from, in tasks/
+  das check TASK                is the task sound? shows a prompt with its positions   (--lm NAME)
+  das fit-lm TASK|YAML          train a small network on a task                        (--out FOLDER)
+  das plan TASK|YAML            cells, memory and time of a run, before weights load   (--lm NAME)
+  das run TASK|YAML             train and judge alignments over layers × positions     (--lm NAME --out FOLDER)
+  das plot RUN                  draw a run's figures anew
+
+A task file is Python and runs as you do. Settings come from the command line, from a YAML file, or both."""
+
+
+def _print_help() -> None:
+    print(USAGE)
+
+
+def run(settings: Any, out: str | None) -> None:
+    """Train and judge an alignment for every hypothesis × layer × position; a killed run goes on where it was."""
+    from das.experiment import Experiment
+    from das.progress import Console
+    from das.settings import name_of
+
+    console = Console()
+    folder = out or f"runs/{Path(name_of(settings.task)).stem}"
+    experiment = Experiment.from_settings(settings)
+    done = experiment.run(folder, console)
+    console.say(_summary_text(done.summary))
+
+
+def plan(settings: Any, out: str | None) -> None:
+    """What a run will cost: cells, forwards, memory, estimated time. Loads no weights."""
+    from das.experiment import Experiment
+    from das.plan import plan
+
+    print(plan(Experiment.from_settings(settings)).text())
+
+
+def check(task: str, lm: str = "price-tagger-tiny", positions: list[str] | None = None, accuracy: bool = False) -> None:
+    """Check a task with a network's tokenizer and show a prompt with its positions.
+
+    Args:
+        task: Task file or name.
+        lm: Whose tokenizer (and, with --accuracy, weights).
+        positions: Places to mark; by default the task's.
+        accuracy: Also load the weights and measure the network's accuracy on the base prompt and on every shift.
+    """
+    from das.lm import LM, load_tokenizer
+    from das.task import load_task
+
+    loaded, tokenizer = load_task(task), load_tokenizer(lm)
+    loaded.check(tokenizer, positions)
+    print(loaded.show(tokenizer, positions))
+    if accuracy:
+        from das.evaluate import task_accuracy
+
+        for name, share in task_accuracy(loaded, LM.load(lm)).items():
+            print(f"accuracy on {name}: {share:.3f}")
+    print(f"{loaded.name}: sound with the tokenizer of {lm}")
+
+
+def plot(run: str) -> None:
+    """Draw every figure of a finished run anew from its tables.
+
+    Args:
+        run: The run's folder.
+    """
+    from das.run import Run
+
+    for path in Run.open(run).figures():
+        print(path)
+
+
+def fit_lm(settings: Any, out: str | None) -> None:
+    """Train a small Llama with its own tokenizer on a task; a killed training goes on where it was."""
+    from das.fit import fit
+
+    for name, share in fit(settings).items():
+        print(f"accuracy on {name}: {share:.3f}")
+
+
+def new(name: str, folder: str = "tasks") -> None:
+    """Write a small task to start from.
+
+    Args:
+        name: The task's name; the file is NAME.py.
+        folder: Where to put it.
+    """
+    from das.template import TASK
+
+    if not name.isidentifier():
+        raise DasError(f"{name!r} is no name for a task: use letters, digits and underscores")
+    path = Path(folder) / f"{name}.py"
+    if path.exists():
+        raise DasError(f"{path} exists already: choose another name")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(TASK)
+    print(f"{path}\nnext:  das fit-lm {path}   then   das run {path} --lm models/{name}")
+
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "new": new, "check": check, "fit-lm": fit_lm, "plan": plan, "run": run, "plot": plot,
+}  # fmt: skip
+WITH_SETTINGS = {"run": "Settings", "plan": "Settings", "fit-lm": "FitSettings"}
+
+
+def _settings_parser(command: str, target: str | None) -> tuple[Any, type[Any]]:
+    import jsonargparse
+
+    from das import settings
+
+    cls = getattr(settings, WITH_SETTINGS[command])
+    parser = jsonargparse.ArgumentParser(
+        prog=f"das {command} TASK|YAML", description=COMMANDS[command].__doc__, exit_on_error=False
+    )
+    parser.add_argument("--config", action="config", help="a YAML file with any of the settings below")
+    skip = {"out"}
+    parser.add_argument("--out", type=str | None, default=None, help="the folder to write to")
+    parser.add_class_arguments(cls, skip=skip)
+    return parser, cls
+
+
+def _run_with_settings(command: str, arguments: list[str]) -> None:
+    """`das run TASK --lm …` or `das run FILE.yaml …`: a YAML file gives settings, the command line overrides them."""
+    from das.settings import check_keys, read_yaml
+
+    target = arguments.pop(0) if arguments and not arguments[0].startswith("-") else None
+    parser, cls = _settings_parser(command, target)
+    if target is not None and Path(target).suffix in (".yaml", ".yml"):
+        check_keys(read_yaml(target), cls, target, also=("out",))
+        arguments = ["--config", target, *arguments]
+    elif target is not None:
+        arguments = ["--task", target, *arguments]
+    values = _parse(parser, arguments)
+    values.pop("config", None)
+    out = values.pop("out")
+    if "out" in {f.name for f in fields(cls)}:
+        values["out"] = out
+    COMMANDS[command](cls(**values), out)
+
+
+def _run_plain(command: str, arguments: list[str]) -> None:
+    import jsonargparse
+
+    parser = jsonargparse.ArgumentParser(prog=f"das {command}", description=COMMANDS[command].__doc__, exit_on_error=False)
+    parser.add_function_arguments(COMMANDS[command], as_positional=True)
+    COMMANDS[command](**_parse(parser, arguments))
+
+
+def _parse(parser: Any, arguments: Sequence[str]) -> dict[str, Any]:
+    """The values of all settings; DasError with the nearest name for an unknown one."""
+    import argparse
+
+    known = [option for action in parser._actions for option in action.option_strings]
+    for argument in arguments:
+        name = argument.split("=")[0].split("+")[0]
+        if name.startswith("--") and name not in known and not any(name.startswith(f"{k}.") for k in known):
+            raise unknown("option", name, known)
+    try:
+        values: dict[str, Any] = parser.parse_args(list(arguments)).as_dict()
+    except argparse.ArgumentError as error:
+        text = re.sub(r"\s+", " ", str(error))
+        raise DasError(f"{text}. See: {parser.prog} --help") from error
+    return values
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The entry point of `das`; returns the exit status."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        _print_help()
+        return 0
+    if arguments[0] == "--version":
+        from das import __version__
+
+        print(__version__)
+        return 0
+    command, rest = arguments[0], arguments[1:]
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    try:
+        if command not in COMMANDS:
+            raise unknown("command", command, COMMANDS)
+        (_run_with_settings if command in WITH_SETTINGS else _run_plain)(command, rest)
+    except DasError as error:
+        print(f"das: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("das: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _summary_text(summary: dict[str, Any]) -> str:
+    """The run's outcome as a table for the console."""
+    head = (
+        "hypothesis",
+        "chosen cell",
+        "subspace",
+        "val IIA",
+        "test IIA",
+        "95 % interval",
+        "flip",
+        "rank",
+        "no-op",
+        "whole",
+        "random",
+    )
+    rows = [head]
+    for entry in summary["hypotheses"].values():
+        for name, found in {entry["subspace"]: entry, **entry["beside"]}.items():
+            sd = f" ± {found['test_iia_sd']:.3f}" if found["test_iia_sd"] is not None else ""
+            low, high = found["test_ci"]
+            beside = found["baselines"]
+            rows.append(
+                (
+                    entry["hypothesis"], f"layer {entry['layer']}, {entry['position']}", name, f"{found['val_iia']:.3f}",
+                    f"{found['test_iia']:.3f}{sd}", f"{low:.3f}–{high:.3f}", f"{found['test_flip_iia']:.3f}",
+                    f"{found['rank']:g}", *(f"{beside[b]:.2f}" for b in ("noop", "whole", "random")),
+                )
+            )  # fmt: skip
+    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
+    lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([f"task accuracy {summary['task_accuracy']:.3f}, {summary['cells']} cells", *lines])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,351 @@
+"""What the inputs of a causal model may be: one domain per input, and what must hold between them."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from das.errors import DasError, unknown
+
+Column = NDArray[Any]
+Columns = dict[str, Column]
+"""Variable name → its values, one per row; every column of a table has the same first axis."""
+
+MOST_SETTINGS = 10_000_000
+"""Enumerations longer than this are refused."""
+
+
+class Domain(Protocol):
+    """The values that one input may take."""
+
+    @property
+    def size(self) -> int | None:
+        """How many values there are; None where they cannot be counted."""
+
+    def sample(self, rng: np.random.Generator, n: int) -> Column:
+        """`n` independent draws."""
+
+    def contains(self, values: Column) -> NDArray[np.bool_]:
+        """Which of `values` belong to the domain."""
+
+    def values(self) -> Column:
+        """All of them, in order; only where `size` is known."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """`low`, `low + step`, …, `high`, both ends included; a step with decimals gives floats rounded to them."""
+
+    low: float
+    high: float
+    step: float = 1
+
+    def __post_init__(self) -> None:
+        if not (self.step > 0 and self.low <= self.high):
+            raise DasError(f"{self}: expected low <= high and step > 0")
+
+    @property
+    def size(self) -> int:
+        return int(np.floor((self.high - self.low) / self.step + 1e-9)) + 1
+
+    def _at(self, index: NDArray[np.int64]) -> Column:
+        values = self.low + index * self.step
+        whole = all(float(x).is_integer() for x in (self.low, self.step))
+        return values.astype(np.int64) if whole else np.round(values, _decimals(self.low, self.step))
+
+    def sample(self, rng: np.random.Generator, n: int) -> Column:
+        return self._at(rng.integers(0, self.size, n))
+
+    def contains(self, values: Column) -> NDArray[np.bool_]:
+        if not np.issubdtype(values.dtype, np.number):
+            return np.zeros(len(values), bool)
+        steps = (values - self.low) / self.step
+        return (np.abs(steps - np.round(steps)) < 1e-6) & (steps > -0.5) & (steps < self.size - 0.5)
+
+    def values(self) -> Column:
+        return self._at(np.arange(self.size))
+
+
+def _decimals(*numbers: float) -> int:
+    return max(len(f"{x:.10f}".rstrip("0").split(".")[1]) for x in numbers)
+
+
+class Choice:
+    """One of the given values, of any kind: words, numbers, tuples."""
+
+    def __init__(self, options: Sequence[Any]) -> None:
+        if not len(options):
+            raise DasError("Choice: expected at least one option")
+        self.options = as_column(list(options))
+
+    def __repr__(self) -> str:
+        return f"Choice({self.options.tolist()!r})"
+
+    @property
+    def size(self) -> int:
+        return len(self.options)
+
+    def sample(self, rng: np.random.Generator, n: int) -> Column:
+        return self.options[rng.integers(0, self.size, n)]
+
+    def contains(self, values: Column) -> NDArray[np.bool_]:
+        allowed = set(self.options.tolist())
+        return np.fromiter((v in allowed for v in values.tolist()), bool, len(values))
+
+    def values(self) -> Column:
+        return self.options
+
+
+class Bool(Choice):
+    """False or True."""
+
+    def __init__(self) -> None:
+        super().__init__([False, True])
+
+    def __repr__(self) -> str:
+        return "Bool()"
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """Any real number in [low, high)."""
+
+    low: float = 0.0
+    high: float = 1.0
+    size: int | None = field(default=None, init=False)
+
+    def sample(self, rng: np.random.Generator, n: int) -> Column:
+        return rng.uniform(self.low, self.high, n)
+
+    def contains(self, values: Column) -> NDArray[np.bool_]:
+        if not np.issubdtype(values.dtype, np.number):
+            return np.zeros(len(values), bool)
+        return (values >= self.low) & (values <= self.high)
+
+    def values(self) -> Column:
+        raise DasError(f"{self} is continuous: it has no list of values; sample it instead")
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """Whatever `draw(rng, n)` returns (first axis `n`); `accepts(values)` says what belongs, by default everything."""
+
+    draw: Callable[[np.random.Generator, int], Any]
+    accepts: Callable[[Column], NDArray[np.bool_]] | None = None
+    size: int | None = field(default=None, init=False)
+
+    def sample(self, rng: np.random.Generator, n: int) -> Column:
+        return checked(as_column(self.draw(rng, n)), n, "the sampler")
+
+    def contains(self, values: Column) -> NDArray[np.bool_]:
+        return np.ones(len(values), bool) if self.accepts is None else self.accepts(values)
+
+    def values(self) -> Column:
+        raise DasError("a Sampler has no list of values; sample it instead")
+
+
+Constraint = Callable[..., Any]
+
+
+class Inputs:
+    """The inputs of a causal model and what must hold between them.
+
+    domains: input name → its domain.
+    where: functions of inputs, by parameter name, each true (elementwise) on the settings that are allowed.
+    draw: `draw(rng, n) → {input: column}`, a joint sampler for some or all inputs; the rest come from their domains.
+        Without it, settings are drawn from the domains and kept where every constraint holds.
+
+    >>> Inputs({"a": Range(1, 3), "b": Range(1, 3)}, where=lambda a, b: a < b).size
+    3
+    """
+
+    def __init__(
+        self,
+        domains: Mapping[str, Domain],
+        where: Constraint | Sequence[Constraint] = (),
+        draw: Callable[[np.random.Generator, int], Mapping[str, Any]] | None = None,
+    ) -> None:
+        self.domains = dict(domains)
+        self.where = tuple(where) if isinstance(where, Sequence) else (where,)
+        self.draw = draw
+        self._named = [(constraint, parameters(constraint)) for constraint in self.where]
+        for _, names in self._named:
+            for name in names:
+                if name not in self.domains:
+                    raise unknown("input in a constraint", name, self.domains)
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.domains)
+
+    def allowed(self, columns: Mapping[str, Column]) -> NDArray[np.bool_]:
+        """Which rows meet every constraint whose inputs are all among `columns`."""
+        n = len(next(iter(columns.values())))
+        keep = np.ones(n, bool)
+        for constraint, names in self._named:
+            if set(names) <= set(columns):
+                keep &= np.asarray(constraint(*(columns[name] for name in names)), bool)
+        return keep
+
+    def validate(self, columns: Mapping[str, Any]) -> Columns:
+        """The same rows as numpy columns; DasError on a missing or unknown input, or a value that is not allowed."""
+        for name in columns:
+            if name not in self.domains:
+                raise unknown("input", name, self.domains)
+        table: Columns = {}
+        for name, domain in self.domains.items():
+            if name not in columns:
+                raise DasError(f"input {name!r} is missing: given {', '.join(columns) or 'nothing'}")
+            table[name] = as_column(columns[name])
+            bad = ~domain.contains(table[name])
+            if bad.any():
+                row = int(np.argmax(bad))
+                raise DasError(f"input {name!r} is {table[name][row]!r} in row {row}: expected a value of {domain}")
+        same_length(table)
+        if not (keep := self.allowed(table)).all():
+            row = int(np.argmin(keep))
+            raise DasError(f"row {row} breaks a constraint between the inputs: {row_of(table, row)}")
+        return table
+
+    def sample(self, rng: np.random.Generator, n: int) -> Columns:
+        """`n` allowed settings, drawn independently."""
+        parts: list[Columns] = []
+        have, tried = 0, 0
+        while have < n or not parts:
+            ask = n if tried == 0 else min(2 * (n - have) * max(1, tried // max(have, 1)), MOST_SETTINGS)
+            drawn = self._draw(rng, ask)
+            keep = self.allowed(drawn)
+            parts.append(take(drawn, np.flatnonzero(keep)))
+            have, tried = have + int(keep.sum()), tried + ask
+            if tried > 1e5 and have < 1e-4 * tried:
+                raise DasError(
+                    f"only {have} of {tried} drawn settings meet the constraints: give Inputs(…, draw=) a joint sampler"
+                )
+        return take(concat(parts), np.arange(n))
+
+    def _draw(self, rng: np.random.Generator, n: int) -> Columns:
+        joint = {} if self.draw is None else dict(self.draw(rng, n))
+        for name in joint:
+            if name not in self.domains:
+                raise unknown("input from the joint sampler", name, self.domains)
+        return {
+            name: checked(as_column(joint[name]), n, "the joint sampler") if name in joint else domain.sample(rng, n)
+            for name, domain in self.domains.items()
+        }
+
+    @property
+    def size(self) -> int | None:
+        """How many settings are allowed; None where an input cannot be counted."""
+        if any(domain.size is None for domain in self.domains.values()):
+            return None
+        return math.prod(len(next(iter(table.values()))) for table in self._groups())
+
+    def enumerate(self) -> Columns:
+        """Every allowed setting, once."""
+        if self.size is None:
+            raise DasError("an input is continuous or custom: its settings cannot be enumerated; sample them instead")
+        if self.size > MOST_SETTINGS:
+            raise DasError(f"{self.size:,} settings are too many to enumerate; sample them instead")
+        table: Columns = {}
+        for group in self._groups():
+            table = _product(table, group)
+        return {name: table[name] for name in self.domains}
+
+    def _groups(self) -> list[Columns]:
+        """The allowed settings of each set of inputs that constraints tie together."""
+        groups: list[set[str]] = [{name} for name in self.domains]
+        for _, names in self._named:
+            tied = [group for group in groups if group & set(names)]
+            groups = [group for group in groups if group not in tied] + [set().union(*tied)]
+        tables = []
+        for names in groups:
+            table: Columns = {}
+            for name in (n for n in self.domains if n in names):
+                table = _product(table, {name: self.domains[name].values()})
+            tables.append(take(table, np.flatnonzero(self.allowed(table))))
+        return tables
+
+
+def _product(left: Columns, right: Columns) -> Columns:
+    if not left:
+        return right
+    n, m = len(next(iter(left.values()))), len(next(iter(right.values())))
+    if n * m > MOST_SETTINGS:
+        raise DasError(f"{n * m:,} settings are too many to enumerate; sample them instead")
+    return take(left, np.repeat(np.arange(n), m)) | take(right, np.tile(np.arange(m), n))
+
+
+def parameters(function: Callable[..., Any]) -> list[str]:
+    """The names of a function's parameters."""
+    return list(inspect.signature(function).parameters)
+
+
+def as_column(values: Any) -> Column:
+    """Values as an array with one entry per row; tuples and other objects stay whole."""
+    if isinstance(values, np.ndarray):
+        return values
+    values = list(values)
+    if values and isinstance(values[0], (tuple, list, set, frozenset, dict)):
+        return objects(values)
+    column = np.asarray(values)
+    kinds = {bool if isinstance(v, (bool, np.bool_)) else str if isinstance(v, str) else float for v in values}
+    return column if len(kinds) < 2 else objects(values)
+
+
+def objects(values: Sequence[Any]) -> Column:
+    """An object column: one Python value per row."""
+    column = np.empty(len(values), object)
+    column[:] = values
+    return column
+
+
+def checked(column: Column, n: int, where: str) -> Column:
+    """The column, if its first axis is `n`."""
+    if column.ndim == 0 or len(column) != n:
+        raise DasError(f"{where} gave an array of shape {column.shape}: expected {n} rows on the first axis")
+    return column
+
+
+def same_length(columns: Mapping[str, Column]) -> int:
+    """The common number of rows; DasError where columns differ."""
+    lengths = {name: len(column) for name, column in columns.items()}
+    if len(set(lengths.values())) > 1:
+        raise DasError(f"columns differ in length: {lengths}")
+    return next(iter(lengths.values()), 0)
+
+
+def take(columns: Mapping[str, Column], rows: NDArray[Any]) -> Columns:
+    """The given rows of every column."""
+    return {name: column[rows] for name, column in columns.items()}
+
+
+def concat(tables: Sequence[Mapping[str, Column]]) -> Columns:
+    """Tables with the same columns, one after another."""
+    return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
+
+
+def row_of(columns: Mapping[str, Column], row: int) -> dict[str, Any]:
+    """One row as plain Python values."""
+    return {name: column[row].tolist() if hasattr(column[row], "tolist") else column[row] for name, column in columns.items()}
+
+
+def codes(*columns: Column) -> NDArray[np.int64]:
+    """Equal rows get equal integers 0, 1, …; columns may hold anything hashable or vectors."""
+    combined = np.zeros(len(columns[0]), np.int64)
+    for column in columns:
+        part = _codes(column)
+        combined = np.unique(combined * (part.max(initial=0) + 1) + part, return_inverse=True)[1].astype(np.int64)
+    return combined
+
+
+def _codes(column: Column) -> NDArray[np.int64]:
+    if column.dtype == object:
+        index: dict[Any, int] = {}
+        return np.fromiter((index.setdefault(value, len(index)) for value in column.tolist()), np.int64, len(column))
+    return np.unique(column, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)

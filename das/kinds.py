@@ -1,0 +1,115 @@
+"""The kinds of subspace and their settings; plain data, so that a command line can name them without loading torch."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from das.errors import DasError, unknown
+
+
+@dataclass(frozen=True)
+class Boundless:
+    """Boundless DAS (arXiv 2305.08809, corrected): a rotation and a learned boundary that says how many columns swap.
+
+    k: the most columns per variable. Column i is swapped by σ((β − i − ½)/T), where β is the boundary in columns; the
+    temperature T falls geometrically from `k * start` to `end` columns. `penalty * β/k` is added to the loss.
+    At evaluation the mask is hard: columns with i + ½ < β.
+    """
+
+    k: int = 32
+    penalty: float = 0.1
+    start: float = 0.25
+    end: float = 0.3
+    lr: float = 0.02
+    boundary_lr: float = 0.01
+
+
+@dataclass(frozen=True)
+class Nested:
+    """Nested DAS: every training row swaps its own first w columns, w drawn log-uniformly from 1…k.
+
+    One training orders the columns by importance and gives IIA at every rank. The rank is the smallest width whose
+    validation IIA is within `tolerance` of the best.
+    """
+
+    k: int = 32
+    tolerance: float = 0.02
+    lr: float = 0.02
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """DAS (arXiv 2303.02536): a rotation whose first k columns are swapped."""
+
+    k: int = 1
+    lr: float = 0.02
+
+
+@dataclass(frozen=True)
+class Random:
+    """A random k-dimensional subspace, not trained: what a subspace of this size is worth by itself."""
+
+    k: int = 1
+
+
+@dataclass(frozen=True)
+class Full:
+    """The whole vector, not trained."""
+
+
+Kind = Boundless | Nested | Fixed | Random | Full
+KINDS: dict[str, type[Any]] = {cls.__name__.lower(): cls for cls in (Boundless, Nested, Fixed, Random, Full)}
+
+
+def kind_name(kind: Kind) -> str:
+    """`boundless32`, `full`: the kind's name in cell ids and tables."""
+    return type(kind).__name__.lower() + str(getattr(kind, "k", ""))
+
+
+def plain_kind(kind: Kind) -> dict[str, Any]:
+    """A kind as YAML or JSON holds it; `parse_kind` reads it back."""
+    return {"kind": type(kind).__name__.lower(), **dataclasses.asdict(kind)}
+
+
+def parse_kind(given: Kind | str | Mapping[str, Any]) -> Kind:
+    """A kind from itself, from `boundless` or `nested:k=16,lr=0.01`, or from `{kind: nested, k: 16}`."""
+    if isinstance(given, Kind):
+        return given
+    if isinstance(given, str):
+        name, _, rest = given.partition(":")
+        options: dict[str, Any] = dict(_setting(part) for part in rest.split(",") if part)
+    else:
+        options = dict(given)
+        name = str(options.pop("kind", ""))
+    if name.lower() not in KINDS:
+        raise unknown("kind of subspace", name, KINDS)
+    cls = KINDS[name.lower()]
+    types = {f.name: type(f.default) for f in dataclasses.fields(cls)}
+    for key, value in options.items():
+        if key not in types:
+            raise unknown(f"setting of {name}", key, types)
+        options[key] = _number(f"{name}.{key}", value, types[key])
+    kind: Kind = cls(**options)
+    if getattr(kind, "k", 1) < 1:
+        raise DasError(f"{name}.k is {kind.k}: expected at least 1")  # type: ignore[union-attr]
+    return kind
+
+
+def _setting(part: str) -> tuple[str, str]:
+    key, equals, value = part.partition("=")
+    if not equals:
+        raise DasError(f"setting {part!r} of a subspace: expected name=value, as in nested:k=16,lr=0.01")
+    return key.strip(), value.strip()
+
+
+def _number(name: str, value: Any, kind: type[Any]) -> Any:
+    try:
+        number = kind(value)
+        if float(number) != float(value):
+            raise ValueError
+    except (TypeError, ValueError) as error:
+        raise DasError(f"{name} is {value!r}: expected {'a whole number' if kind is int else 'a number'}") from error
+    return number

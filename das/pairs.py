@@ -1,0 +1,375 @@
+"""Pairs: base and source prompts with the answers that the causal model gives, sampled, split, audited."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from das.causal import CausalModel
+from das.domains import Column, Columns, codes, concat, parameters, row_of, take
+from das.errors import DasError, unknown
+from das.task import Hypothesis, Task
+
+Rows = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+BALANCED_ANSWERS = 10
+"""Up to this many distinct answers, base prompts are drawn in equal numbers per answer; beyond, as they come."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """A rule that pairs must follow.
+
+    accept: `accept(base_answer, answer)`, columns → which candidates to take (`answer` is the counterfactual one).
+    alone: the source differs from the base in the aligned variable and in nothing that does not cause or follow from it.
+    base, source: predicates over variables, by parameter name, that the base's or the source's setting must meet.
+    """
+
+    accept: Callable[[Column, Column], Mask] | None = None
+    alone: bool = False
+    base: Callable[..., Any] | None = None
+    source: Callable[..., Any] | None = None
+
+
+def _differ(base_answer: Column, answer: Column) -> Mask:
+    both = codes(np.concatenate([base_answer, answer]))
+    return both[: len(answer)] != both[len(answer) :]
+
+
+FAMILIES: dict[str, Family] = {
+    "resample": Family(),
+    "flip": Family(accept=_differ),
+    "keep": Family(accept=lambda base, answer: ~_differ(base, answer)),
+    "only": Family(alone=True),
+}
+"""Sources drawn freely; so that the answer flips; so that it stays; so that only the aligned variable changes."""
+
+
+def match(base: Callable[..., Any] | None = None, source: Callable[..., Any] | None = None) -> Family:
+    """The family of pairs whose base and source lie in given regions, each a function of variables by parameter name."""
+    return Family(base=base, source=source)
+
+
+@dataclass
+class Pairs:
+    """Labelled pairs for one hypothesis, row by row.
+
+    base: input columns; sources: aligned variable → input columns of its source. Where `swapped[:, i]` is False, variable
+    i keeps its value: its source is the base itself. answer: the counterfactual; source_answer: of the first swapped source.
+    """
+
+    base: Columns
+    sources: dict[str, Columns]
+    base_answer: Column
+    source_answer: Column
+    answer: Column
+    swapped: Mask
+    family: Column = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.answer)
+
+    @property
+    def flips(self) -> Mask:
+        """Pairs whose counterfactual answer differs from the base answer."""
+        return _differ(self.base_answer, self.answer)
+
+    def columns(self) -> Columns:
+        """One flat table: `base.x`, `source.variable.x`, answers, family."""
+        table = {f"base.{name}": column for name, column in self.base.items()}
+        for variable, source in self.sources.items():
+            table |= {f"source.{variable}.{name}": column for name, column in source.items()}
+        answers = {"base_answer": self.base_answer, "source_answer": self.source_answer, "answer": self.answer}
+        return table | answers | {"family": self.family}
+
+
+def split_pools(
+    model: CausalModel, sizes: Mapping[str, int], rng: np.random.Generator, accept: Callable[[Columns], Mask] | None = None
+) -> dict[str, Columns]:
+    """Distinct prompts, cut into splits before anything is paired, so that no prompt is in two of them.
+
+    sizes: split → how many prompts; where the task has fewer, all are cut in the same proportions.
+    accept: keeps the prompts that it marks, for instance those that the network answers correctly.
+    """
+    wanted = sum(sizes.values())
+    if model.size is not None and model.size <= 2 * wanted:
+        table = model.enumerate()
+        table = take(table, rng.permutation(model.size))
+        table = take(table, np.flatnonzero(accept(table))) if accept else table
+    else:
+        table = _distinct(model, wanted, rng, accept)
+    n = len(next(iter(table.values())))
+    share = min(1.0, n / wanted)
+    cuts = np.cumsum([int(size * share) for size in sizes.values()])
+    pools = {name: take(table, rows) for name, rows in zip(sizes, np.split(np.arange(n), cuts), strict=False)}
+    for name, pool in pools.items():
+        if len(next(iter(pool.values()))) < 2:
+            raise DasError(f"split {name!r} has fewer than two prompts: the task has {n} that can be used")
+    return pools
+
+
+def _distinct(model: CausalModel, n: int, rng: np.random.Generator, accept: Callable[[Columns], Mask] | None) -> Columns:
+    table = model.sample(rng, 0)
+    for _ in range(20):
+        drawn = model.sample(rng, n)
+        if accept:
+            drawn = take(drawn, np.flatnonzero(accept(drawn)))
+        table = concat([table, drawn])
+        first = np.unique(codes(*table.values()), return_index=True)[1]
+        table = take(table, np.sort(first))
+        if len(next(iter(table.values()))) >= n:
+            break
+    return table
+
+
+def make_pairs(
+    hypothesis: Hypothesis,
+    pool: Columns,
+    n: int,
+    rng: np.random.Generator,
+    families: Mapping[str, float] | Mapping[Family, float] | None = None,
+) -> Pairs:
+    """`n` pairs from the prompts of a pool, labelled by the hypothesis' causal model.
+
+    families: name in `FAMILIES` or Family → share of the pairs; by default half flip the answer and half keep it. Within a
+    family bases are equally many per answer; each base is drawn uniformly from those that admit such a pair, then its source
+    uniformly among its fitting ones. Where a family cannot be had for an answer, its share goes to what can be had; DasError
+    where there is none at all.
+    """
+    shares = dict(families or {"flip": 0.5, "keep": 0.5})
+    drawer = _Drawer(hypothesis, pool, rng)
+    total = sum(shares.values())
+    parts: list[_Part] = []
+    for key, share in shares.items():
+        family = key if isinstance(key, Family) else FAMILIES.get(key)
+        if family is None:
+            raise unknown("family of pairs", key, FAMILIES)
+        name = key if isinstance(key, str) else "custom"
+        parts += drawer.family(name, family, round(n * share / total))
+    parts = [part for part in parts if len(part.base)]
+    if not parts:
+        raise DasError(f"no pair of the families {', '.join(map(str, shares))} exists among these prompts")
+    return drawer.finish(parts, n)
+
+
+@dataclass
+class _Part:
+    name: str
+    family: Family
+    base: Rows
+    sources: Rows  # (rows, variables)
+    swapped: Mask
+    bases: Rows  # those that the part may draw from
+
+
+class _Drawer:
+    """Draws pairs of pool rows and labels them."""
+
+    CANDIDATES, ROUNDS = 8, 40
+
+    def __init__(self, hypothesis: Hypothesis, pool: Columns, rng: np.random.Generator) -> None:
+        self.model, self.variables, self.rng = hypothesis.model, hypothesis.variables, rng
+        self.pool, self.table = pool, self.model.run(pool)
+        self.answers = self.table[self.model.output]
+        self.size = len(self.answers)
+
+    def family(self, name: str, family: Family, n: int) -> list[_Part]:
+        """About `n` pairs of one family, in equal numbers per base answer where there are few answers."""
+        bases = self._allowed(family.base)
+        code = codes(self.answers[bases]) if len(bases) else bases
+        strata = [bases[code == c] for c in range(code.max(initial=-1) + 1)]
+        if len(strata) > BALANCED_ANSWERS:
+            strata = [bases]
+        parts: list[_Part] = []
+        for index, rows in enumerate(strata):
+            share = n * (index + 1) // len(strata) - n * index // len(strata)
+            parts.append(self._draw(name, family, rows, share))
+        return parts
+
+    def _allowed(self, predicate: Callable[..., Any] | None) -> Rows:
+        if predicate is None:
+            return np.arange(self.size)
+        for name in parameters(predicate):
+            if name not in self.table:
+                raise unknown("variable in a family's predicate", name, self.table)
+        return np.flatnonzero(predicate(*(self.table[name] for name in parameters(predicate))))
+
+    def _draw(self, name: str, family: Family, bases: Rows, n: int) -> _Part:
+        """Up to `n` pairs; every fitting base is used once before any is used again."""
+        sources = _Sources(self, family)
+        order = self.rng.permutation(bases)
+        found_base, found_source, found_swap = [np.zeros(0, np.int64)], [np.zeros((0, len(self.variables)), np.int64)], []
+        found_swap.append(np.zeros((0, len(self.variables)), bool))
+        queue, have = order, 0
+        for _ in range(self.ROUNDS):
+            if have >= n or not len(queue):
+                break
+            now, queue = queue[: 2 * (n - have) + 64], queue[2 * (n - have) + 64 :]
+            ok, source, swap = self._fit(family, sources, now)
+            found_base.append(now[ok])
+            found_source.append(source[ok])
+            found_swap.append(swap[ok])
+            have += int(ok.sum())
+            if not len(queue):
+                queue = self.rng.permutation(np.unique(np.concatenate(found_base))) if have else now
+        pairs = [np.concatenate(part)[:n] for part in (found_base, found_source, found_swap)]
+        return _Part(name, family, *pairs, bases)
+
+    def _fit(self, family: Family, sources: _Sources, bases: Rows) -> tuple[Mask, Rows, Mask]:
+        """For each base, the first of a few random candidates that fits: whether there is one, sources, swapped."""
+        k = self.CANDIDATES
+        base = np.repeat(bases, k)
+        swapped = self._subsets(len(base))
+        source = np.where(swapped, sources.draw(base), base[:, None])
+        ok = sources.valid(base, source, swapped)
+        if family.accept is not None:
+            ok &= family.accept(self.answers[base], self._label(base, source))
+        first = ok.reshape(-1, k).argmax(1) + k * np.arange(len(bases))
+        return ok[first], source[first], swapped[first]
+
+    def _subsets(self, n: int) -> Mask:
+        """Which variables each row swaps: a non-empty subset, all subsets equally likely."""
+        v = len(self.variables)
+        return (self.rng.integers(1, 2**v, n)[:, None] >> np.arange(v)) & 1 == 1
+
+    def _label(self, base: Rows, source: Rows) -> Column:
+        values = {v: self.table[v][source[:, i]] for i, v in enumerate(self.variables)}
+        return self.model.intervene(take(self.pool, base), values)[self.model.output]
+
+    def finish(self, parts: Sequence[_Part], n: int) -> Pairs:
+        """Fills up to `n` rows, shuffles and labels."""
+        short = n - sum(len(part.base) for part in parts)
+        extra = [self._draw(p.name, p.family, p.bases, -(-short // len(parts))) for p in parts] if short > 0 else []
+        every = [*parts, *extra]
+        base = np.concatenate([p.base for p in every])[:n]
+        source = np.concatenate([p.sources for p in every])[:n]
+        swapped = np.concatenate([p.swapped for p in every])[:n]
+        names = np.repeat([p.name for p in every], [len(p.base) for p in every])[:n]
+        order = self.rng.permutation(len(base))
+        base, source, swapped = base[order], source[order], swapped[order]
+        bases = take(self.pool, base)
+        sources = {v: take(self.pool, source[:, i]) for i, v in enumerate(self.variables)}
+        return Pairs(
+            base=bases,
+            sources=sources,
+            base_answer=self.answers[base],
+            source_answer=self.answers[source[np.arange(len(base)), swapped.argmax(1)]],
+            answer=self.model.interchange(bases, sources)[self.model.output],
+            swapped=swapped,
+            family=names[order],
+        )
+
+
+class _Sources:
+    """Candidate sources for bases, one per aligned variable."""
+
+    def __init__(self, drawer: _Drawer, family: Family) -> None:
+        self.drawer = drawer
+        self.rows = drawer._allowed(family.source)
+        if not len(self.rows):
+            raise DasError("no prompt of the pool lies in the source region of the family")
+        self.alone = family.alone
+        self.groups = [self._group(v) for v in drawer.variables] if family.alone else []
+
+    def _group(self, variable: str) -> tuple[Rows, Rows, Rows, Rows]:
+        """Pool rows sorted so that those which agree in everything unrelated to `variable` lie together."""
+        model, table = self.drawer.model, self.drawer.table
+        same = [v for v in model.variables if v != variable and not _related(model, v, variable)]
+        key = codes(*(table[v] for v in same)) if same else np.zeros(self.drawer.size, np.int64)
+        order = self.rows[np.argsort(key[self.rows], kind="stable")]
+        sizes = np.bincount(key[self.rows], minlength=key.max(initial=0) + 1)
+        return key, order, np.cumsum(sizes) - sizes, sizes
+
+    def draw(self, base: Rows) -> Rows:
+        """(rows, variables): a random candidate for each."""
+        rng = self.drawer.rng
+        if not self.alone:
+            return self.rows[rng.integers(0, len(self.rows), (len(base), len(self.drawer.variables)))]
+        drawn = []
+        for key, order, start, size in self.groups:
+            own = key[base]
+            at = start[own] + (rng.random(len(base)) * size[own]).astype(np.int64)
+            drawn.append(np.where(size[own] > 0, order[np.minimum(at, len(order) - 1)], base))
+        return np.stack(drawn, 1)
+
+    def valid(self, base: Rows, source: Rows, swapped: Mask) -> Mask:
+        """Where only the variable may change, it does change."""
+        ok = np.ones(len(base), bool)
+        if self.alone:
+            for i, variable in enumerate(self.drawer.variables):
+                code = codes(self.drawer.table[variable])
+                ok &= ~swapped[:, i] | (code[base] != code[source[:, i]])
+        return ok
+
+
+def _related(model: CausalModel, a: str, b: str) -> bool:
+    """Whether one of two variables is an ancestor of the other."""
+    return _ancestor(model, a, b) or _ancestor(model, b, a)
+
+
+def _ancestor(model: CausalModel, a: str, b: str) -> bool:
+    return any(parent == a or _ancestor(model, a, parent) for parent in model.parents(b))
+
+
+# --- the audit ---
+
+
+def relabel(pairs: Pairs, hypothesis: Hypothesis) -> Column:
+    """The counterfactual answers that another hypothesis gives on the same pairs (a variable without a source of its own
+    takes the first swapped one)."""
+    own = list(pairs.sources.values())
+    first = pairs.swapped.argmax(1)
+    fallback = {name: np.stack([source[name] for source in own], 1)[np.arange(len(pairs)), first] for name in pairs.base}
+    same = len(own) == len(hypothesis.variables)
+    sources = {v: own[i] if same else fallback for i, v in enumerate(hypothesis.variables)}
+    return hypothesis.model.interchange(pairs.base, sources)[hypothesis.model.output]
+
+
+def audit(task: Task, name: str, pairs: Pairs, answer_tokens: Rows | None = None) -> dict[str, Any]:
+    """What a set of pairs can show: sizes, balance, the share that a no-op gets right, and for each other hypothesis the
+    share of pairs on which it gives the same label (1 means that this set cannot tell the two apart)."""
+    hypothesis = task.hypothesis(name)
+    variables = hypothesis.model.run(pairs.base)
+    others = {other: ~_differ(pairs.answer, relabel(pairs, h)) for other, h in task.hypotheses.items() if other != name}
+    report: dict[str, Any] = {
+        "pairs": len(pairs),
+        "distinct_bases": int(codes(*pairs.base.values()).max() + 1),
+        "noop": float(1 - pairs.flips.mean()),
+        "families": _shares(pairs.family),
+        "base_answers": _shares(pairs.base_answer),
+        "answers": _shares(pairs.answer),
+        "variables": {v: shares for v in hypothesis.variables if (shares := _shares(variables[v]))},
+        "same_label_as": {other: float(same.mean()) for other, same in others.items()},
+    }
+    if answer_tokens is not None:
+        report["answer_tokens"] = len(np.unique(answer_tokens))
+    return report
+
+
+def _shares(column: Column) -> dict[str, float]:
+    """Value → share of rows, for columns of few values."""
+    code = codes(column)
+    counts = np.bincount(code)
+    if len(counts) > 2 * BALANCED_ANSWERS:
+        return {}
+    first = np.unique(code, return_index=True)[1]
+    return {str(row_of({"x": column}, int(row))["x"]): float(c / len(column)) for row, c in zip(first, counts, strict=True)}
+
+
+def audit_text(name: str, report: Mapping[str, Any]) -> str:
+    """The audit as a few lines for the console."""
+
+    def shares(table: Mapping[str, float]) -> str:
+        return ", ".join(f"{value} {share:.2f}" for value, share in table.items()) or "many values"
+
+    lines = [f"{name}: {report['pairs']} pairs on {report['distinct_bases']} bases; no-op right on {report['noop']:.2f}"]
+    lines.append(f"  answers: {shares(report['answers'])}")
+    lines += [f"  {variable}: {shares(table)}" for variable, table in report["variables"].items()]
+    for other, same in report["same_label_as"].items():
+        lines.append(f"  {'CANNOT be told from' if same == 1 else 'same label as'} {other} on {same:.2f}")
+    return "\n".join(lines)

@@ -1,0 +1,162 @@
+"""Settings of an experiment, and of training a network: plain data that a YAML file or a command line fills in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from das.errors import DasError, unknown
+from das.kinds import Kind, parse_kind, plain_kind
+
+Named = Any
+"""A task or a network: its name or path, or the object itself when called from Python."""
+
+
+@dataclass
+class Settings:
+    """What an experiment does; see `das plan` for what it costs.
+
+    Args:
+        task: Task file or name.
+        lm: Network: a shipped name, a folder, a hub id or a GGUF file.
+        layers: `all`, or layer numbers from 0.
+        positions: Places in the prompt, such as amount.last, amount+1, last-12..last; by default the task's.
+        hypotheses: Names to align; by default all of the task.
+        subspace: Kind for the whole grid: boundless, nested, fixed, random or full, with settings as in nested:k=16.
+        beside: Further kinds, trained on the chosen cells only.
+        seeds: Seeds per cell of the grid.
+        chosen_seeds: Seeds on the chosen cells.
+        train_pairs: Pairs per hypothesis to train on.
+        val_pairs: Pairs per hypothesis to choose on.
+        test_pairs: Pairs per hypothesis to report on.
+        families: Family of pairs and its share: flip, keep, resample, only.
+        only_correct: Use only prompts that the network answers correctly.
+        steps: Optimiser steps per cell at most.
+        batch: Pairs per step and hypothesis.
+        check_every: Steps between validation checks.
+        patience: Checks without gain after which a cell stops.
+        seed: Of pairs, order and starts.
+        dtype: The network's: float32, bfloat16 or float16. Subspaces are always float32.
+        device: Where the network runs: cpu, cuda.
+        threads: Threads per worker; 0 leaves it to torch.
+        workers: Processes among which the sites of the grid are shared out.
+        logger: csv, none, or a Lightning logger such as tensorboard, wandb, mlflow.
+    """
+
+    task: Named
+    lm: Named
+    layers: str | list[int] = "all"
+    positions: list[str] | None = None
+    hypotheses: list[str] | None = None
+    subspace: Any = "nested"
+    beside: list[Any] = field(default_factory=list)
+    seeds: int = 1
+    chosen_seeds: int = 3
+    train_pairs: int = 4096
+    val_pairs: int = 512
+    test_pairs: int = 1000
+    families: dict[str, float] = field(default_factory=lambda: {"flip": 0.5, "keep": 0.5})
+    only_correct: bool = False
+    steps: int = 200
+    batch: int = 64
+    check_every: int = 25
+    patience: int = 3
+    seed: int = 0
+    dtype: str = "float32"
+    device: str = "cpu"
+    threads: int = 0
+    workers: int = 1
+    logger: str = "csv"
+
+    def __post_init__(self) -> None:
+        counts = "seeds chosen_seeds train_pairs val_pairs test_pairs steps batch check_every patience workers"
+        for name in counts.split():
+            if getattr(self, name) < 1:
+                raise DasError(f"{name} is {getattr(self, name)}: expected at least 1")
+        if isinstance(self.layers, str) and self.layers != "all":
+            raise DasError(f"layers is {self.layers!r}: expected all, or a list such as [0, 5, 10]")
+        self.kind, self.kinds_beside  # noqa: B018  (a wrong kind is reported here)
+
+    @property
+    def kind(self) -> Kind:
+        """Of the grid."""
+        return parse_kind(self.subspace)
+
+    @property
+    def kinds_beside(self) -> list[Kind]:
+        return [parse_kind(kind) for kind in self.beside]
+
+    def plain(self) -> dict[str, Any]:
+        """As YAML can hold it; a task or network that was given as an object goes by its name."""
+        values = asdict(replace(self, task=name_of(self.task), lm=name_of(self.lm)))
+        values["subspace"] = plain_kind(self.kind)
+        values["beside"] = [plain_kind(kind) for kind in self.kinds_beside]
+        return values
+
+
+@dataclass
+class FitSettings:
+    """How `das fit-lm` trains a small Llama from scratch.
+
+    Args:
+        task: Task file or name.
+        out: Folder for the network; by default models/<task>.
+        seed: Of the weights and of the prompts.
+        width: Size of a hidden state.
+        layers: Number of layers.
+        heads: Attention heads per layer.
+        whole_numbers: One token per number instead of one per digit.
+        steps: Optimiser steps.
+        batch: Prompts per step.
+        lr: Highest rate of AdamW's one-cycle schedule.
+        weight_decay: Of AdamW.
+        mix: First step → share of the rows per variant (base, shifts, siblings) from there on; by default a fair mix.
+        precision: bf16-mixed is several times faster than 32-true on processors that have it.
+        threads: Threads; 0 leaves it to torch.
+    """
+
+    task: Named
+    out: str | None = None
+    seed: int = 0
+    width: int = 128
+    layers: int = 4
+    heads: int = 4
+    whole_numbers: bool = False
+    steps: int = 2000
+    batch: int = 128
+    lr: float = 1e-3
+    weight_decay: float = 0.01
+    mix: dict[int, dict[str, float]] = field(default_factory=dict)
+    precision: str = "bf16-mixed"
+    threads: int = 0
+
+
+def name_of(thing: Named) -> str:
+    """The name of a task or a network."""
+    return str(thing) if isinstance(thing, str | Path) else str(thing.name)
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """A YAML file's mapping, loaded safely."""
+    path = Path(path)
+    if not path.is_file():
+        raise DasError(f"no configuration at {path}")
+    try:
+        values = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise DasError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise DasError(f"{path}: expected a mapping of settings, found {type(values).__name__}")
+    return values
+
+
+def check_keys(values: Mapping[str, Any], cls: type[Any], where: str, also: tuple[str, ...] = ()) -> None:
+    """DasError on a key that `cls` does not have; it names the nearest one."""
+    known = [f.name for f in fields(cls)] + list(also)
+    for key in values:
+        if key not in known:
+            raise unknown(f"setting in {where}:", key, known)

@@ -1,0 +1,171 @@
+"""Subspace: the part of an activation that a swap replaces, h' = h_b + Q diag(m) Qᵀ (h_s − h_b)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from das.kinds import Boundless, Fixed, Full, Kind, Nested, Random
+
+
+@dataclass(frozen=True)
+class Subspace:
+    """A finished subspace for one or several variables.
+
+    basis: (d, variables, k) fp32, all its columns orthonormal; None for the whole vector.
+    mask: (variables, k), how much of each column is swapped: 0 or 1 when hard.
+    """
+
+    basis: Tensor | None
+    mask: Tensor
+
+    @property
+    def rank(self) -> int:
+        """Columns that are swapped, over all variables; the whole vector counts as 0 learned columns."""
+        return int((self.mask > 0.5).sum())
+
+    def delta(self, base: Tensor, sources: Tensor) -> Tensor:
+        """The change that the swap makes. base: (rows, d); sources: (variables, rows, d). Returns (rows, d)."""
+        return change([self], base, sources)[0]
+
+
+def change(subspaces: Sequence[Subspace], base: Tensor, sources: Tensor) -> Tensor:
+    """The changes that several subspaces make to the same rows, (subspaces, rows, d), in fp32.
+
+    With the whole vector and several variables, a row takes the vector of its first source that differs from the base.
+    """
+    whole = [s.basis is None for s in subspaces]
+    out = torch.empty(len(subspaces), *base.shape, device=base.device)
+    if any(whole):
+        out[torch.tensor(whole)] = _whole(base, sources)
+    rest = [s for s in subspaces if s.basis is not None]
+    if rest:
+        k = max(s.mask.shape[1] for s in rest)
+        basis = torch.stack([_pad(s.basis, k) for s in rest if s.basis is not None])
+        mask = torch.stack([_pad(s.mask, k) for s in rest])[:, None]
+        out[~torch.tensor(whole)] = project(basis, mask, base, sources)
+    return out
+
+
+def project(basis: Tensor, mask: Tensor, base: Tensor, sources: Tensor) -> Tensor:
+    """Q diag(m) Qᵀ (h_s − h_b), summed over variables.
+
+    basis: (cells, d, variables, k); mask: (cells, rows or 1, variables, k); base: (rows, d); sources: (variables, rows, d).
+    Returns (cells, rows, d).
+    """
+    difference = (sources - base).float()
+    if difference.shape[0] == 1:
+        flat = basis[:, :, 0]
+        return ((difference @ flat) * mask[:, :, 0]) @ flat.mT
+    coordinates = torch.einsum("vbd,cdvk->cbvk", difference, basis)
+    return torch.einsum("cbvk,cdvk->cbd", coordinates * mask, basis)
+
+
+def _whole(base: Tensor, sources: Tensor) -> Tensor:
+    difference = (sources - base).float()
+    swapped = (difference != 0).any(-1)
+    first = swapped.int().argmax(0)
+    return difference[first, torch.arange(len(base), device=base.device)]
+
+
+def _pad(tensor: Tensor, k: int) -> Tensor:
+    return nn.functional.pad(tensor, (0, k - tensor.shape[-1]))
+
+
+def random_basis(d: int, columns: int, generator: torch.Generator) -> Tensor:
+    """(d, columns) orthonormal columns in a uniformly random direction."""
+    return torch.linalg.qr(torch.randn(d, columns, generator=generator))[0]
+
+
+class SubspaceStack(nn.Module):
+    """Subspaces of one kind and size, one per cell, trained side by side.
+
+    seeds: one per cell; a cell's start and draws depend on its own seed alone.
+    Parameters: weight (cells, d, variables · k), whose QR gives the bases; boundary (cells, variables) for Boundless,
+    in units of k.
+    """
+
+    def __init__(self, kind: Kind, d: int, variables: int, seeds: Sequence[int]) -> None:
+        super().__init__()
+        if isinstance(kind, Full):
+            raise TypeError("Full has nothing to train")
+        self.kind, self.variables = kind, variables
+        starts = [random_basis(d, variables * kind.k, torch.Generator().manual_seed(seed)) for seed in seeds]
+        self.weight = nn.Parameter(torch.stack(starts))
+        self.boundary = nn.Parameter(torch.full((len(seeds), variables), 0.5)) if isinstance(kind, Boundless) else None
+        self.seeds = list(seeds)
+
+    @property
+    def k(self) -> int:
+        return self.weight.shape[2] // self.variables
+
+    def basis(self) -> Tensor:
+        """(cells, d, variables, k), orthonormal over the last two axes together; one QR for all cells.
+
+        The diagonal of R is made positive, so that the basis moves continuously with the weight.
+        """
+        q, r = torch.linalg.qr(self.weight)
+        q = q * torch.where(r.diagonal(dim1=-2, dim2=-1) < 0, -1.0, 1.0)[:, None]
+        return q.unflatten(2, (self.variables, self.k))
+
+    def temperature(self, progress: float) -> float:
+        """Of a Boundless mask, in columns, when `progress` (0 to 1) of the training is done."""
+        assert isinstance(self.kind, Boundless)
+        start = self.k * self.kind.start
+        return float(start * (self.kind.end / start) ** progress)
+
+    def training_mask(self, cells: Tensor, rows: int, progress: float, step: int) -> Tensor:
+        """(cells, rows or 1, variables, k): the mask in use at a training step, for the given cell indices."""
+        index = torch.arange(self.k)
+        if isinstance(self.kind, Nested):
+            widths = torch.stack([self._widths(self.seeds[cell], rows, step) for cell in cells.tolist()])
+            return (index < widths[..., None, None]).float().expand(-1, -1, self.variables, -1)
+        if self.boundary is not None:
+            return self.soft_mask(progress)[cells][:, None]
+        return torch.ones(len(cells), 1, self.variables, self.k)
+
+    def _widths(self, seed: int, rows: int, step: int) -> Tensor:
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+        draws = torch.rand(rows, generator=generator)
+        return torch.exp(draws * torch.tensor(self.k + 1.0).log()).long().clamp(1, self.k)
+
+    def soft_mask(self, progress: float) -> Tensor:
+        """(cells, variables, k): Boundless' mask at a point of its annealing."""
+        assert self.boundary is not None
+        offset = self.boundary[..., None] * self.k - torch.arange(self.k) - 0.5
+        return torch.sigmoid(offset / self.temperature(progress))
+
+    def hard_mask(self) -> Tensor:
+        """(cells, variables, k) of 0 and 1: what is swapped at evaluation; all columns where there is no boundary."""
+        if self.boundary is None:
+            return torch.ones(len(self.weight), self.variables, self.k)
+        return (torch.arange(self.k) + 0.5 < self.boundary[..., None] * self.k).float()
+
+    def last_mask(self) -> Tensor:
+        """(cells, variables, k): the training mask at the end of the annealing; the hard one where nothing is annealed."""
+        return self.hard_mask() if self.boundary is None else self.soft_mask(1.0)
+
+    def penalty(self) -> Tensor:
+        """(cells,): what the width costs in the loss, from the width that is used."""
+        if not isinstance(self.kind, Boundless) or self.boundary is None:
+            return torch.zeros(len(self.weight))
+        return self.kind.penalty * self.boundary.sum(1)
+
+    @torch.no_grad()
+    def keep_in_range(self) -> None:
+        """Puts boundaries that a step took past 0 or k back to the edge, where their gradient is alive."""
+        if self.boundary is not None:
+            self.boundary.clamp_(0, 1)
+
+    def parameter_groups(self) -> list[dict[str, object]]:
+        """For the optimiser: each parameter with its own rate."""
+        if isinstance(self.kind, Random):
+            return []
+        assert isinstance(self.kind, Boundless | Nested | Fixed)
+        groups: list[dict[str, object]] = [{"params": [self.weight], "lr": self.kind.lr}]
+        if isinstance(self.kind, Boundless):
+            groups.append({"params": [self.boundary], "lr": self.kind.boundary_lr})
+        return groups

@@ -1,0 +1,199 @@
+"""Task: a prompt, the hypotheses about how a network solves it, and the shifts under which they should hold."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from das.causal import CausalModel
+from das.domains import Column, Columns, Inputs
+from das.errors import DasError, unknown
+from das.prompt import Encoded, Prompt, Tokenizer, answer_tokens, encode, expand_positions, show, tokens_at
+
+ENTRY_POINT = "das.tasks"
+"""Packages offer tasks under this entry-point group: name → `module:task`."""
+
+
+class Hypothesis:
+    """A causal model and the variable(s) of it that a subspace is to play.
+
+    With several variables each gets its own interval of one basis, and its own source.
+    """
+
+    def __init__(self, model: CausalModel, *variables: str) -> None:
+        if not variables:
+            raise DasError("a hypothesis names at least one variable to be aligned")
+        for variable in variables:
+            if variable not in model.variables:
+                raise unknown("aligned variable", variable, model.variables)
+        if model.output in variables:
+            raise DasError(f"{model.output!r} is the output: align a variable that lies before it")
+        self.model, self.variables = model, variables
+
+    def __repr__(self) -> str:
+        return f"Hypothesis({'+'.join(self.variables)} of {self.model.output})"
+
+
+@dataclass(frozen=True)
+class Shift:
+    """Another way to write the task; what is None stays as it is.
+
+    prompt: other words (context, sibling instruction, paraphrase), with their own answers.
+    inputs: another distribution of inputs.
+    model: only for siblings whose question differs: what they answer.
+    """
+
+    prompt: Prompt | None = None
+    inputs: Inputs | None = None
+    model: CausalModel | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a network is asked, and how it might find the answer.
+
+    hypotheses: name → Hypothesis; all their models must answer alike (`check` holds them to it).
+    positions: where alignments are tried by default, in prompt order.
+    shifts: name → the same question put differently; siblings: name → other questions over the same inputs, which
+        `fit-lm` can train on beside it.
+    """
+
+    prompt: Prompt
+    hypotheses: Mapping[str, Hypothesis]
+    positions: Sequence[str] = ("last",)
+    shifts: Mapping[str, Shift] = field(default_factory=dict)
+    siblings: Mapping[str, Shift] = field(default_factory=dict)
+    name: str = "task"
+
+    def __post_init__(self) -> None:
+        if not self.hypotheses:
+            raise DasError("a task needs at least one hypothesis")
+        missing = set(self.model.inputs.names) - set(self.prompt.fields)
+        if missing:
+            raise DasError(f"input {sorted(missing)[0]!r} is not a field of the template: the network never sees it")
+
+    @property
+    def model(self) -> CausalModel:
+        """The causal model that gives the right answers: the first hypothesis'."""
+        return next(iter(self.hypotheses.values())).model
+
+    def hypothesis(self, name: str) -> Hypothesis:
+        """By its name, with or without the variables: `left_boundary` or `left_boundary.above_lower`."""
+        short = name.split(".")[0]
+        if short not in self.hypotheses or name not in (short, self.full_name(short)):
+            raise unknown("hypothesis", name, [*self.hypotheses, *map(self.full_name, self.hypotheses)])
+        return self.hypotheses[short]
+
+    def full_name(self, name: str) -> str:
+        """`left_boundary` → `left_boundary.above_lower`."""
+        return f"{name}.{'+'.join(self.hypotheses[name].variables)}"
+
+    def variant(self, name: str) -> tuple[Prompt, CausalModel, Inputs]:
+        """Prompt, answering model and inputs of `base`, of a shift or of a sibling."""
+        options = {"base": Shift(), **self.shifts, **self.siblings}
+        if name not in options:
+            raise unknown("shift", name, options)
+        shift = options[name]
+        model = shift.model or self.model
+        return shift.prompt or self.prompt, model, shift.inputs or self.model.inputs
+
+    def encode(self, inputs: Columns, tokenizer: Tokenizer, positions: Sequence[str] = ()) -> Encoded:
+        """The prompts of the given input rows as tokens, with named positions resolved."""
+        return encode(self.prompt.render(self._shown(inputs)), tokenizer, positions)
+
+    def _shown(self, inputs: Columns) -> Columns:
+        return self.model.run(inputs) if set(self.prompt.fields) - set(inputs) else inputs
+
+    def answer_tokens(self, outputs: Column, inputs: Columns, tokenizer: Tokenizer) -> NDArray[np.int64]:
+        """The token that answers each row of the output column; `inputs` gives one prompt to put before it."""
+        text = self.prompt.render(self._shown({name: column[:1] for name, column in inputs.items()})).texts[0]
+        return answer_tokens(tokenizer, text, self.prompt.answer_texts(outputs))
+
+    def show(self, tokenizer: Tokenizer, positions: Sequence[str] | None = None, seed: int = 0) -> str:
+        """A drawn prompt with the tokens at the positions marked."""
+        inputs = self.model.sample(np.random.default_rng(seed), 1)
+        specs = expand_positions(self.positions if positions is None else positions)
+        return show(self.prompt.render(self._shown(inputs)), tokenizer, specs)
+
+    def tokens_at(self, tokenizer: Tokenizer, positions: Sequence[str], seed: int = 0) -> dict[str, str]:
+        """Position → the text of its token in a drawn prompt, in the order of the prompt."""
+        return tokens_at(
+            self.prompt.render(self._shown(self.model.sample(np.random.default_rng(seed), 1))), tokenizer, positions
+        )
+
+    def check(self, tokenizer: Tokenizer, positions: Sequence[str] | None = None, n: int = 500) -> None:
+        """DasError unless the task can be run: hypotheses that answer alike, distinct first answer tokens, fields and
+        positions that exist, in the base prompt and in every shift. Looks at `n` drawn prompts; needs no weights.
+        """
+        for name, hypothesis in self.hypotheses.items():
+            if row := self.model.difference(hypothesis.model, n=n):
+                raise DasError(f"hypothesis {name!r} does not answer as the first hypothesis does on {row}")
+        for name in ["base", *self.shifts]:
+            prompt, _, inputs = self.variant(name)
+            variant = replace(self, prompt=prompt, shifts={}, siblings={})
+            try:
+                variant._check_text(inputs.sample(np.random.default_rng(0), n), tokenizer, positions)
+            except DasError as error:
+                raise DasError(f"{'prompt' if name == 'base' else f'shift {name!r}'}: {error}") from error
+
+    def _check_text(self, inputs: Columns, tokenizer: Tokenizer, positions: Sequence[str] | None) -> None:
+        spans = [f"{name}.first" for name in self.prompt.fields]
+        self.encode(inputs, tokenizer, [*spans, *expand_positions(self.positions if positions is None else positions)])
+        outputs = self.model.run(inputs)[self.model.output]
+        texts = self.prompt.answer_texts(outputs)
+        owner: dict[int, str] = {}
+        for text, token in zip(texts, self.answer_tokens(outputs, inputs, tokenizer).tolist(), strict=True):
+            if owner.setdefault(token, text) != text:
+                raise DasError(
+                    f"answers {owner[token]!r} and {text!r} begin with the same token "
+                    f"{tokenizer.convert_ids_to_tokens(token)!r}: choose answers that differ in their first token"
+                )
+            if token == tokenizer.unk_token_id:
+                raise DasError(f"answer {text!r} is unknown to the tokenizer")
+
+
+def load_task(source: str | Path | Task, folder: str | Path = "tasks") -> Task:
+    """A task by path (`my/task.py`), by name (`price_tagging`: in `tasks/`, or offered by an installed package).
+
+    The file is Python that runs as you; it defines `task` or exactly one Task.
+    """
+    if isinstance(source, Task):
+        return source
+    path = Path(source)
+    if path.suffix != ".py":
+        path = Path(folder) / f"{source}.py"
+    if path.is_file():
+        return _from_file(path)
+    offered = {point.name: point for point in entry_points(group=ENTRY_POINT)}
+    if str(source) in offered:
+        task: Task = offered[str(source)].load()
+        return replace(task, name=str(source))
+    names = [*(p.stem for p in Path(folder).glob("*.py")), *offered]
+    raise DasError(f"no task file at {path}. {unknown('task', Path(source).stem, names)}")
+
+
+def _from_file(path: Path) -> Task:
+    spec = importlib.util.spec_from_file_location(f"das_task_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    except DasError as error:
+        raise DasError(f"{path}: {error}") from error
+    except Exception as error:
+        raise DasError(f"{path} cannot be run: {type(error).__name__}: {error}") from error
+    found: list[Any] = [v for v in vars(module).values() if isinstance(v, Task)]
+    task = getattr(module, "task", found[0] if len(found) == 1 else None)
+    if not isinstance(task, Task):
+        raise DasError(f"{path} defines {len(found)} tasks: expected one, or one that is called `task`")
+    return replace(task, name=path.stem)

@@ -1,0 +1,88 @@
+"""Training with Lightning: progress, loggers, checkpoints from which a killed run goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+import warnings
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning import loggers
+
+from das.alignment import Alignment, Cell, GridTrainer, Schedule
+from das.dataset import Dataset
+from das.engine import Engine
+from das.errors import unknown
+from das.progress import Reporter, Step
+
+LOGGERS = {name.removesuffix("Logger").lower(): name for name in loggers.__all__ if name != "Logger"}
+
+
+def make_logger(name: str, folder: Path, run: str) -> Any:
+    """A Lightning logger by name (`csv`, `tensorboard`, `wandb`, …), or False for `none`."""
+    if name == "none":
+        return False
+    if name not in LOGGERS:
+        raise unknown("logger", name, [*LOGGERS, "none"])
+    cls = getattr(loggers, LOGGERS[name])
+    if name in ("csv", "tensorboard"):
+        return cls(folder, name=run)
+    return cls(name=run, save_dir=str(folder)) if name == "wandb" else cls()
+
+
+def quiet() -> None:
+    """Lightning's hints and notices, off: das says what a user needs."""
+    for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message=".*treespec.*")
+    warnings.filterwarnings("ignore", module="pytorch_lightning")
+
+
+class _Progress(pl.Callback):
+    """Steps, active cells and loss to the reporter."""
+
+    def __init__(self, step: Step) -> None:
+        self.step = step
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+        self.step(trainer.global_step, f"{len(pl_module.active)} cells · loss {pl_module.step_loss:.3f}")
+
+
+def _work(folder: Path, cells: Sequence[Cell]) -> Path:
+    """Where the checkpoints of exactly these cells lie."""
+    return folder / "checkpoints" / f"{zlib.crc32(' '.join(sorted(c.id for c in cells)).encode()):08x}"
+
+
+def train(
+    cells: Sequence[Cell], engine: Engine, data: Dataset, val: Dataset, variables: Mapping[str, int], schedule: Schedule,
+    d: int, folder: Path, stage: str, logger: str, report: Reporter,
+) -> list[Alignment]:  # fmt: skip
+    """Trains cells at once; goes on from a checkpoint of the same cells in `folder`, if a killed run left one."""
+    quiet()
+    module = GridTrainer(cells, engine, data, val, variables, schedule, d)
+    work = _work(folder, cells)
+    keep = pl.callbacks.ModelCheckpoint(work, save_last=True, save_top_k=0, every_n_epochs=1, save_on_train_epoch_end=True)
+    with report.task(f"{stage}: {len(cells)} cells", schedule.steps) as step:
+        trainer = pl.Trainer(
+            max_steps=schedule.steps, max_epochs=-1, accelerator="cpu", reload_dataloaders_every_n_epochs=1,
+            logger=make_logger(logger, folder / "logs", f"{stage.replace(' ', '-')}-{work.name}"),
+            log_every_n_steps=5, callbacks=[keep, _Progress(step)],
+            enable_progress_bar=False, enable_model_summary=False,
+        )  # fmt: skip
+        last = work / "last.ckpt"
+        if last.exists():
+            report.say(f"{stage}: going on from a checkpoint")
+        trainer.fit(module, ckpt_path=str(last) if last.exists() else None, weights_only=True)
+    return module.alignments()
+
+
+def forget(folder: Path, cells: Sequence[Cell]) -> None:
+    """Removes the checkpoints of cells that are finished."""
+    shutil.rmtree(_work(folder, cells), ignore_errors=True)
+    with contextlib.suppress(OSError):
+        (folder / "checkpoints").rmdir()

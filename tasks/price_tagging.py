@@ -1,0 +1,148 @@
+"""Price tagging: is the amount inside the bracket? The task of "Interpretability at Scale" (arXiv 2305.08809).
+
+Four hypotheses about how a network decides, the paper's prompt shifts, and sibling instructions for networks that are
+trained from scratch: one that only ever answers the main question has no reason to compute its parts.
+"""
+
+import numpy as np
+
+from das import CausalModel, Hypothesis, Inputs, Prompt, Range, Shift, Task
+
+# --- the prices: width ~ U(2.50, 7.50), lower ~ U(0.05, 9.95 - width), amount ~ U(0.01, 9.99), in cents ---
+
+
+def draw_prices(rng, n):
+    width = rng.integers(250, 751, n)
+    lower = rng.integers(5, 996 - width)
+    return {"lower": lower / 100, "upper": (lower + width) / 100, "amount": rng.integers(1, 1000, n) / 100}
+
+
+def wide_enough(lower, upper):
+    width = np.round(100 * (upper - lower))
+    return (width >= 250) & (width <= 750)
+
+
+PRICES = Inputs(
+    {"lower": Range(0.05, 7.45, 0.01), "upper": Range(2.55, 9.95, 0.01), "amount": Range(0.01, 9.99, 0.01)},
+    where=wide_enough,
+    draw=draw_prices,
+)
+
+# --- four ways to decide ---
+
+
+def above_lower(amount, lower):
+    return amount >= lower
+
+
+def below_upper(amount, upper):
+    return amount <= upper
+
+
+def in_bracket(above_lower, below_upper):
+    return above_lower & below_upper
+
+
+boundaries = CausalModel(above_lower, below_upper, in_bracket, inputs=PRICES)
+
+
+def left_side(above_lower, amount, upper):
+    return above_lower & (amount <= upper)
+
+
+left = CausalModel(above_lower, left_side, inputs=PRICES)
+
+
+def midpoint(lower, upper):
+    return (lower + upper) / 2
+
+
+def half_width(lower, upper):
+    return (upper - lower) / 2
+
+
+def near_midpoint(amount, midpoint, half_width):
+    return np.abs(amount - midpoint) <= half_width + 1e-6
+
+
+distance = CausalModel(midpoint, half_width, near_midpoint, inputs=PRICES)
+
+
+def bracket(lower, upper):
+    return np.stack([lower, upper], axis=-1)
+
+
+def within(amount, bracket):
+    return (bracket[:, 0] <= amount) & (amount <= bracket[:, 1])
+
+
+identity = CausalModel(bracket, within, inputs=PRICES)
+
+# --- the words ---
+
+ALPACA = (
+    "Below is an instruction that describes a task, paired with an input that provides further context. "
+    "Write a response that appropriately completes the request.\n\n"
+    "### Instruction:\n{instruction}\n\n### Input:\n{{amount:.2f}} dollars\n\n### Response:\n"
+)
+BETWEEN = "costs between {lower:.2f} and {upper:.2f} dollars"
+YES_NO = ({True: "Yes", False: "No"}, "Please say yes only if it {}, otherwise no.")
+TRUE_FALSE = ({True: "True", False: "False"}, "Please say true only if it {}, otherwise false.")
+
+
+def ask(condition, style=YES_NO, context=""):
+    answers, instruction = style
+    return Prompt(ALPACA.format(instruction=context + instruction.format(condition)), answers)
+
+
+# --- sibling questions ---
+
+
+def outside(amount, lower, upper):
+    return (amount < lower) | (amount > upper)
+
+
+def at_least(amount, lower):
+    return amount >= lower
+
+
+def at_most(amount, upper):
+    return amount <= upper
+
+
+SIBLINGS = {
+    "not_between": (outside, "does not cost between {lower:.2f} and {upper:.2f} dollars"),
+    "at_least": (at_least, "costs at least {lower:.2f} dollars"),
+    "at_most": (at_most, "costs at most {upper:.2f} dollars"),
+}
+
+
+def siblings(style, suffix=""):
+    return {
+        name + suffix: Shift(prompt=ask(condition, style), model=CausalModel(rule, inputs=PRICES))
+        for name, (rule, condition) in SIBLINGS.items()
+    }
+
+
+def fixed_bracket(lower, upper):
+    return Inputs({"lower": Range(lower, lower, 0.01), "upper": Range(upper, upper, 0.01), "amount": Range(0.01, 9.99, 0.01)})
+
+
+task = Task(
+    prompt=ask(BETWEEN),
+    hypotheses={
+        "left_boundary": Hypothesis(left, "above_lower"),
+        "left_and_right": Hypothesis(boundaries, "above_lower", "below_upper"),
+        "midpoint": Hypothesis(distance, "midpoint"),
+        "bracket": Hypothesis(identity, "bracket"),
+    },
+    positions=("last-12..last",),
+    shifts={
+        "new_brackets": Shift(inputs=fixed_bracket(5.49, 8.49)),
+        "new_brackets_unseen": Shift(inputs=fixed_bracket(2.51, 5.51)),
+        "irrelevant_context": Shift(prompt=ask(BETWEEN, context="Pricing tag game! ")),
+        "irrelevant_frogs": Shift(prompt=ask(BETWEEN, context="Fruitarian Frogs May Be Doing Flowers a Favor. ")),
+        "true_false": Shift(prompt=ask(BETWEEN, TRUE_FALSE)),
+    },
+    siblings=siblings(YES_NO) | siblings(TRUE_FALSE, "_true_false"),
+)
