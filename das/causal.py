@@ -44,7 +44,7 @@ class _Node:
     scalar: bool
 
     def value(self, columns: Mapping[str, Column], n: int) -> Column:
-        arguments = [columns[parent] for parent in self.parents]
+        arguments = [_read_only(columns[parent]) for parent in self.parents]
         try:
             if self.scalar:
                 result = as_column([self.mechanism(*row) for row in zip(*(_rows(a) for a in arguments), strict=True)])
@@ -58,6 +58,12 @@ class _Node:
                 "Mechanisms get whole numpy columns (use & | ~ and np.where); mark one that takes one row with @das.scalar"
             ) from error
         return checked(result, n, f"mechanism {self.name!r}")
+
+
+def _read_only(column: Column) -> Column:
+    view = column.view()
+    view.flags.writeable = False
+    return view
 
 
 def _rows(column: Column) -> list[Any]:

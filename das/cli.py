@@ -89,8 +89,9 @@ def plot(run: str) -> None:
 def fit_lm(settings: Any, out: str | None) -> None:
     """Train a small Llama with its own tokenizer on a task; a killed training goes on where it was."""
     from das.fit import fit
+    from das.progress import Console
 
-    for name, share in fit(settings).items():
+    for name, share in fit(settings, Console()).items():
         print(f"accuracy on {name}: {share:.3f}")
 
 
@@ -108,8 +109,11 @@ def new(name: str, folder: str = "tasks") -> None:
     path = Path(folder) / f"{name}.py"
     if path.exists():
         raise DasError(f"{path} exists already: choose another name")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(TASK)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(TASK)
+    except OSError as error:
+        raise DasError(f"{path} cannot be written: {error.strerror}") from error
     print(f"{path}\nnext:  das fit-lm {path}   then   das run {path} --lm models/{name}")
 
 
@@ -141,17 +145,23 @@ def _run_with_settings(command: str, arguments: list[str]) -> None:
 
     target = arguments.pop(0) if arguments and not arguments[0].startswith("-") else None
     parser, cls = _settings_parser(command, target)
-    if target is not None and Path(target).suffix in (".yaml", ".yml"):
-        check_keys(read_yaml(target), cls, target, also=("out",))
-        arguments = ["--config", target, *arguments]
-    elif target is not None:
-        arguments = ["--task", target, *arguments]
+    if target is not None:
+        option = "--config" if Path(target).suffix in (".yaml", ".yml") else "--task"
+        arguments = [option, target, *arguments]
+    for file in _config_files(arguments):
+        check_keys(read_yaml(file), cls, file, also=("out",))
     values = _parse(parser, arguments)
     values.pop("config", None)
     out = values.pop("out")
     if "out" in {f.name for f in fields(cls)}:
         values["out"] = out
     COMMANDS[command](cls(**values), out)
+
+
+def _config_files(arguments: Sequence[str]) -> list[str]:
+    following = zip(arguments, [*arguments[1:], ""], strict=True)
+    pairs = [(a, b) if a == "--config" else tuple(a.split("=", 1)) for a, b in following if a.split("=")[0] == "--config"]
+    return [file for _, file in pairs]
 
 
 def _run_plain(command: str, arguments: list[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -95,8 +95,8 @@ class Choice:
         return self.options[rng.integers(0, self.size, n)]
 
     def contains(self, values: Column) -> NDArray[np.bool_]:
-        allowed = set(self.options.tolist())
-        return np.fromiter((v in allowed for v in values.tolist()), bool, len(values))
+        allowed = {_key(option) for option in self.options}
+        return np.fromiter((_key(value) in allowed for value in values), bool, len(values))
 
     def values(self) -> Column:
         return self.options
@@ -107,6 +107,9 @@ class Bool(Choice):
 
     def __init__(self) -> None:
         super().__init__([False, True])
+
+    def contains(self, values: Column) -> NDArray[np.bool_]:
+        return np.full(len(values), values.dtype == np.bool_)
 
     def __repr__(self) -> str:
         return "Bool()"
@@ -172,6 +175,8 @@ class Inputs:
         draw: Callable[[np.random.Generator, int], Mapping[str, Any]] | None = None,
     ) -> None:
         self.domains = dict(domains)
+        if not self.domains:
+            raise DasError("a causal model needs at least one input: a variable with a domain")
         self.where = tuple(where) if isinstance(where, Sequence) else (where,)
         self.draw = draw
         self._named = [(constraint, parameters(constraint)) for constraint in self.where]
@@ -202,7 +207,7 @@ class Inputs:
         for name, domain in self.domains.items():
             if name not in columns:
                 raise DasError(f"input {name!r} is missing: given {', '.join(columns) or 'nothing'}")
-            table[name] = as_column(columns[name])
+            table[name] = as_column(columns[name], f"input {name!r}")
             bad = ~domain.contains(table[name])
             if bad.any():
                 row = int(np.argmax(bad))
@@ -241,17 +246,19 @@ class Inputs:
 
     @property
     def size(self) -> int | None:
-        """How many settings are allowed; None where an input cannot be counted."""
+        """How many settings are allowed; None where they cannot be counted: an input is continuous or custom, or a
+        constraint ties more settings together than can be looked at."""
         if any(domain.size is None for domain in self.domains.values()):
             return None
-        return math.prod(len(next(iter(table.values()))) for table in self._groups())
+        try:
+            return math.prod(same_length(table) for table in self._groups())
+        except _TooMany:
+            return None
 
     def enumerate(self) -> Columns:
         """Every allowed setting, once."""
-        if self.size is None:
+        if any(domain.size is None for domain in self.domains.values()):
             raise DasError("an input is continuous or custom: its settings cannot be enumerated; sample them instead")
-        if self.size > MOST_SETTINGS:
-            raise DasError(f"{self.size:,} settings are too many to enumerate; sample them instead")
         table: Columns = {}
         for group in self._groups():
             table = _product(table, group)
@@ -264,12 +271,16 @@ class Inputs:
             tied = [group for group in groups if group & set(names)]
             groups = [group for group in groups if group not in tied] + [set().union(*tied)]
         tables = []
-        for names in groups:
+        for tied_names in groups:
             table: Columns = {}
-            for name in (n for n in self.domains if n in names):
+            for name in (n for n in self.domains if n in tied_names):
                 table = _product(table, {name: self.domains[name].values()})
             tables.append(take(table, np.flatnonzero(self.allowed(table))))
         return tables
+
+
+class _TooMany(DasError):
+    pass
 
 
 def _product(left: Columns, right: Columns) -> Columns:
@@ -277,7 +288,7 @@ def _product(left: Columns, right: Columns) -> Columns:
         return right
     n, m = len(next(iter(left.values()))), len(next(iter(right.values())))
     if n * m > MOST_SETTINGS:
-        raise DasError(f"{n * m:,} settings are too many to enumerate; sample them instead")
+        raise _TooMany(f"{n * m:,} settings are too many to enumerate; sample them instead")
     return take(left, np.repeat(np.arange(n), m)) | take(right, np.tile(np.arange(m), n))
 
 
@@ -286,10 +297,12 @@ def parameters(function: Callable[..., Any]) -> list[str]:
     return list(inspect.signature(function).parameters)
 
 
-def as_column(values: Any) -> Column:
-    """Values as an array with one entry per row; tuples and other objects stay whole."""
-    if isinstance(values, np.ndarray):
+def as_column(values: Any, what: str = "a column") -> Column:
+    """Values as an array with one entry per row; tuples and other objects stay whole. `what` names them in an error."""
+    if isinstance(values, np.ndarray) and values.ndim:
         return values
+    if isinstance(values, str) or not isinstance(values, Iterable) or isinstance(values, np.ndarray):
+        raise DasError(f"{what} is {values!r}: expected a column, one value per row, such as np.array([{values!r}])")
     values = list(values)
     if values and isinstance(values[0], (tuple, list, set, frozenset, dict)):
         return objects(values)
@@ -344,8 +357,16 @@ def codes(*columns: Column) -> NDArray[np.int64]:
     return combined
 
 
+def _key(value: Any) -> Hashable:
+    """Something hashable that is equal for equal values, vectors and containers among them."""
+    value = value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
+    return (
+        tuple(map(_key, value)) if isinstance(value, (list, tuple)) else value if isinstance(value, Hashable) else repr(value)
+    )
+
+
 def _codes(column: Column) -> NDArray[np.int64]:
     if column.dtype == object:
         index: dict[Any, int] = {}
-        return np.fromiter((index.setdefault(value, len(index)) for value in column.tolist()), np.int64, len(column))
+        return np.fromiter((index.setdefault(_key(value), len(index)) for value in column), np.int64, len(column))
     return np.unique(column, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)

@@ -45,7 +45,8 @@ class Capture:
     def vectors(self, layer: int, columns: Tensor, rows: Tensor | None = None) -> Tensor:
         """Hidden states after `layer` at (rows, n) columns of the prompts: (rows, n, d). rows: which of them, in order."""
         rows = torch.arange(len(columns)) if rows is None else rows
-        return self.hidden[layer][rows[:, None], columns - self.offset]
+        vectors: Tensor = self.hidden[layer][rows[:, None], columns - self.offset]
+        return vectors
 
 
 class HookEngine:
@@ -63,7 +64,8 @@ class HookEngine:
             use_cache=False,
             **_keep_last(self.lm.model),
         )
-        return out.logits[:, -1].float()
+        logits: Tensor = out.logits[:, -1].float()
+        return logits
 
     @torch.no_grad()
     def capture(self, prompts: Encoded, layers: Sequence[int], resumable: bool = True) -> Capture:
@@ -89,9 +91,10 @@ class HookEngine:
 
         handle = self.lm.blocks[layer].register_forward_hook(replace)
         try:
-            return self._forward(capture.prompts, copies).unflatten(0, (copies, rows))
+            logits = self._forward(capture.prompts, copies)
         finally:
             handle.remove()
+        return logits.view(copies, rows, -1)
 
 
 class ResumeEngine:
@@ -163,7 +166,7 @@ class ResumeEngine:
         attention = _Pass([*([self._shared] if self._shared else []), past], capture.positions[:, start:])
         above = list(self.lm.blocks)[layer + 1 :]
         blocks = [_Skip()] * layer + [_Put(hidden)] + above
-        return self._call(attention, blocks, inputs_embeds=hidden).unflatten(0, (copies, rows))
+        return self._call(attention, blocks, inputs_embeds=hidden).view(copies, rows, -1)
 
 
 Engine = HookEngine | ResumeEngine
@@ -302,17 +305,17 @@ def _attention(
 
 def _fold(x: Tensor, rows: int) -> Tensor:
     """(copies · rows, heads, groups, new, n) → (rows, heads, copies · groups · new, n)."""
-    if len(x) == rows:
-        return x.flatten(2, 3)
-    return x.unflatten(0, (-1, rows)).permute(1, 2, 0, 3, 4, 5).flatten(2, 4)
+    folded: Tensor = x if len(x) == rows else x.unflatten(0, (-1, rows)).permute(1, 2, 0, 3, 4, 5).flatten(2, 3)
+    return folded.flatten(2, 3)
 
 
 def _unfold(x: Tensor, like: Tensor) -> Tensor:
     """The inverse of `_fold`, for a tensor folded from the shape of `like` but for its last axis."""
     n, _heads, groups, new = like.shape[:4]
     if len(x) == n:
-        return x.unflatten(2, (groups, new))
-    return x.unflatten(2, (n // len(x), groups, new)).permute(2, 0, 1, 3, 4, 5).flatten(0, 1)
+        return x.view(n, x.shape[1], groups, new, -1)
+    apart = x.view(len(x), x.shape[1], n // len(x), groups, new, -1)
+    return apart.permute(2, 0, 1, 3, 4, 5).flatten(0, 1)
 
 
 @contextmanager
@@ -321,7 +324,8 @@ def _attending(model: nn.Module, attention: _Pass) -> Iterator[None]:
     from transformers import AttentionInterface
 
     AttentionInterface.register(_NAME, _attention)
-    configs = {id(m.config): m.config for m in model.modules() if hasattr(getattr(m, "config", None), "_attn_implementation")}
+    found: list[Any] = [getattr(module, "config", None) for module in model.modules()]
+    configs = {id(config): config for config in found if hasattr(config, "_attn_implementation")}
     before = {key: config._attn_implementation for key, config in configs.items()}
     token = _CURRENT.set(attention)
     for config in configs.values():
@@ -342,7 +346,8 @@ def self_test(lm: LM, engine: type[ResumeEngine] | type[HookEngine] = ResumeEngi
     """Largest relative difference between `engine` and the full patched forward, on random prompts of several lengths
     that share a prefix, with patches at several places and in every third layer."""
     rng = np.random.default_rng(0)
-    lengths, width, vocabulary = np.array([9, 7, 9]), 9, lm.model.get_input_embeddings().weight.shape[0]
+    network: Any = lm.model
+    lengths, width, vocabulary = np.array([9, 7, 9]), 9, network.get_input_embeddings().weight.shape[0]
     ids = rng.integers(0, vocabulary, (3, width))
     for row, length in enumerate(lengths):
         ids[row, : width - length] = 0

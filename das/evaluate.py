@@ -3,73 +3,26 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from das.alignment import Alignment
-from das.dataset import Batch, Dataset, Labelled, Site
+from das.dataset import Dataset, Labelled, Site
 from das.engine import Engine, make_engine
 from das.kinds import Boundless, Full, Nested
 from das.lm import LM
 from das.prompt import answer_tokens, encode
-from das.subspace import Subspace, change, random_basis
+from das.score import Hits, predictions, score
+from das.subspace import Subspace, random_basis
 from das.task import Task
-
-Key = TypeVar("Key", bound=Hashable)
-Hits = NDArray[np.bool_]
-"""(subspaces, pairs): whether the patched network gave the counterfactual answer."""
 
 EVERY_WIDTH = 32
 """Rank curves have every width up to here and about geometrically spaced ones beyond."""
-
-
-@torch.no_grad()
-def score(
-    engine: Engine, data: Dataset, wanted: Mapping[Key, tuple[str, Site, Sequence[Subspace]]],
-    rows: int = 128, progress: Callable[[float], None] | None = None,
-) -> dict[Key, Hits]:  # fmt: skip
-    """Hits of any subspaces, in one pass over the data: key → (hypothesis, site, subspaces) in, key → (subspaces, pairs) out."""
-    hits: dict[Key, list[Hits]] = {key: [] for key in wanted}
-    layers = sorted({site.layer for _, site, _ in wanted.values()})
-    names = sorted({name for name, _, _ in wanted.values()})
-    sizes = {name: len(data.pairs[name]) for name in names}
-    longest = max(sizes.values(), default=0)
-    for start in range(0, longest, rows):
-        chosen = {name: np.arange(start, min(start + rows, n)) for name, n in sizes.items() if start < n}
-        batch = Batch.capture(data, chosen, engine, layers)
-        for key, (name, site, subspaces) in wanted.items():
-            if name in chosen:
-                hits[key].append(_hits(engine, batch, name, site, subspaces))
-        if progress:
-            progress(min(1.0, (start + rows) / longest))
-    return {key: np.concatenate(parts, 1) for key, parts in hits.items()}
-
-
-def _hits(engine: Engine, batch: Batch, name: str, site: Site, subspaces: Sequence[Subspace]) -> Hits:
-    columns, base, source = batch.at(name, site)
-    labels = batch.label(name)
-    parts = []
-    for start in range(0, len(subspaces), 8):
-        deltas = change(subspaces[start : start + 8], base, source)
-        logits = batch.resume(engine, name, site, columns, base, deltas)
-        parts.append((logits.argmax(-1).cpu() == labels).numpy())
-    return np.concatenate(parts)
-
-
-@torch.no_grad()
-def predictions(engine: Engine, data: Dataset, rows: int = 256) -> NDArray[np.int64]:
-    """The network's own answer (token) to every distinct prompt."""
-    parts = []
-    for start in range(0, len(data.prompts), rows):
-        logits = engine.capture(data.prompts.take(slice(start, start + rows)), []).logits
-        assert logits is not None
-        parts.append(logits.argmax(-1).cpu().numpy())
-    return np.concatenate(parts)
 
 
 @dataclass(frozen=True)
@@ -188,16 +141,16 @@ def _measure(records: Sequence[Record], engine: Engine, split: str, data: Datase
         a = record.alignment
         subspaces = [a.hard, *([a.soft] if isinstance(a.cell.kind, Boundless) else []), *_rank_matched(a)]
         wanted[i] = (a.cell.hypothesis, a.cell.site, subspaces)
-        whole = Subspace(None, torch.ones(a.hard.mask.shape[0], 1))
-        wanted[(a.cell.hypothesis, a.cell.site)] = (a.cell.hypothesis, a.cell.site, [whole])
-    hits = score(engine, data, wanted, progress=tell)
+        everything = Subspace(None, torch.ones(a.hard.mask.shape[0], 1))
+        wanted[(a.cell.hypothesis, a.cell.site)] = (a.cell.hypothesis, a.cell.site, [everything])
+    found = score(engine, data, wanted, progress=tell)
     predicted = predictions(engine, data)
-    flips = {name: p.label != p.base_label for name, p in data.pairs.items()}
+    changed = {name: p.label != p.base_label for name, p in data.pairs.items()}
     beside = {name: baselines(p, predicted) for name, p in data.pairs.items()}
     for i, record in enumerate(records):
         cell = record.alignment.cell
-        own, whole = hits[i], hits[(cell.hypothesis, cell.site)]
-        record.metrics[split] = _metrics(record.alignment, own, whole[0], flips[cell.hypothesis], beside[cell.hypothesis])
+        own, whole = found[i], found[(cell.hypothesis, cell.site)]
+        record.metrics[split] = _metrics(record.alignment, own, whole[0], changed[cell.hypothesis], beside[cell.hypothesis])
         if split == "test":
             record.hits = own[0]
 
@@ -212,12 +165,12 @@ def _rank_matched(a: Alignment) -> list[Subspace]:
 
 
 def _metrics(a: Alignment, own: Hits, whole: Hits, flips: Hits, beside: Baselines) -> dict[str, float]:
-    named = {"iia": own[0], "whole": whole}
+    named: dict[str, Hits] = {"iia": own[0], "whole": whole}
     named["iia_soft"] = own[1] if isinstance(a.cell.kind, Boundless) else own[0]
     named["random"] = whole if isinstance(a.cell.kind, Full) else own[-1]
-    metrics = {name: float(hit.mean()) for name, hit in named.items()}
+    metrics = {name: float(hits.mean()) for name, hits in named.items()}
     if flips.any():
-        metrics |= {f"flip_{name}": float(hit[flips].mean()) for name, hit in named.items()}
+        metrics |= {f"flip_{name}": float(hits[flips].mean()) for name, hits in named.items()}
     metrics |= {"noop": beside.noop, "majority": beside.majority, "lm_base": beside.lm_base, "lm_source": beside.lm_source}
     metrics |= {"ceiling": beside.ceiling, "normalised": beside.normalised(metrics["iia"]), "rank": float(a.rank)}
     return metrics

@@ -13,18 +13,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from pandas.api.types import is_object_dtype
 
-from das.alignment import Cell, Schedule, untrained
+from das.alignment import Cell, untrained
 from das.dataset import Dataset, Site
 from das.engine import Engine, make_engine
 from das.errors import DasError
-from das.evaluate import evaluate, predictions
+from das.evaluate import evaluate
+from das.grid import Schedule
 from das.kinds import Kind
 from das.lm import LM, hidden_size, layer_count, load_config, load_tokenizer
-from das.pairs import Pairs, audit, audit_text, make_pairs, split_pools
+from das.pairs import Pairs, audit, audit_text, check_families, make_pairs, split_pools
 from das.progress import Reporter, silent
 from das.prompt import expand_positions
 from das.run import Run, write
+from das.score import predictions
 from das.settings import Settings, check_keys, name_of
 from das.task import Task, load_task
 from das.train import forget, train
@@ -65,6 +68,7 @@ class Experiment:
                 raise DasError(f"layer {layer} does not exist: {name_of(lm)} has layers 0 to {depth - 1}")
         self.positions = expand_positions(s.positions or self.task.positions)
         self.hypotheses = [n.split(".")[0] for n in s.hypotheses or self.task.hypotheses if self.task.hypothesis(n)]
+        check_families(s.families)
         self.task.check(self.tokenizer, self.positions)
 
     @classmethod
@@ -172,7 +176,7 @@ class Experiment:
             for name, p in table.items()
         ]
         frame = pd.concat(tables, ignore_index=True)
-        for column in frame.select_dtypes(object).columns:
+        for column in (c for c in frame if is_object_dtype(frame[c])):
             frame[column] = frame[column].map(lambda v: v if v is None or isinstance(v, str) else json.dumps(v, default=str))
         write(run.folder / "pairs.parquet", lambda path: frame.to_parquet(path))
         write(run.folder / "audit.json", lambda path: path.write_text(json.dumps(audits, indent=1)))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,38 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from das.errors import DasError, unknown
+from das.progress import Reporter, silent
 from das.prompt import Encoded, Tokenizer, answer_tokens, encode
-from das.settings import FitSettings
+from das.settings import FitSettings, name_of
 from das.task import Task, load_task
+from das.tokenizer import make_tokenizer
+from das.train import Progress, quiet
 
 Mix = Mapping[str, float]
-
-
-# --- the tokenizer ---
-
-
-def make_tokenizer(texts: Sequence[str], whole_numbers: bool = False) -> Tokenizer:
-    """A tokenizer of words, numbers (by digit, or whole), punctuation marks and line ends that knows exactly `texts`."""
-    from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast
-
-    special = ["<pad>", "<unk>", "<s>"]
-    number = r"\d+" if whole_numbers else r"\d"
-    split = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(r"[^\S\n]+"), "removed"),
-            pre_tokenizers.Split(Regex(rf"{number}|\n|[^\W\d]+|[^\w\s]"), "isolated"),
-        ]
-    )
-    words = sorted({piece for text in texts for piece, _ in split.pre_tokenize_str(text)})
-    vocabulary = {word: index for index, word in enumerate(special + words)}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    tokenizer.normalizer = normalizers.Sequence([])
-    tokenizer.pre_tokenizer = split
-    tokenizer.post_processor = processors.TemplateProcessing("<s> $A", special_tokens=[("<s>", vocabulary["<s>"])])
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>", bos_token="<s>", padding_side="left"
-    )
 
 
 def variants(task: Task) -> list[str]:
@@ -54,27 +30,17 @@ def variants(task: Task) -> list[str]:
     return ["base", *task.shifts, *task.siblings]
 
 
-def sample_texts(task: Task, variant: str, rng: np.random.Generator, n: int) -> list[tuple[str, str]]:
-    """`n` (prompt, answer) texts of a variant."""
-    prompt, model, inputs = task.variant(variant)
-    columns = model.run(inputs.sample(rng, n))
-    return list(zip(prompt.render(columns).texts, prompt.answer_texts(columns[model.output]), strict=True))
-
-
-def _corpus(task: Task) -> list[str]:
-    rng = np.random.default_rng(0)
-    texts = []
+def corpus(task: Task) -> list[str]:
+    """Prompts and answers of every variant, counterfactual answers among them: everything that the tokenizer must know."""
+    rng, texts = np.random.default_rng(0), []
     for variant in variants(task):
-        _, model, inputs = task.variant(variant)
-        n = min(model.size or 5000, 5000)
-        texts += [a + b for a, b in sample_texts(task, variant, rng, n)]
-        if inputs.size is not None and inputs.size <= 20_000:
-            prompt, columns = task.variant(variant)[0], model.run(inputs.enumerate())
-            texts += prompt.render(columns).texts + prompt.answer_texts(columns[model.output])
+        prompt, model, inputs = task.variant(variant)
+        few = inputs.size is not None and inputs.size <= 20_000
+        columns = model.run(inputs.enumerate() if few else inputs.sample(rng, 5000))
+        texts += prompt.render(columns).texts + prompt.answer_texts(columns[model.output])
+    for _ in range(10):
+        texts += task.prompt.answer_texts(task.outputs(task.model.sample(rng, 5000)))
     return texts
-
-
-# --- training ---
 
 
 class _Batches:
@@ -106,7 +72,7 @@ class _Batches:
         return Encoded.concat([prompts for prompts, _ in parts]), torch.cat([answers for _, answers in parts])
 
 
-def answer_logits(model: nn.Module, prompts: Encoded) -> Tensor:
+def answer_logits(model: Any, prompts: Encoded) -> Tensor:
     """Logits after each prompt's last token, (rows, vocabulary); the prefix that all prompts share is run once."""
     rows, width = prompts.ids.shape
     shared = min(prompts.common_prefix(), int(prompts.lengths.min()) - 1)
@@ -120,33 +86,36 @@ def answer_logits(model: nn.Module, prompts: Encoded) -> Tensor:
     out = model(
         ids[:, start:], past_key_values=cache, attention_mask=keep, position_ids=position.clamp(min=0), logits_to_keep=1
     )
-    return out.logits[:, -1].float()
+    logits: Tensor = out.logits[:, -1].float()
+    return logits
 
 
 class _Fit(pl.LightningModule):
     def __init__(self, model: nn.Module, batches: _Batches) -> None:
         super().__init__()
         self.model, self.batches, self.settings = model, batches, batches.settings
+        self.recent: list[float] = []
+        self.note = ""
 
     def training_step(self, _: Any, index: int) -> Tensor:
         prompts, answers = self.batches.at(self.global_step)
         logits = answer_logits(self.model, prompts)
         loss = nn.functional.cross_entropy(logits, answers)
-        accuracy = (logits.argmax(-1) == answers).float().mean()
-        self.log_dict({"loss": loss, "accuracy": accuracy}, prog_bar=True, batch_size=len(answers))
+        self.recent = [*self.recent[-49:], float((logits.argmax(-1) == answers).float().mean())]
+        self.note = f"loss {float(loss.detach()):.3f} · accuracy {np.mean(self.recent):.3f}"
         return loss
 
     def configure_optimizers(self) -> Any:
         s = self.settings
         optimizer = torch.optim.AdamW(self.parameters(), s.lr, weight_decay=s.weight_decay)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, s.lr, total_steps=s.steps, pct_start=0.1)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, s.lr, total_steps=s.steps, pct_start=0.15)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def train_dataloader(self) -> Any:
         return torch.utils.data.DataLoader(range(self.settings.steps - self.global_step), batch_size=None)  # type: ignore[arg-type]
 
 
-def _new_model(tokenizer: Tokenizer, settings: FitSettings) -> nn.Module:
+def _new_model(tokenizer: Tokenizer, settings: FitSettings) -> Any:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(settings.seed)
@@ -182,35 +151,54 @@ def accuracies(model: nn.Module, batches: _Batches, n: int = 2000) -> dict[str, 
     return table
 
 
-def fit(settings: FitSettings) -> dict[str, float]:
+def fit(settings: FitSettings, report: Reporter = silent) -> dict[str, float]:
     """Train, save to `settings.out` and return the accuracy per variant. A killed run goes on where it was."""
-    out, work = Path(settings.out), Path(f"{settings.out}.partial")
+    task = load_task(settings.task)
+    out = Path(settings.out or f"models/{task.name}")
     if out.exists():
         raise DasError(f"{out} exists already: give another folder, or remove it")
-    task = load_task(settings.task)
+    work = out.with_name(f"{out.name}.partial")
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    tokenizer = make_tokenizer(_corpus(task), settings.whole_numbers)
+    tokenizer = make_tokenizer(corpus(task), settings.whole_numbers)
     task.check(tokenizer)
     batches = _Batches(task, tokenizer, settings)
     model, started = _new_model(tokenizer, settings), time.time()
-    checkpoint = pl.callbacks.ModelCheckpoint(work, save_last=True, every_n_train_steps=200, save_top_k=0)
-    trainer = pl.Trainer(
-        max_steps=settings.steps, accelerator="cpu", precision=settings.precision, logger=False, log_every_n_steps=10,
-        callbacks=[checkpoint, pl.callbacks.RichProgressBar(leave=True)], enable_model_summary=False,
-    )  # fmt: skip
+    _begin(work, settings)
+    quiet()
     last = work / "last.ckpt"
-    trainer.fit(_Fit(model, batches), ckpt_path=str(last) if last.exists() else None, weights_only=True)
+    keep = pl.callbacks.ModelCheckpoint(work, save_last=True, every_n_train_steps=200, save_top_k=0)
+    with report.task(f"{task.name}: {sum(p.numel() for p in model.parameters()):,} parameters", settings.steps) as step:
+        trainer = pl.Trainer(
+            max_steps=settings.steps, accelerator="cpu", gradient_clip_val=settings.clip, logger=False,
+            callbacks=[keep, Progress(step)], enable_progress_bar=False, enable_model_summary=False,
+        )  # fmt: skip
+        trainer.fit(_Fit(model, batches), ckpt_path=str(last) if last.exists() else None, weights_only=True)
     scores = accuracies(model, batches)
-    card = asdict(settings) | {"accuracy": scores, "seconds": round(time.time() - started)}
+    card = plain(settings) | {"accuracy": scores, "seconds": round(time.time() - started)}
     _save(model, tokenizer, card, work, out)
     return scores
 
 
-def _save(model: nn.Module, tokenizer: Tokenizer, card: Mapping[str, Any], work: Path, out: Path) -> None:
+def plain(settings: FitSettings) -> dict[str, Any]:
+    """The settings as JSON holds them."""
+    values: dict[str, Any] = json.loads(json.dumps(asdict(replace(settings, task=name_of(settings.task)))))
+    return values
+
+
+def _begin(work: Path, settings: FitSettings) -> None:
+    """Makes the working folder, or checks that it was begun with the same settings."""
+    path, mine = work / "settings.json", plain(settings)
+    if path.exists() and json.loads(path.read_text()) != mine:
+        raise DasError(f"{work} was begun with other settings: remove it, or give another folder")
+    work.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(mine))
+
+
+def _save(model: Any, tokenizer: Tokenizer, card: Mapping[str, Any], work: Path, out: Path) -> None:
     model.save_pretrained(work)
     tokenizer.save_pretrained(work)
     (work / "card.json").write_text(json.dumps(card, indent=1) + "\n")
-    for checkpoint in work.glob("*.ckpt"):
-        checkpoint.unlink()
+    for unneeded in (*work.glob("*.ckpt"), work / "settings.json"):
+        unneeded.unlink()
     work.rename(out)

@@ -20,9 +20,9 @@ class Boundless:
     """
 
     k: int = 32
-    penalty: float = 0.1
+    penalty: float = 1.0
     start: float = 0.25
-    end: float = 0.3
+    end: float = 0.05
     lr: float = 0.02
     boundary_lr: float = 0.01
 
@@ -81,6 +81,8 @@ def parse_kind(given: Kind | str | Mapping[str, Any]) -> Kind:
     if isinstance(given, str):
         name, _, rest = given.partition(":")
         options: dict[str, Any] = dict(_setting(part) for part in rest.split(",") if part)
+    elif not isinstance(given, Mapping):
+        raise DasError(f"subspace {given!r}: expected a kind such as nested, nested:k=16 or {{kind: nested, k: 16}}")
     else:
         options = dict(given)
         name = str(options.pop("kind", ""))

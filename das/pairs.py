@@ -38,7 +38,8 @@ class Family:
 
 def _differ(base_answer: Column, answer: Column) -> Mask:
     both = codes(np.concatenate([base_answer, answer]))
-    return both[: len(answer)] != both[len(answer) :]
+    differs: Mask = both[: len(answer)] != both[len(answer) :]
+    return differs
 
 
 FAMILIES: dict[str, Family] = {
@@ -114,12 +115,13 @@ def split_pools(
 
 
 def _distinct(model: CausalModel, n: int, rng: np.random.Generator, accept: Callable[[Columns], Mask] | None) -> Columns:
-    table = model.sample(rng, 0)
+    """About `n` different prompts, drawn as the inputs are."""
+    table: Columns = {}
     for _ in range(20):
         drawn = model.sample(rng, n)
         if accept:
             drawn = take(drawn, np.flatnonzero(accept(drawn)))
-        table = concat([table, drawn])
+        table = concat([table, drawn]) if table else drawn
         first = np.unique(codes(*table.values()), return_index=True)[1]
         table = take(table, np.sort(first))
         if len(next(iter(table.values()))) >= n:
@@ -141,20 +143,27 @@ def make_pairs(
     uniformly among its fitting ones. Where a family cannot be had for an answer, its share goes to what can be had; DasError
     where there is none at all.
     """
-    shares = dict(families or {"flip": 0.5, "keep": 0.5})
+    shares: dict[Any, float] = dict(families or {"flip": 0.5, "keep": 0.5})
+    check_families(shares)
     drawer = _Drawer(hypothesis, pool, rng)
-    total = sum(shares.values())
+    cuts = np.round(n * np.cumsum([0.0, *shares.values()]) / sum(shares.values())).astype(int)
     parts: list[_Part] = []
-    for key, share in shares.items():
-        family = key if isinstance(key, Family) else FAMILIES.get(key)
-        if family is None:
-            raise unknown("family of pairs", key, FAMILIES)
-        name = key if isinstance(key, str) else "custom"
-        parts += drawer.family(name, family, round(n * share / total))
+    for key, count in zip(shares, np.diff(cuts), strict=True):
+        name, family = ("custom", key) if isinstance(key, Family) else (key, FAMILIES[key])
+        parts += drawer.family(name, family, int(count))
     parts = [part for part in parts if len(part.base)]
     if not parts:
         raise DasError(f"no pair of the families {', '.join(map(str, shares))} exists among these prompts")
     return drawer.finish(parts, n)
+
+
+def check_families(shares: Mapping[Any, float]) -> None:
+    """DasError on an unknown family, or on shares that are none."""
+    for key, share in shares.items():
+        if not isinstance(key, Family) and key not in FAMILIES:
+            raise unknown("family of pairs", key, FAMILIES)
+        if not share > 0:
+            raise DasError(f"family {key!r} has the share {share}: expected a number above 0, or leave it out")
 
 
 @dataclass
@@ -170,7 +179,7 @@ class _Part:
 class _Drawer:
     """Draws pairs of pool rows and labels them."""
 
-    CANDIDATES, ROUNDS = 8, 40
+    CANDIDATES, DRY = (8, 64), 5
 
     def __init__(self, hypothesis: Hypothesis, pool: Columns, rng: np.random.Generator) -> None:
         self.model, self.variables, self.rng = hypothesis.model, hypothesis.variables, rng
@@ -189,7 +198,12 @@ class _Drawer:
         for index, rows in enumerate(strata):
             share = n * (index + 1) // len(strata) - n * index // len(strata)
             parts.append(self._draw(name, family, rows, share))
-        return parts
+        return parts + self._fill([part for part in parts if len(part.base)], n - sum(len(part.base) for part in parts))
+
+    def _fill(self, parts: Sequence[_Part], short: int) -> list[_Part]:
+        """`short` more pairs, in equal numbers like those of the given parts."""
+        cuts = [short * i // len(parts) for i in range(len(parts) + 1)] if parts and short > 0 else []
+        return [self._draw(p.name, p.family, p.bases, b - a) for p, a, b in zip(parts, cuts, cuts[1:], strict=False) if b > a]
 
     def _allowed(self, predicate: Callable[..., Any] | None) -> Rows:
         if predicate is None:
@@ -201,28 +215,31 @@ class _Drawer:
 
     def _draw(self, name: str, family: Family, bases: Rows, n: int) -> _Part:
         """Up to `n` pairs; every fitting base is used once before any is used again."""
-        sources = _Sources(self, family)
-        order = self.rng.permutation(bases)
-        found_base, found_source, found_swap = [np.zeros(0, np.int64)], [np.zeros((0, len(self.variables)), np.int64)], []
-        found_swap.append(np.zeros((0, len(self.variables)), bool))
-        queue, have = order, 0
-        for _ in range(self.ROUNDS):
-            if have >= n or not len(queue):
-                break
-            now, queue = queue[: 2 * (n - have) + 64], queue[2 * (n - have) + 64 :]
-            ok, source, swap = self._fit(family, sources, now)
-            found_base.append(now[ok])
-            found_source.append(source[ok])
-            found_swap.append(swap[ok])
-            have += int(ok.sum())
+        sources, k = _Sources(self, family), len(self.variables)
+        found = [(np.zeros(0, np.int64), np.zeros((0, k), np.int64), np.zeros((0, k), bool))]
+        queue, have, dry = self.rng.permutation(bases), 0, 0
+        while have < n and len(queue) and dry < self.DRY:
+            some = 2 * (n - have) + 64
+            now, queue = queue[:some], queue[some:]
+            ok, source, swapped = self._fit(family, sources, now)
+            found.append((now[ok], source[ok], swapped[ok]))
+            have, dry = have + int(ok.sum()), 0 if ok.any() else dry + 1
             if not len(queue):
-                queue = self.rng.permutation(np.unique(np.concatenate(found_base))) if have else now
-        pairs = [np.concatenate(part)[:n] for part in (found_base, found_source, found_swap)]
-        return _Part(name, family, *pairs, bases)
+                queue = self.rng.permutation(np.unique(np.concatenate([rows for rows, _, _ in found])) if have else now)
+        base, source, swapped = (np.concatenate(part)[:n] for part in zip(*found, strict=True))
+        return _Part(name, family, base, source, swapped, bases)
 
     def _fit(self, family: Family, sources: _Sources, bases: Rows) -> tuple[Mask, Rows, Mask]:
-        """For each base, the first of a few random candidates that fits: whether there is one, sources, swapped."""
-        k = self.CANDIDATES
+        """For each base, the first of some random candidates that fits, many where few found none: whether there is one,
+        sources, swapped."""
+        ok, source, swapped = self._try(family, sources, bases, self.CANDIDATES[0])
+        left = np.flatnonzero(~ok)
+        if len(left):
+            ok[left], source[left], swapped[left] = self._try(family, sources, bases[left], self.CANDIDATES[1])
+        return ok, source, swapped
+
+    def _try(self, family: Family, sources: _Sources, bases: Rows, k: int) -> tuple[Mask, Rows, Mask]:
+        """`_fit` with `k` candidates for each base."""
         base = np.repeat(bases, k)
         swapped = self._subsets(len(base))
         source = np.where(swapped, sources.draw(base), base[:, None])
@@ -235,7 +252,8 @@ class _Drawer:
     def _subsets(self, n: int) -> Mask:
         """Which variables each row swaps: a non-empty subset, all subsets equally likely."""
         v = len(self.variables)
-        return (self.rng.integers(1, 2**v, n)[:, None] >> np.arange(v)) & 1 == 1
+        chosen: Mask = (self.rng.integers(1, 2**v, n)[:, None] >> np.arange(v)) & 1 == 1
+        return chosen
 
     def _label(self, base: Rows, source: Rows) -> Column:
         values = {v: self.table[v][source[:, i]] for i, v in enumerate(self.variables)}
@@ -243,9 +261,7 @@ class _Drawer:
 
     def finish(self, parts: Sequence[_Part], n: int) -> Pairs:
         """Fills up to `n` rows, shuffles and labels."""
-        short = n - sum(len(part.base) for part in parts)
-        extra = [self._draw(p.name, p.family, p.bases, -(-short // len(parts))) for p in parts] if short > 0 else []
-        every = [*parts, *extra]
+        every = [*parts, *self._fill(parts, n - sum(len(part.base) for part in parts))]
         base = np.concatenate([p.base for p in every])[:n]
         source = np.concatenate([p.sources for p in every])[:n]
         swapped = np.concatenate([p.swapped for p in every])[:n]

@@ -85,7 +85,8 @@ def _layer_flops(config: Any) -> float:
     heads, groups = config.num_attention_heads, getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     inner = getattr(config, "intermediate_size", None) or 4 * d
     gates = 3 if getattr(config, "hidden_act", "") in ("silu", "gelu_pytorch_tanh") else 2
-    return 2.0 * (2 * d * d + 2 * d * d * groups / heads + gates * d * inner)
+    weights: int = round(2 * d * d + 2 * d * d * groups / heads + gates * d * inner)
+    return 2.0 * weights
 
 
 def _memory(e: Experiment, config: Any, own: int, layer: float) -> dict[str, float]:

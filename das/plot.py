@@ -86,7 +86,7 @@ def _numbers(ax: Axes, values: Any) -> None:
 def _bar(ax: Axes, image: Any, baselines: Mapping[str, float]) -> None:
     """The colour bar, with the floor (no-op) and the ceiling (the network's own accuracy) marked."""
     bar = ax.get_figure().colorbar(image, ax=ax, pad=0.02, fraction=0.05)  # type: ignore[union-attr]
-    for name, label in (("noop", "no-op"), ("ceiling", "ceiling")):
+    for name in ("noop", "ceiling"):
         bar.ax.axhline(baselines[name], color="black", linewidth=2)
         bar.ax.axhline(baselines[name], color="white", linewidth=0.8)
     ticks = [t for t in (0, 0.25, 0.5, 0.75, 1) if all(abs(t - baselines[n]) > 0.06 for n in ("noop", "ceiling"))]

@@ -20,6 +20,9 @@ Tokenizer = Any
 
 Indices = NDArray[np.int64]
 
+CONVERSIONS: dict[str | None, Callable[[Any], Any]] = {None: lambda value: value, "r": repr, "s": str, "a": ascii}
+"""`{field!r}` and the like, as in `str.format`."""
+
 
 @dataclass(frozen=True)
 class Rendered:
@@ -47,9 +50,11 @@ class Prompt:
             pieces = [(text, name, spec or "", conv) for text, name, spec, conv in string.Formatter().parse(self.template)]
         except ValueError as error:
             raise DasError(f"the template cannot be read ({error}): write a literal brace as {{{{ or }}}}") from error
-        for _, name, _, _ in pieces:
-            if name is not None and not name.isidentifier():
-                raise DasError(f"field {{{name}}} of the template has no name: give each field the name of a variable")
+        for _, name, spec, conversion in pieces:
+            if name is not None and (not name.isidentifier() or "{" in spec or conversion not in CONVERSIONS):
+                raise DasError(f"field {{{name}}} of the template cannot be read: write a variable's name, as in {{price:.2f}}")
+            if name in ("first", "last"):
+                raise DasError(f"a field cannot be called {name!r}, which is a position: give the variable another name")
         return pieces
 
     @property
@@ -74,8 +79,11 @@ class Prompt:
             text += literal
             if name is None:
                 continue
-            value = {None: lambda v: v, "r": repr, "s": str, "a": ascii}[conversion](values[name])
-            written = format(value, spec)
+            value = CONVERSIONS[conversion](values[name])
+            try:
+                written = format(value, spec)
+            except (ValueError, TypeError) as error:
+                raise DasError(f"field {{{name}:{spec}}} cannot write {value!r}: {error}") from error
             if not spans[name][row, 1]:
                 spans[name][row] = len(text), len(text) + len(written)
             text += written
@@ -114,6 +122,8 @@ class Position:
             raise DasError(f"position {text!r} cannot be read: write amount.last, amount+1, last-6 or amount")
         name, end, offset = match[1], match[2], int(match[3] or 0)
         if name in ("first", "last"):
+            if end:
+                raise DasError(f"position {text!r}: {name} is a single token and has no {end}")
             return cls("", name, offset)
         return cls(name, end or ("last" if offset > 0 else "first" if offset < 0 else None), offset)
 
@@ -221,7 +231,7 @@ def _resolve(at: Position, spec: str, offsets: Indices, lengths: Indices, render
 def _tokens_of(name: str, offsets: Indices, rendered: Rendered) -> tuple[Indices, Indices]:
     """First and last column of the tokens that overlap the field's characters."""
     span = rendered.spans[name]
-    inside = (offsets[..., 0] < span[:, 1:]) & (offsets[..., 1] > span[:, :1])
+    inside = (offsets[..., 0] < span[:, 1:]) & (offsets[..., 1] > span[:, :1]) & (span[:, :1] < span[:, 1:])
     if (gone := ~inside.any(1)).any():
         row = int(np.argmax(gone))
         raise DasError(f"field {name!r} vanishes: it has no token in {rendered.texts[row]!r}")

@@ -79,6 +79,9 @@ class Settings:
                 raise DasError(f"{name} is {getattr(self, name)}: expected at least 1")
         if isinstance(self.layers, str) and self.layers != "all":
             raise DasError(f"layers is {self.layers!r}: expected all, or a list such as [0, 5, 10]")
+        for name in ("layers", "positions", "hypotheses"):
+            if getattr(self, name) in ([], ()):
+                raise DasError(f"{name} is empty: expected at least one")
         self.kind, self.kinds_beside  # noqa: B018  (a wrong kind is reported here)
 
     @property
@@ -115,7 +118,7 @@ class FitSettings:
         lr: Highest rate of AdamW's one-cycle schedule.
         weight_decay: Of AdamW.
         mix: First step → share of the rows per variant (base, shifts, siblings) from there on; by default a fair mix.
-        precision: bf16-mixed is several times faster than 32-true on processors that have it.
+        clip: Largest norm of a step's gradient.
         threads: Threads; 0 leaves it to torch.
     """
 
@@ -131,7 +134,7 @@ class FitSettings:
     lr: float = 1e-3
     weight_decay: float = 0.01
     mix: dict[int, dict[str, float]] = field(default_factory=dict)
-    precision: str = "bf16-mixed"
+    clip: float = 1.0
     threads: int = 0
 
 
@@ -147,7 +150,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         raise DasError(f"no configuration at {path}")
     try:
         values = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise DasError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise DasError(f"{path}: expected a mapping of settings, found {type(values).__name__}")

@@ -59,16 +59,17 @@ def project(basis: Tensor, mask: Tensor, base: Tensor, sources: Tensor) -> Tenso
     difference = (sources - base).float()
     if difference.shape[0] == 1:
         flat = basis[:, :, 0]
-        return ((difference @ flat) * mask[:, :, 0]) @ flat.mT
+        change: Tensor = ((difference @ flat) * mask[:, :, 0]) @ flat.mT
+        return change
     coordinates = torch.einsum("vbd,cdvk->cbvk", difference, basis)
     return torch.einsum("cbvk,cdvk->cbd", coordinates * mask, basis)
 
 
 def _whole(base: Tensor, sources: Tensor) -> Tensor:
     difference = (sources - base).float()
-    swapped = (difference != 0).any(-1)
-    first = swapped.int().argmax(0)
-    return difference[first, torch.arange(len(base), device=base.device)]
+    first = (difference != 0).any(-1).int().argmax(0)
+    taken: Tensor = difference[first, torch.arange(len(base), device=base.device)]
+    return taken
 
 
 def _pad(tensor: Tensor, k: int) -> Tensor:
@@ -77,7 +78,8 @@ def _pad(tensor: Tensor, k: int) -> Tensor:
 
 def random_basis(d: int, columns: int, generator: torch.Generator) -> Tensor:
     """(d, columns) orthonormal columns in a uniformly random direction."""
-    return torch.linalg.qr(torch.randn(d, columns, generator=generator))[0]
+    basis: Tensor = torch.linalg.qr(torch.randn(d, columns, generator=generator))[0]
+    return basis
 
 
 class SubspaceStack(nn.Module):
@@ -109,7 +111,8 @@ class SubspaceStack(nn.Module):
         """
         q, r = torch.linalg.qr(self.weight)
         q = q * torch.where(r.diagonal(dim1=-2, dim2=-1) < 0, -1.0, 1.0)[:, None]
-        return q.unflatten(2, (self.variables, self.k))
+        basis: Tensor = q.unflatten(2, (self.variables, self.k))
+        return basis
 
     def temperature(self, progress: float) -> float:
         """Of a Boundless mask, in columns, when `progress` (0 to 1) of the training is done."""
@@ -169,3 +172,12 @@ class SubspaceStack(nn.Module):
         if isinstance(self.kind, Boundless):
             groups.append({"params": [self.boundary], "lr": self.kind.boundary_lr})
         return groups
+
+
+def largest_angle(a: Tensor, b: Tensor) -> float:
+    """Largest principal angle, in degrees, between the spans of two orthonormal bases (d, columns); 90 where the ranks differ
+    and the larger is no help: it is measured from the smaller span."""
+    if 0 in (a.shape[1], b.shape[1]):
+        return 90.0
+    cosine = torch.linalg.svdvals(a.T.double() @ b.double()).min()
+    return float(torch.rad2deg(torch.acos(cosine.clamp(max=1.0))))

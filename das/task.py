@@ -123,6 +123,16 @@ class Task:
         specs = expand_positions(self.positions if positions is None else positions)
         return show(self.prompt.render(self._shown(inputs)), tokenizer, specs)
 
+    def outputs(self, inputs: Columns) -> Column:
+        """Answers on the given rows, and counterfactual ones under every hypothesis with the rows as each other's sources:
+        a hypothesis may call for answers that no prompt has."""
+        sources = {name: np.roll(column, 1) for name, column in inputs.items()}
+        answers = [self.model.run(inputs)[self.model.output]]
+        for hypothesis in self.hypotheses.values():
+            swapped = hypothesis.model.interchange(inputs, dict.fromkeys(hypothesis.variables, sources))
+            answers.append(swapped[hypothesis.model.output])
+        return np.concatenate(answers)
+
     def tokens_at(self, tokenizer: Tokenizer, positions: Sequence[str], seed: int = 0) -> dict[str, str]:
         """Position → the text of its token in a drawn prompt, in the order of the prompt."""
         return tokens_at(
@@ -137,17 +147,18 @@ class Task:
             if row := self.model.difference(hypothesis.model, n=n):
                 raise DasError(f"hypothesis {name!r} does not answer as the first hypothesis does on {row}")
         for name in ["base", *self.shifts]:
-            prompt, _, inputs = self.variant(name)
-            variant = replace(self, prompt=prompt, shifts={}, siblings={})
+            prompt, model, inputs = self.variant(name)
             try:
-                variant._check_text(inputs.sample(np.random.default_rng(0), n), tokenizer, positions)
+                variant = replace(self, prompt=prompt, shifts={}, siblings={})
+                drawn = inputs.sample(np.random.default_rng(0), n)
+                outputs = self.outputs(drawn) if model is self.model else model.run(drawn)[model.output]
+                variant._check_text(drawn, outputs, tokenizer, positions)
             except DasError as error:
                 raise DasError(f"{'prompt' if name == 'base' else f'shift {name!r}'}: {error}") from error
 
-    def _check_text(self, inputs: Columns, tokenizer: Tokenizer, positions: Sequence[str] | None) -> None:
+    def _check_text(self, inputs: Columns, outputs: Column, tokenizer: Tokenizer, positions: Sequence[str] | None) -> None:
         spans = [f"{name}.first" for name in self.prompt.fields]
         self.encode(inputs, tokenizer, [*spans, *expand_positions(self.positions if positions is None else positions)])
-        outputs = self.model.run(inputs)[self.model.output]
         texts = self.prompt.answer_texts(outputs)
         owner: dict[int, str] = {}
         for text, token in zip(texts, self.answer_tokens(outputs, inputs, tokenizer).tolist(), strict=True):
@@ -176,7 +187,7 @@ def load_task(source: str | Path | Task, folder: str | Path = "tasks") -> Task:
     if str(source) in offered:
         task: Task = offered[str(source)].load()
         return replace(task, name=str(source))
-    names = [*(p.stem for p in Path(folder).glob("*.py")), *offered]
+    names = [*dict.fromkeys(p.stem for place in (path.parent, Path(folder)) for p in place.glob("*.py")), *offered]
     raise DasError(f"no task file at {path}. {unknown('task', Path(source).stem, names)}")
 
 
@@ -188,10 +199,10 @@ def _from_file(path: Path) -> Task:
     sys.modules[spec.name] = module
     try:
         spec.loader.exec_module(module)
-    except DasError as error:
-        raise DasError(f"{path}: {error}") from error
     except Exception as error:
-        raise DasError(f"{path} cannot be run: {type(error).__name__}: {error}") from error
+        del sys.modules[spec.name]
+        reason = str(error) if isinstance(error, DasError) else f"cannot be run: {type(error).__name__}: {error}"
+        raise DasError(f"{path}{':' if isinstance(error, DasError) else ''} {reason}") from error
     found: list[Any] = [v for v in vars(module).values() if isinstance(v, Task)]
     task = getattr(module, "task", found[0] if len(found) == 1 else None)
     if not isinstance(task, Task):

@@ -14,10 +14,11 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning import loggers
 
-from das.alignment import Alignment, Cell, GridTrainer, Schedule
+from das.alignment import Alignment, Cell
 from das.dataset import Dataset
 from das.engine import Engine
 from das.errors import unknown
+from das.grid import GridTrainer, Schedule
 from das.progress import Reporter, Step
 
 LOGGERS = {name.removesuffix("Logger").lower(): name for name in loggers.__all__ if name != "Logger"}
@@ -43,14 +44,14 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", module="pytorch_lightning")
 
 
-class _Progress(pl.Callback):
-    """Steps, active cells and loss to the reporter."""
+class Progress(pl.Callback):
+    """Tells a reporter how many steps are done, with the module's `note`."""
 
     def __init__(self, step: Step) -> None:
         self.step = step
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
-        self.step(trainer.global_step, f"{len(pl_module.active)} cells · loss {pl_module.step_loss:.3f}")
+        self.step(trainer.global_step, pl_module.note)
 
 
 def _work(folder: Path, cells: Sequence[Cell]) -> Path:
@@ -71,7 +72,7 @@ def train(
         trainer = pl.Trainer(
             max_steps=schedule.steps, max_epochs=-1, accelerator="cpu", reload_dataloaders_every_n_epochs=1,
             logger=make_logger(logger, folder / "logs", f"{stage.replace(' ', '-')}-{work.name}"),
-            log_every_n_steps=5, callbacks=[keep, _Progress(step)],
+            log_every_n_steps=5, callbacks=[keep, Progress(step)],
             enable_progress_bar=False, enable_model_summary=False,
         )  # fmt: skip
         last = work / "last.ckpt"

@@ -22,11 +22,18 @@ def wide_enough(lower, upper):
     return (width >= 250) & (width <= 750)
 
 
-PRICES = Inputs(
-    {"lower": Range(0.05, 7.45, 0.01), "upper": Range(2.55, 9.95, 0.01), "amount": Range(0.01, 9.99, 0.01)},
-    where=wide_enough,
-    draw=draw_prices,
-)
+def draw_close_calls(rng, n):
+    """Every second amount near an edge of its bracket, at all scales from a cent to two dollars."""
+    prices = draw_prices(rng, n)
+    edge = np.where(rng.random(n) < 0.5, prices["lower"], prices["upper"])
+    distance = np.round(10 ** rng.uniform(0, 2.3, n)) - rng.integers(0, 2, n)
+    near = np.round(100 * edge + rng.choice([-1, 1], n) * distance).clip(1, 999) / 100
+    return prices | {"amount": np.where(rng.random(n) < 0.5, near, prices["amount"])}
+
+
+RANGES = {"lower": Range(0.05, 7.45, 0.01), "upper": Range(2.55, 9.95, 0.01), "amount": Range(0.01, 9.99, 0.01)}
+PRICES = Inputs(RANGES, where=wide_enough, draw=draw_prices)
+CLOSE_CALLS = Inputs(RANGES, where=wide_enough, draw=draw_close_calls)
 
 # --- four ways to decide ---
 
@@ -95,7 +102,11 @@ def ask(condition, style=YES_NO, context=""):
     return Prompt(ALPACA.format(instruction=context + instruction.format(condition)), answers)
 
 
-# --- sibling questions ---
+# --- sibling questions, with close calls, to learn from ---
+
+
+def in_bracket_of(amount, lower, upper):
+    return (amount >= lower) & (amount <= upper)
 
 
 def outside(amount, lower, upper):
@@ -111,6 +122,7 @@ def at_most(amount, upper):
 
 
 SIBLINGS = {
+    "between": (in_bracket_of, "costs between {lower:.2f} and {upper:.2f} dollars"),
     "not_between": (outside, "does not cost between {lower:.2f} and {upper:.2f} dollars"),
     "at_least": (at_least, "costs at least {lower:.2f} dollars"),
     "at_most": (at_most, "costs at most {upper:.2f} dollars"),
@@ -119,7 +131,7 @@ SIBLINGS = {
 
 def siblings(style, suffix=""):
     return {
-        name + suffix: Shift(prompt=ask(condition, style), model=CausalModel(rule, inputs=PRICES))
+        name + suffix: Shift(ask(condition, style), CLOSE_CALLS, CausalModel(rule, inputs=PRICES))
         for name, (rule, condition) in SIBLINGS.items()
     }
 

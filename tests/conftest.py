@@ -1,0 +1,29 @@
+"""What tests share: one thread, the price-tagging task and a tokenizer of its words."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from das.fit import corpus
+from das.prompt import Tokenizer
+from das.task import Task, load_task
+from das.tokenizer import make_tokenizer
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def price_tagging() -> Task:
+    return load_task(ROOT / "tasks" / "price_tagging.py")
+
+
+@pytest.fixture(scope="session")
+def tokenizer(price_tagging: Task) -> Tokenizer:
+    """Knows the words and digits of every prompt of price tagging."""
+    return make_tokenizer(corpus(price_tagging))

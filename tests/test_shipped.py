@@ -1,0 +1,48 @@
+"""What ships with das does what it says: networks, notebook."""
+
+import json
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from das import LM, load_task
+from das.evaluate import task_accuracy
+from das.lm import MODELS, shipped
+
+ROOT = Path(__file__).parent.parent
+TASKS = {"price-tagger-tiny": "price_tagging", "arithmetic-tiny": "arithmetic"}
+
+
+def test_every_shipped_network_has_a_task_and_a_config():
+    assert set(shipped()) == set(TASKS)
+    assert all((ROOT / "configs" / "fit" / f"{name}.yaml").exists() for name in TASKS)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_shipped_network_solves_its_task_and_every_shift(name):
+    accuracy = task_accuracy(load_task(ROOT / "tasks" / f"{TASKS[name]}.py"), LM.load(name), n=1000)
+    assert accuracy.pop("base") >= 0.98
+    assert min(accuracy.values()) >= 0.95
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_shipped_network_is_small_and_says_where_it_is_from(name):
+    assert (MODELS / name / "model.safetensors").stat().st_size <= 10 * 2**20
+    assert json.loads((MODELS / name / "card.json").read_text())["task"] == TASKS[name]
+    assert not list((MODELS / name).glob("*.ckpt"))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem)
+def test_notebooks_run(path):
+    notebook = nbformat.read(path, as_version=4)
+    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(path.parent)}}).execute()
+    drawn = [o for c in notebook.cells for o in c.get("outputs", []) if "image/png" in o.get("data", {})]
+    assert len(drawn) >= 3
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem)
+def test_notebooks_are_kept_small(path):
+    assert path.stat().st_size < 400_000
