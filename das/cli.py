@@ -60,10 +60,12 @@ def check(task: str, lm: str = "price-tagger-tiny", positions: list[str] | None 
         positions: Places to mark; by default the task's.
         accuracy: Also load the weights and measure the network's accuracy on the base prompt and on every shift.
     """
-    from das.lm import LM, load_tokenizer
     from das.task import load_task
 
-    loaded, tokenizer = load_task(task), load_tokenizer(lm)
+    loaded = load_task(task)
+    from das.lm import LM, load_tokenizer
+
+    tokenizer = load_tokenizer(lm)
     loaded.check(tokenizer, positions)
     print(loaded.show(tokenizer, positions))
     if accuracy:
@@ -159,9 +161,10 @@ def _run_with_settings(command: str, arguments: list[str]) -> None:
 
 
 def _config_files(arguments: Sequence[str]) -> list[str]:
-    following = zip(arguments, [*arguments[1:], ""], strict=True)
-    pairs = [(a, b) if a == "--config" else tuple(a.split("=", 1)) for a, b in following if a.split("=")[0] == "--config"]
-    return [file for _, file in pairs]
+    """The files that follow `--config`."""
+    after = [*arguments[1:], ""] if arguments else []
+    apart = [file for option, file in zip(arguments, after, strict=True) if option == "--config" and file]
+    return apart + [option.split("=", 1)[1] for option in arguments if option.startswith("--config=")]
 
 
 def _run_plain(command: str, arguments: list[str]) -> None:

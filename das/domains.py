@@ -211,7 +211,7 @@ class Inputs:
             bad = ~domain.contains(table[name])
             if bad.any():
                 row = int(np.argmax(bad))
-                raise DasError(f"input {name!r} is {table[name][row]!r} in row {row}: expected a value of {domain}")
+                raise DasError(f"input {name!r} is {row_of(table, row)[name]!r} in row {row}: expected a value of {domain}")
         same_length(table)
         if not (keep := self.allowed(table)).all():
             row = int(np.argmin(keep))
@@ -360,9 +360,9 @@ def codes(*columns: Column) -> NDArray[np.int64]:
 def _key(value: Any) -> Hashable:
     """Something hashable that is equal for equal values, vectors and containers among them."""
     value = value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
-    return (
-        tuple(map(_key, value)) if isinstance(value, (list, tuple)) else value if isinstance(value, Hashable) else repr(value)
-    )
+    if isinstance(value, (list, tuple)):
+        return tuple(map(_key, value))
+    return value if isinstance(value, Hashable) else repr(value)
 
 
 def _codes(column: Column) -> NDArray[np.int64]:

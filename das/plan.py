@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from das.experiment import POOL, Experiment
 from das.lm import load_config
@@ -75,7 +76,7 @@ def plan(experiment: Experiment) -> Plan:
         own_tokens=own,
         flops=flops,
         memory=_memory(e, config, own, layer),
-        seconds=sum(flops.values()) / _rate(e.width) / s.workers,
+        seconds=sum(flops.values()) / _rate(e.width, s.threads) / s.workers,
     )
 
 
@@ -105,16 +106,28 @@ def _memory(e: Experiment, config: Any, own: int, layer: float) -> dict[str, flo
     }
 
 
-def _rate(width: int) -> float:
-    """Floating-point operations per second that this machine reaches in matrix products of the network's width."""
-    import torch
+REACHED = 0.4
+"""The share of a matrix product's speed that a step reaches as a whole (measured on the demo)."""
 
+
+def _rate(width: int, threads: int) -> float:
+    """Floating-point operations per second that this machine reaches in matrix products of the network's width."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        return REACHED * _timed_product(width)
+    finally:
+        torch.set_num_threads(before)
+
+
+def _timed_product(width: int) -> float:
     a, b = torch.randn(512, width), torch.randn(width, 3 * width)
-    a @ b
+    for _ in range(10):
+        a @ b
     times = []
     for _ in range(5):
         start = time.perf_counter()
         for _ in range(4):
             a @ b
         times.append(time.perf_counter() - start)
-    return float(4 * 2 * 512 * width * 3 * width / np.median(times)) * 0.4
+    return float(4 * 2 * 512 * width * 3 * width / np.median(times))

@@ -51,8 +51,10 @@ class Prompt:
         except ValueError as error:
             raise DasError(f"the template cannot be read ({error}): write a literal brace as {{{{ or }}}}") from error
         for _, name, spec, conversion in pieces:
-            if name is not None and (not name.isidentifier() or "{" in spec or conversion not in CONVERSIONS):
-                raise DasError(f"field {{{name}}} of the template cannot be read: write a variable's name, as in {{price:.2f}}")
+            if name is not None and not name.isidentifier():
+                raise DasError(f"field {{{name}}} of the template has no name: give each field the name of a variable")
+            if name is not None and ("{" in spec or conversion not in CONVERSIONS):
+                raise DasError(f"field {{{name}}} of the template has a format that is not plain, such as {{{name}:.2f}}")
             if name in ("first", "last"):
                 raise DasError(f"a field cannot be called {name!r}, which is a position: give the variable another name")
         return pieces

@@ -16,6 +16,9 @@ Named = Any
 """A task or a network: its name or path, or the object itself when called from Python."""
 
 
+DTYPES = ("float32", "bfloat16", "float16")
+
+
 @dataclass
 class Settings:
     """What an experiment does; see `das plan` for what it costs.
@@ -79,9 +82,12 @@ class Settings:
                 raise DasError(f"{name} is {getattr(self, name)}: expected at least 1")
         if isinstance(self.layers, str) and self.layers != "all":
             raise DasError(f"layers is {self.layers!r}: expected all, or a list such as [0, 5, 10]")
+        if self.dtype not in DTYPES:
+            raise unknown("dtype", self.dtype, DTYPES)
         for name in ("layers", "positions", "hypotheses"):
-            if getattr(self, name) in ([], ()):
-                raise DasError(f"{name} is empty: expected at least one")
+            value = getattr(self, name)
+            if value is not None and value != "all":
+                setattr(self, name, _several(name, value))
         self.kind, self.kinds_beside  # noqa: B018  (a wrong kind is reported here)
 
     @property
@@ -136,6 +142,14 @@ class FitSettings:
     mix: dict[int, dict[str, float]] = field(default_factory=dict)
     clip: float = 1.0
     threads: int = 0
+
+
+def _several(name: str, value: Any) -> list[Any]:
+    """A list of different entries, from a list or a single entry."""
+    entries = list(value) if isinstance(value, (list, tuple, range)) else [value]
+    if not entries:
+        raise DasError(f"{name} is empty: expected at least one")
+    return list(dict.fromkeys(entries))
 
 
 def name_of(thing: Named) -> str:

@@ -6,7 +6,7 @@ import importlib.util
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
@@ -185,10 +185,19 @@ def load_task(source: str | Path | Task, folder: str | Path = "tasks") -> Task:
         return _from_file(path)
     offered = {point.name: point for point in entry_points(group=ENTRY_POINT)}
     if str(source) in offered:
-        task: Task = offered[str(source)].load()
-        return replace(task, name=str(source))
+        return _from_package(str(source), offered[str(source)])
     names = [*dict.fromkeys(p.stem for place in (path.parent, Path(folder)) for p in place.glob("*.py")), *offered]
     raise DasError(f"no task file at {path}. {unknown('task', Path(source).stem, names)}")
+
+
+def _from_package(name: str, point: EntryPoint) -> Task:
+    try:
+        task = point.load()
+    except Exception as error:
+        raise DasError(f"task {name!r} of an installed package cannot be loaded: {type(error).__name__}: {error}") from error
+    if not isinstance(task, Task):
+        raise DasError(f"{name!r} of an installed package ({point.value}) is no task: expected a das.Task")
+    return replace(task, name=name)
 
 
 def _from_file(path: Path) -> Task:

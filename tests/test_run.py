@@ -171,7 +171,8 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
         ({"stepps": 3}, "'steps'"),
         ({"steps": 0}, "at least 1"),
         ({"logger": "tensorbord"}, "'tensorboard'"),
-        ({"dtype": "float31"}, "bfloat16"),
+        ({"dtype": "float31"}, "float32"),
+        ({"layers": []}, "empty"),
     ],
 )
 def test_wrong_settings_are_one_clear_error_before_anything_is_written(change, says, tmp_path):
