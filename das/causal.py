@@ -79,6 +79,7 @@ class CausalModel:
 
     A value may be a vector: a mechanism returns an array whose first axis is the rows.
 
+    >>> from das import Bool
     >>> def both(left, right): return left & right
     >>> model = CausalModel(both, inputs={"left": Bool(), "right": Bool()})
     >>> model.interchange({"left": [True], "right": [False]}, {"right": {"left": [False], "right": [True]}})["both"]

@@ -205,6 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     command, rest = arguments[0], arguments[1:]
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     try:
         if command not in COMMANDS:
             raise unknown("command", command, COMMANDS)

@@ -111,14 +111,15 @@ class Batch:
         return cls(pairs, bases, sources, place, dataset.prompts.positions)
 
     def at(self, name: str, site: Site) -> tuple[Tensor, Tensor, Tensor]:
-        """For one hypothesis at a site: columns (rows, n), base vectors (rows, n·d), source vectors (variables, rows, n·d)."""
+        """For one hypothesis at a site: columns (rows, n), base vectors (rows, n·d), source vectors (variables, rows, n·d),
+        where subspaces live: in memory, whatever the network's device."""
         p, columns = self.pairs[name], self.columns[site.position]
         base_columns = torch.from_numpy(columns[p.base])
         base = self.bases[name].vectors(site.layer, base_columns)
         at = torch.from_numpy(columns[p.sources.ravel()])
         rows = torch.from_numpy(self.source_row[p.sources.ravel()])
         source = self.sources.vectors(site.layer, at, rows).unflatten(0, p.sources.shape)
-        return base_columns, base.flatten(1), source.flatten(2)
+        return base_columns, base.flatten(1).cpu(), source.flatten(2).cpu()
 
     def resume(self, engine: Engine, name: str, site: Site, columns: Tensor, base: Tensor, deltas: Tensor) -> Tensor:
         """Logits after the last token with each change added to the base: deltas (copies, rows, n·d) → (copies, rows, V)."""

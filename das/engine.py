@@ -86,7 +86,7 @@ class HookEngine:
 
         def replace(_: nn.Module, __: Any, output: Any) -> Any:
             hidden = _hidden(output).clone()
-            hidden[row, columns.repeat(copies, 1)] = values.flatten(0, 1).to(hidden.dtype)
+            hidden[row, columns.repeat(copies, 1)] = values.flatten(0, 1).to(hidden)
             return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
 
         handle = self.lm.blocks[layer].register_forward_hook(replace)
@@ -160,7 +160,7 @@ class ResumeEngine:
         columns = columns - capture.offset
         start = int(columns.min())
         hidden = capture.hidden[layer][:, start:].expand(copies, -1, -1, -1).clone()
-        hidden[:, torch.arange(rows)[:, None], columns - start] = values.to(hidden.dtype)
+        hidden[:, torch.arange(rows)[:, None], columns - start] = values.to(hidden)
         hidden = hidden.flatten(0, 1)
         past = _Segment(capture.keys, capture.positions[:, :start], start)
         attention = _Pass([*([self._shared] if self._shared else []), past], capture.positions[:, start:])

@@ -20,7 +20,7 @@ class Boundless:
     """
 
     k: int = 32
-    penalty: float = 1.0
+    penalty: float = 1.5
     start: float = 0.25
     end: float = 0.05
     lr: float = 0.02

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from das.errors import DasError
+from das.errors import DasError, unknown
 from das.prompt import Tokenizer
 
 MODELS = Path(__file__).parent / "models"
@@ -36,6 +37,8 @@ def _where(source: str) -> tuple[str, dict[str, Any]]:
         return str(path), {}
     if source.startswith((".", "/", "~")) or source.count("/") > 1:
         raise DasError(f"no model at {source}: give a folder, a GGUF file, a hub id or one of: {', '.join(shipped())}")
+    if difflib.get_close_matches(source, shipped(), cutoff=0.8):
+        raise unknown("network", source, shipped())
     return source, {}
 
 
