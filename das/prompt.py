@@ -182,6 +182,11 @@ class Encoded:
             {name: np.concatenate([part.positions[name] for part in parts]) for name in shared},
         )
 
+    def count(self, token: int | None) -> float:
+        """The share of a token among those that are not padding."""
+        real = np.arange(self.ids.shape[1]) >= (self.ids.shape[1] - self.lengths)[:, None]
+        return float((self.ids[real] == token).mean())
+
     def common_prefix(self) -> int:
         """How many first tokens all prompts share."""
         shortest = int(self.lengths.min())

@@ -158,7 +158,11 @@ class Task:
 
     def _check_text(self, inputs: Columns, outputs: Column, tokenizer: Tokenizer, positions: Sequence[str] | None) -> None:
         spans = [f"{name}.first" for name in self.prompt.fields]
-        self.encode(inputs, tokenizer, [*spans, *expand_positions(self.positions if positions is None else positions)])
+        prompts = self.encode(
+            inputs, tokenizer, [*spans, *expand_positions(self.positions if positions is None else positions)]
+        )
+        if (unread := prompts.count(tokenizer.unk_token_id)) > 0:
+            raise DasError(f"{unread:.0%} of the prompts' tokens are unknown to the tokenizer: the network cannot read them")
         texts = self.prompt.answer_texts(outputs)
         owner: dict[int, str] = {}
         for text, token in zip(texts, self.answer_tokens(outputs, inputs, tokenizer).tolist(), strict=True):

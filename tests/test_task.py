@@ -103,7 +103,7 @@ PROMPT = Prompt("is {a} more than {b} :", YES_NO)
 
 @pytest.fixture(scope="module")
 def words():
-    return make_tokenizer([f"is {n} more than true yes no : 0 1 2 3 4 5 6 7 8 9" for n in range(10)])
+    return make_tokenizer([f"is {n} more than true True False yes no : 0 1 2 3 4 5 6 7 8 9" for n in range(10)])
 
 
 def test_computed_variables_can_be_written_in_the_prompt(words):
