@@ -178,12 +178,13 @@ def _metrics(a: Alignment, own: Hits, whole: Hits, flips: Hits, beside: Baseline
 
 def task_accuracy(task: Task, lm: LM, n: int = 500) -> dict[str, float]:
     """The network's accuracy on drawn prompts of the base and of every shift, strict: its first token is the answer's."""
-    engine, table = make_engine(lm), {}
+    table = {}
     for name in ["base", *task.shifts]:
         prompt, model, inputs = task.variant(name)
         columns = model.run(inputs.sample(np.random.default_rng(0), n))
         rendered = prompt.render(columns)
         answers = answer_tokens(lm.tokenizer, rendered.texts[0], prompt.answer_texts(columns[model.output]))
-        own = predictions(engine, Dataset(encode(rendered, lm.tokenizer), {}))
+        data = Dataset(encode(rendered, lm.tokenizer), {})
+        own = predictions(make_engine(lm, data.shared_prefix()), data)
         table[name] = float((own == answers).mean())
     return table
