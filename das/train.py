@@ -17,7 +17,7 @@ from pytorch_lightning import loggers
 from das.alignment import Alignment, Cell
 from das.dataset import Dataset
 from das.engine import Engine
-from das.errors import unknown
+from das.errors import DasError, unknown
 from das.grid import GridTrainer, Schedule
 from das.progress import Reporter, Step
 
@@ -31,9 +31,12 @@ def make_logger(name: str, folder: Path, run: str) -> Any:
     if name not in LOGGERS:
         raise unknown("logger", name, [*LOGGERS, "none"])
     cls = getattr(loggers, LOGGERS[name])
-    if name in ("csv", "tensorboard"):
-        return cls(folder, name=run)
-    return cls(name=run, save_dir=str(folder)) if name == "wandb" else cls()
+    try:
+        if name in ("csv", "tensorboard"):
+            return cls(folder, name=run)
+        return cls(name=run, save_dir=str(folder)) if name == "wandb" else cls()
+    except ImportError as error:
+        raise DasError(f"logger {name!r} needs a package that is not installed: {str(error).splitlines()[0]}") from error
 
 
 def quiet() -> None:

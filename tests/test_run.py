@@ -1,5 +1,6 @@
 """A run through the public API and the command line: its folder, its tables, and what happens when it is killed."""
 
+import importlib.util
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ import yaml
 from das import LM, DasError, Experiment, Run, load_task
 from das.cli import main
 from das.plan import plan
+from das.train import make_logger
 
 TINY = {
     "layers": [1, 2], "positions": ["c.last", "last"], "steps": 20, "batch": 32, "check_every": 10, "chosen_seeds": 2,
@@ -179,6 +181,14 @@ def test_wrong_settings_are_one_clear_error_before_anything_is_written(change, s
     with pytest.raises(DasError, match=says):
         experiment(**change).run(tmp_path / "out")
     assert not (tmp_path / "out" / "cells").exists()
+
+
+@pytest.mark.parametrize("name", ["wandb", "mlflow"])
+def test_a_logger_whose_package_is_missing_says_so(name, tmp_path):
+    if importlib.util.find_spec(name):
+        pytest.skip(f"{name} is installed")
+    with pytest.raises(DasError, match=f"logger '{name}' needs a package that is not installed"):
+        make_logger(name, tmp_path, "run")
 
 
 def test_an_unfinished_folder_says_so(tmp_path):
