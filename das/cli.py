@@ -125,7 +125,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
 WITH_SETTINGS = {"run": "Settings", "plan": "Settings", "fit-lm": "FitSettings"}
 
 
-def _settings_parser(command: str, target: str | None) -> tuple[Any, type[Any]]:
+def _settings_parser(command: str) -> tuple[Any, type[Any]]:
     import jsonargparse
 
     from das import settings
@@ -135,9 +135,8 @@ def _settings_parser(command: str, target: str | None) -> tuple[Any, type[Any]]:
         prog=f"das {command} TASK|YAML", description=COMMANDS[command].__doc__, exit_on_error=False
     )
     parser.add_argument("--config", action="config", help="a YAML file with any of the settings below")
-    skip = {"out"}
     parser.add_argument("--out", type=str | None, default=None, help="the folder to write to")
-    parser.add_class_arguments(cls, skip=skip)
+    parser.add_class_arguments(cls, skip={"out"})
     return parser, cls
 
 
@@ -146,7 +145,7 @@ def _run_with_settings(command: str, arguments: list[str]) -> None:
     from das.settings import check_keys, read_yaml
 
     target = arguments.pop(0) if arguments and not arguments[0].startswith("-") else None
-    parser, cls = _settings_parser(command, target)
+    parser, cls = _settings_parser(command)
     if target is not None:
         option = "--config" if Path(target).suffix in (".yaml", ".yml") else "--task"
         arguments = [option, target, *arguments]

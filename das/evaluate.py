@@ -16,7 +16,6 @@ from das.dataset import Dataset, Labelled, Site
 from das.engine import Engine, make_engine
 from das.kinds import Boundless, Full, Nested
 from das.lm import LM
-from das.prompt import answer_tokens, encode
 from das.score import Hits, predictions, score
 from das.subspace import Subspace, random_basis
 from das.task import Task
@@ -180,11 +179,8 @@ def task_accuracy(task: Task, lm: LM, n: int = 500) -> dict[str, float]:
     """The network's accuracy on drawn prompts of the base and of every shift, strict: its first token is the answer's."""
     table = {}
     for name in ["base", *task.shifts]:
-        prompt, model, inputs = task.variant(name)
-        columns = model.run(inputs.sample(np.random.default_rng(0), n))
-        rendered = prompt.render(columns)
-        answers = answer_tokens(lm.tokenizer, rendered.texts[0], prompt.answer_texts(columns[model.output]))
-        data = Dataset(encode(rendered, lm.tokenizer), {})
+        prompts, answers = task.draw(name, lm.tokenizer, np.random.default_rng(0), n)
+        data = Dataset(prompts, {})
         own = predictions(make_engine(lm, data.shared_prefix()), data)
         table[name] = float((own == answers).mean())
     return table

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from das.errors import DasError, unknown
 from das.progress import Reporter, silent
-from das.prompt import Encoded, Tokenizer, answer_tokens, encode
+from das.prompt import Encoded, Tokenizer
 from das.settings import FitSettings, name_of
 from das.task import Task, load_task
 from das.tokenizer import make_tokenizer
@@ -57,11 +57,8 @@ class _Batches:
 
     def draw(self, variant: str, rng: np.random.Generator, n: int) -> tuple[Encoded, Tensor]:
         """`n` prompts of one variant and the tokens that answer them."""
-        prompt, model, inputs = self.task.variant(variant)
-        columns = model.run(inputs.sample(rng, n))
-        rendered = prompt.render(columns)
-        answers = answer_tokens(self.tokenizer, rendered.texts[0], prompt.answer_texts(columns[model.output]))
-        return encode(rendered, self.tokenizer), torch.from_numpy(answers)
+        prompts, answers = self.task.draw(variant, self.tokenizer, rng, n)
+        return prompts, torch.from_numpy(answers)
 
     def at(self, step: int) -> tuple[Encoded, Tensor]:
         rng = np.random.default_rng([self.settings.seed, step])

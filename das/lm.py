@@ -14,6 +14,7 @@ from torch import nn
 
 from das.errors import DasError, unknown
 from das.prompt import Tokenizer
+from das.settings import DTYPES
 
 MODELS = Path(__file__).parent / "models"
 """The folder of the networks that ship with das."""
@@ -90,7 +91,7 @@ class LM:
         """By shipped name, folder, hub id or GGUF file. dtype: `float32`, `bfloat16` or `float16`."""
         from transformers import AutoModelForCausalLM
 
-        if dtype not in ("float32", "bfloat16", "float16"):
+        if dtype not in DTYPES:
             raise DasError(f"dtype {dtype!r}: expected float32, bfloat16 or float16")
         tokenizer = load_tokenizer(source)
         model = _pretrained(AutoModelForCausalLM, source, "weights", dtype=getattr(torch, dtype))

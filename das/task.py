@@ -105,6 +105,14 @@ class Task:
         model = shift.model or self.model
         return shift.prompt or self.prompt, model, shift.inputs or self.model.inputs
 
+    def draw(self, variant: str, tokenizer: Tokenizer, rng: np.random.Generator, n: int) -> tuple[Encoded, NDArray[np.int64]]:
+        """`n` drawn prompts of a variant (see `variant`) and the tokens that answer them."""
+        prompt, model, inputs = self.variant(variant)
+        columns = model.run(inputs.sample(rng, n))
+        rendered = prompt.render(columns)
+        answers = answer_tokens(tokenizer, rendered.texts[0], prompt.answer_texts(columns[model.output]))
+        return encode(rendered, tokenizer), answers
+
     def encode(self, inputs: Columns, tokenizer: Tokenizer, positions: Sequence[str] = ()) -> Encoded:
         """The prompts of the given input rows as tokens, with named positions resolved."""
         return encode(self.prompt.render(self._shown(inputs)), tokenizer, positions)
