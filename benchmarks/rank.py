@@ -9,10 +9,10 @@ Plants a variable in a known random subspace of rank 1, 2, 4 and 8 of a network 
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from pathlib import Path
 
+import synthetic
 import torch
 
 from das import Boundless, Experiment, Nested
@@ -55,8 +55,7 @@ def main():
         mine = [row for row in table if row["subspace"] == name]
         exact = sum(row["found"] == row["planted"] and row["iia"] >= 0.99 for row in mine)
         print(f"{name}: exact rank with IIA ≥ .99 in {exact} of {len(mine)}")
-    if arguments.json:
-        arguments.json.write_text(json.dumps({"rows": table}, indent=1) + "\n")
+    synthetic.write_json(arguments.json, table)
 
 
 if __name__ == "__main__":

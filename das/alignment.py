@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from das.dataset import Site
 from das.errors import DasError
 from das.kinds import Full, Kind, Random, kind_name, parse_kind, plain_kind
+from das.site import Site
 from das.subspace import Subspace, SubspaceStack
 
 
@@ -31,7 +31,8 @@ class Cell:
     def id(self) -> str:
         """A folder's name; cells that differ in anything differ in it."""
         detail = zlib.crc32(repr(self.kind).encode()) & 0xFFFF
-        where = f"L{self.site.layer:02d}.{self.site.position}"
+        component = "" if self.site.component == "block_output" else f"{self.site.component.replace('{layer}', 'N')}."
+        where = f"L{self.site.layer:02d}.{component}{self.site.position}"
         return f"{self.hypothesis}-{where}-{kind_name(self.kind)}.{detail:04x}-s{self.seed}"
 
     @property

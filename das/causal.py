@@ -8,20 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from das.domains import (
-    Choice,
-    Column,
-    Columns,
-    Inputs,
-    Sampler,
-    as_column,
-    checked,
-    codes,
-    objects,
-    parameters,
-    row_of,
-    same_length,
-)
+from das.columns import Column, Columns, as_column, checked, codes, objects, row_of, same_length
+from das.domains import Choice, Inputs, Sampler, parameters
 from das.errors import DasError, unknown
 
 if TYPE_CHECKING:

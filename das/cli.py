@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from das.errors import DasError, unknown
+from das.site import place_text
+from das.text import aligned
 
 USAGE = """das: does this network really compute that?
 
@@ -18,6 +20,7 @@ usage: das COMMAND …            das COMMAND --help says more
 
   das new NAME                  a task file to start from, in tasks/
   das check TASK                is the task sound? shows a prompt with its positions   (--lm NAME)
+  das identify TASK             which hypotheses can pairs tell apart, by the DAGs?    (--families …)
   das fit-lm TASK|YAML          train a small network on a task                        (--out FOLDER)
   das plan TASK|YAML            cells, memory and time of a run, before weights load   (--lm NAME)
   das run TASK|YAML             train and judge alignments over layers × positions     (--lm NAME --out FOLDER)
@@ -33,14 +36,14 @@ def _print_help() -> None:
 def run(settings: Any, out: str | None) -> None:
     """Train and judge an alignment for every hypothesis × layer × position; a killed run goes on where it was."""
     from das.experiment import Experiment
-    from das.progress import Console
+    from das.progress import console
     from das.settings import name_of
 
-    console = Console()
+    report = console()
     folder = out or f"runs/{Path(name_of(settings.task)).stem}"
     experiment = Experiment.from_settings(settings)
-    done = experiment.run(folder, console)
-    console.say(_summary_text(done.summary))
+    done = experiment.run(folder, report)
+    report.say(_summary_text(done.summary))
 
 
 def plan(settings: Any, out: str | None) -> None:
@@ -76,6 +79,37 @@ def check(task: str, lm: str = "price-tagger-tiny", positions: list[str] | None 
     print(f"{loaded.name}: sound with the tokenizer of {lm}")
 
 
+def identify(
+    task: str, pairs: int = 100_000, families: dict[str, float] | None = None, seed: int = 0, json: str | None = None
+) -> None:
+    """Which hypotheses of a task can pairs tell apart? Tables from the causal models alone; needs no network.
+
+    Args:
+        task: Task file or name.
+        pairs: Pairs per hypothesis.
+        families: Family of pairs and its share: flip, keep, resample, only, natural, separate; by default half flip, half keep.
+        seed: Of the pairs.
+        json: A file to write the tables to as well.
+    """
+    from json import dumps
+
+    from das.identify import identify
+    from das.task import load_task
+
+    report = identify(load_task(task), families, pairs, seed)
+    if json is not None:
+        _write(Path(json), dumps(report.plain(), indent=1))
+    print(report.text())
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    except OSError as error:
+        raise DasError(f"{path} cannot be written: {error.strerror}") from error
+
+
 def plot(run: str) -> None:
     """Draw every figure of a finished run anew from its tables.
 
@@ -91,9 +125,9 @@ def plot(run: str) -> None:
 def fit_lm(settings: Any, out: str | None) -> None:
     """Train a small Llama with its own tokenizer on a task; a killed training goes on where it was."""
     from das.fit import fit
-    from das.progress import Console
+    from das.progress import console
 
-    for name, share in fit(settings, Console()).items():
+    for name, share in fit(settings, console()).items():
         print(f"accuracy on {name}: {share:.3f}")
 
 
@@ -111,16 +145,12 @@ def new(name: str, folder: str = "tasks") -> None:
     path = Path(folder) / f"{name}.py"
     if path.exists():
         raise DasError(f"{path} exists already: choose another name")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(TASK)
-    except OSError as error:
-        raise DasError(f"{path} cannot be written: {error.strerror}") from error
+    _write(path, TASK)
     print(f"{path}\nnext:  das fit-lm {path}   then   das run {path} --lm models/{name}")
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
-    "new": new, "check": check, "fit-lm": fit_lm, "plan": plan, "run": run, "plot": plot,
+    "new": new, "check": check, "identify": identify, "fit-lm": fit_lm, "plan": plan, "run": run, "plot": plot,
 }  # fmt: skip
 WITH_SETTINGS = {"run": "Settings", "plan": "Settings", "fit-lm": "FitSettings"}
 
@@ -241,14 +271,12 @@ def _summary_text(summary: dict[str, Any]) -> str:
             beside = found["baselines"]
             rows.append(
                 (
-                    entry["hypothesis"], f"layer {entry['layer']}, {entry['position']}", name, f"{found['val_iia']:.3f}",
+                    entry["hypothesis"], place_text(entry), name, f"{found['val_iia']:.3f}",
                     f"{found['test_iia']:.3f}{sd}", f"{low:.3f}–{high:.3f}", f"{found['test_flip_iia']:.3f}",
                     f"{found['rank']:g}", *(f"{beside[b]:.2f}" for b in ("noop", "whole", "random")),
                 )
             )  # fmt: skip
-    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
-    lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([f"task accuracy {summary['task_accuracy']:.3f}, {summary['cells']} cells", *lines])
+    return f"task accuracy {summary['task_accuracy']:.3f}, {summary['cells']} cells\n{aligned(rows)}"
 
 
 if __name__ == "__main__":

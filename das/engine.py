@@ -8,10 +8,8 @@ patched forward to float error. `HookEngine` is that full forward, for networks 
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,82 +17,71 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from das.attention import CURRENT, KeysRecorded, KeysValues, Pass, Segment, attending, configurations
 from das.errors import DasError
-from das.lm import LM
+from das.lm import LM, places
 from das.prompt import Encoded
-
-KeysValues = dict[int, tuple[Tensor, Tensor]]
-"""Attention module (by id) → keys and values, each (rows, heads, length, head size)."""
+from das.site import Spot
+from das.taps import Tap, patching, recording
 
 
 @dataclass
 class Capture:
     """What one batch left behind on its way through the network.
 
-    columns before `offset` (the shared prefix) are not held: `hidden[layer]` is (rows, length, d), `positions` is
-    (rows, length), the tokens' places in their prompts, −1 for padding. logits: (rows, vocabulary) after the last token.
+    offset: the column from which keys and values are held; first: the column from which vectors are held.
+    places: (rows, columns from offset on), the tokens' places in their prompts, −1 for padding.
+    vectors: spot → (rows, columns from first on, size), but for block outputs that are the next layer's inputs.
+    inputs: layer → what its block was given, likewise; at the number of layers, what the last one handed on.
+    logits: (rows, vocabulary), the clean answer.
     """
 
     prompts: Encoded
-    positions: Tensor
     offset: int
-    hidden: dict[int, Tensor]
+    first: int
+    places: Tensor
+    vectors: dict[Spot, Tensor]
+    inputs: dict[int, Tensor] = field(default_factory=dict)
     keys: KeysValues = field(default_factory=dict)
     logits: Tensor | None = None
 
-    def vectors(self, layer: int, columns: Tensor, rows: Tensor | None = None) -> Tensor:
-        """Hidden states after `layer` at (rows, n) columns of the prompts: (rows, n, d). rows: which of them, in order."""
+    def at(self, spot: Spot, columns: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Values at the columns (rows, n) of the prompts: (rows, n, size). rows: which rows of the capture, in order."""
         rows = torch.arange(len(columns)) if rows is None else rows
-        vectors: Tensor = self.hidden[layer][rows[:, None], columns - self.offset]
+        held = self.vectors[spot] if spot in self.vectors else self.inputs[spot[1] + 1]
+        vectors: Tensor = held[rows[:, None], columns - self.first if held.shape[1] > 1 else columns * 0]
         return vectors
 
 
 class HookEngine:
-    """Full forwards, with the hidden states at a site replaced on the way. Works wherever blocks give hidden states."""
+    """Full forwards, with the values at a site replaced on the way. Works on any network."""
 
     def __init__(self, lm: LM, prefix: Any = None) -> None:
         self.lm = lm
 
-    def _forward(self, prompts: Encoded, repeat: int = 1) -> Tensor:
-        positions = _positions(prompts, self.lm.device)
-        out = self.lm.model(
-            torch.from_numpy(prompts.ids).to(self.lm.device).repeat(repeat, 1),
-            attention_mask=(positions >= 0).long().repeat(repeat, 1),
-            position_ids=positions.clamp(min=0).repeat(repeat, 1),
-            use_cache=False,
-            **_keep_last(self.lm.model),
-        )
-        logits: Tensor = out.logits[:, -1].float()
-        return logits
-
     @torch.no_grad()
-    def capture(self, prompts: Encoded, layers: Sequence[int], resumable: bool = True) -> Capture:
-        """Hidden states after `layers`; `resumable` is for the other engine."""
-        hidden: dict[int, Tensor] = {}
-        with _recording(self.lm.blocks, layers, hidden):
-            logits = self._forward(prompts)
-        return Capture(prompts, _positions(prompts, self.lm.device), 0, hidden, logits=logits)
+    def capture(self, prompts: Encoded, spots: Collection[Spot], resumable: bool = True, first: int = 0) -> Capture:
+        """Values at the spots, from column `first` on; `resumable` is for the other engine."""
+        rows, width = prompts.ids.shape
+        vectors: dict[Spot, Tensor] = {}
+        with recording({spot: self.lm.tap(*spot) for spot in spots}, rows, width - first, vectors):
+            logits = self.lm.logits(prompts)
+        return Capture(prompts, 0, first, places(prompts), vectors, logits=logits)
 
-    def resume(self, capture: Capture, layer: int, columns: Tensor, values: Tensor) -> Tensor:
-        """Logits after the last token with the hidden states after `layer` replaced.
+    def resume(self, capture: Capture, spot: Spot, columns: Tensor, values: Tensor, rows: slice = slice(None)) -> Tensor:
+        """Answers with the values at a spot replaced.
 
-        columns: (rows, n) of the prompts; values: (copies, rows, n, d), each copy another replacement.
-        Returns (copies, rows, vocabulary).
+        columns: (rows, n) of the prompts; values: (copies, rows, n, size), each copy another replacement; rows: which
+        rows of the capture these are. Returns (copies, rows, vocabulary).
         """
-        copies, rows = values.shape[:2]
-        row = torch.arange(copies * rows)[:, None]
+        copies, n = values.shape[:2]
+        with patching(self.lm.tap(*spot), columns.to(values.device).repeat(copies, 1), values.flatten(0, 1)):
+            logits = self.lm.logits(capture.prompts.take(rows), copies)
+        return logits.view(copies, n, -1)
 
-        def replace(_: nn.Module, __: Any, output: Any) -> Any:
-            hidden = _hidden(output).clone()
-            hidden[row, columns.repeat(copies, 1)] = values.flatten(0, 1).to(hidden)
-            return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
-
-        handle = self.lm.blocks[layer].register_forward_hook(replace)
-        try:
-            logits = self._forward(capture.prompts, copies)
-        finally:
-            handle.remove()
-        return logits.view(copies, rows, -1)
+    def rows_at_once(self, spot: Spot, tokens: int) -> int:
+        """How many rows may be resumed at once, with gradients, when the prompts have `tokens` columns from the site on."""
+        return _rows(self.lm, self.lm.layers * (tokens + 64))
 
 
 class ResumeEngine:
@@ -106,43 +93,62 @@ class ResumeEngine:
     def __init__(self, lm: LM, prefix: Any = None) -> None:
         self.lm = lm
         self.prefix = np.asarray([] if prefix is None else prefix, np.int64)
-        self._shared: _Segment | None = None
+        self._configs = configurations(lm.model)
+        network: Any = lm.model
+        self._head: nn.Module = network.get_output_embeddings()
+        self._shared: list[Segment] = []
         if len(self.prefix):
-            ids = torch.from_numpy(self.prefix)[None].to(lm.device)
-            place = torch.arange(len(self.prefix), device=lm.device)[None]
-            record: KeysValues = {}
+            place = torch.arange(len(self.prefix))[None]
+            attention = Pass([], place, {})
             with torch.no_grad():
-                self._call(_Pass([], place, record), input_ids=ids)
-            self._shared = _Segment(record, place)
+                self._forward(attention, lm.blocks, input_ids=torch.from_numpy(self.prefix)[None].to(lm.device))
+            self._shared = [Segment(attention.record or {}, place)]
 
-    def _call(self, attention: _Pass, blocks: Sequence[nn.Module] | None = None, **inputs: Any) -> Tensor:
+    def _forward(self, attention: Pass, blocks: Sequence[nn.Module], **inputs: Tensor) -> Tensor:
         """One forward of the network with our attention; logits after the last token."""
-        copies = next(iter(inputs.values())).shape[0] // len(attention.positions)
-        with _attending(self.lm.model, attention), self.lm.with_blocks(blocks or list(self.lm.blocks)):
-            out = self.lm.model(
-                position_ids=attention.positions.clamp(min=0).repeat(copies, 1), use_cache=False,
-                **inputs, **_keep_last(self.lm.model),
-            )  # fmt: skip
+        copies = next(iter(inputs.values())).shape[0] // len(attention.places)
+        place = attention.places.clamp(min=0).to(self.lm.device).repeat(copies, 1)
+        with attending(self._configs, attention), self.lm.with_blocks(blocks), _whole_input(self._head):
+            out = self.lm.model(position_ids=place, use_cache=False, **inputs, **self.lm.keep_last())
         logits: Tensor = out.logits[:, -1].float()
         return logits
 
     @torch.no_grad()
-    def capture(self, prompts: Encoded, layers: Sequence[int], resumable: bool = True) -> Capture:
-        """Hidden states after `layers` and, where it is to be resumed, keys and values of the layers above them and the
-        clean logits; without that, nothing above the deepest layer is run."""
-        offset = len(self.prefix)
+    def capture(self, prompts: Encoded, spots: Collection[Spot], resumable: bool = True, first: int = 0) -> Capture:
+        """Values at the spots, from column `first` on, and where it is to be resumed there, what that needs: the inputs, keys
+        and values of the layers above, and the clean logits; without that, nothing above the deepest spot is run."""
+        offset, (rows, width) = len(self.prefix), prompts.ids.shape
         self._check_prefix(prompts)
-        positions = _positions(prompts, self.lm.device)[:, offset:]
-        positions = torch.where(positions < offset, -1, positions)
-        record: KeysValues = {}
-        hidden: dict[int, Tensor] = {}
-        blocks = list(self.lm.blocks)
-        used = blocks if resumable else blocks[: max(layers) + 1] + [_Skip()] * (len(blocks) - max(layers) - 1)
-        shared = [self._shared] if self._shared else []
-        ids = torch.from_numpy(prompts.ids[:, offset:]).to(self.lm.device)
-        with _recording(blocks, layers, hidden):
-            logits = self._call(_Pass(shared, positions, record if resumable else None), used, input_ids=ids)
-        return Capture(prompts, positions, offset, hidden, record, logits if resumable else None)
+        place = places(prompts)[:, offset:]
+        place = torch.where(place < offset, -1, place)
+        keep, depth = width - max(first, offset), self.lm.layers
+        top = depth - 1 if resumable else max(layer for _, layer in spots)
+        entries = sorted({self._entry(spot) for spot in spots}) if resumable else []
+        tail = width if not resumable else keep if depth in entries or any(layer == top for _, layer in spots) else 1
+        blocks = [*self.lm.blocks[:top], _Tail(self.lm.blocks[top], tail), *[_Skip()] * (depth - 1 - top)]
+        attention = Pass(self._shared, place, {} if entries else None)
+        vectors: dict[Any, Tensor] = {}
+        taps: dict[Any, Tap] = {entry: self._input(entry) for entry in entries}
+        taps |= {spot: self.lm.tap(*spot) for spot in spots if not resumable or spot[0] != "block_output"}
+        with recording(taps, rows, keep, vectors):
+            logits = self._forward(attention, blocks, input_ids=torch.from_numpy(prompts.ids[:, offset:]).to(self.lm.device))
+        inputs = {entry: vectors.pop(entry) for entry in entries}
+        keys = self._needed(attention.record or {}, entries)
+        return Capture(prompts, offset, width - keep, place, vectors, inputs, keys, logits if resumable else None)
+
+    def _entry(self, spot: Spot) -> int:
+        """The first layer that has to be run again after a change at a spot."""
+        component, layer = spot
+        return layer + 1 if component == "block_output" else layer
+
+    def _input(self, layer: int) -> Tap:
+        """Where a layer's input passes: the output of the one below."""
+        return Tap(self.lm.blocks[layer - 1]) if layer else Tap(self.lm.blocks[0], input=True)
+
+    def _needed(self, keys: KeysValues, entries: Sequence[int]) -> KeysValues:
+        """The keys and values of the layers that can be run again."""
+        above = {id(m) for block in self.lm.blocks[min(entries, default=0) :] for m in block.modules()} if entries else ()
+        return {module: pair for module, pair in keys.items() if module in above}
 
     def _check_prefix(self, prompts: Encoded) -> None:
         n = len(self.prefix)
@@ -150,23 +156,40 @@ class ResumeEngine:
         if n and not all((prompts.ids[r, s : s + n] == self.prefix).all() for r, s in enumerate(start)):
             raise DasError("a prompt does not begin with the prefix that this engine was made for")
 
-    def resume(self, capture: Capture, layer: int, columns: Tensor, values: Tensor) -> Tensor:
-        """Logits after the last token with the hidden states after `layer` replaced.
+    def resume(self, capture: Capture, spot: Spot, columns: Tensor, values: Tensor, rows: slice = slice(None)) -> Tensor:
+        """Answers with the values at a spot replaced.
 
-        columns: (rows, n) of the prompts; values: (copies, rows, n, d), each copy another replacement.
-        Returns (copies, rows, vocabulary).
+        columns: (rows, n) of the prompts; values: (copies, rows, n, size), each copy another replacement; rows: which
+        rows of the capture these are. Returns (copies, rows, vocabulary).
         """
-        copies, rows = values.shape[:2]
-        columns = columns - capture.offset
-        start = int(columns.min())
-        hidden = capture.hidden[layer][:, start:].expand(copies, -1, -1, -1).clone()
-        hidden[:, torch.arange(rows)[:, None], columns - start] = values.to(hidden)
-        hidden = hidden.flatten(0, 1)
-        past = _Segment(capture.keys, capture.positions[:, :start], start)
-        attention = _Pass([*([self._shared] if self._shared else []), past], capture.positions[:, start:])
-        above = list(self.lm.blocks)[layer + 1 :]
-        blocks = [_Skip()] * layer + [_Put(hidden)] + above
-        return self._call(attention, blocks, inputs_embeds=hidden).view(copies, rows, -1)
+        copies, n = values.shape[:2]
+        start, entry, tap = int(columns.min()), self._entry(spot), self.lm.tap(*spot)
+        hidden = capture.inputs[entry][rows, start - capture.first :].repeat(copies, 1, 1)
+        columns, values = (columns - start).to(hidden.device).repeat(copies, 1), values.flatten(0, 1)
+        inside = entry == spot[1]
+        if not inside:
+            hidden = tap.put(hidden, columns, values)
+        place, new = capture.places[rows], start - capture.offset
+        attention = Pass([*self._shared, Segment(capture.keys, place[:, :new], rows)], place[:, new:])
+        ids = torch.zeros(hidden.shape[:2], dtype=torch.long, device=hidden.device)  # `hidden` comes in their place
+        with patching(tap, columns, values) if inside else nullcontext():
+            logits = self._forward(attention, self._above(entry, hidden, inside), input_ids=ids)
+        return logits.view(copies, n, -1)
+
+    def rows_at_once(self, spot: Spot, tokens: int) -> int:
+        """How many rows may be resumed at once, with gradients, when the prompts have `tokens` columns from the site on."""
+        return _rows(self.lm, max(1, self.lm.layers - self._entry(spot)) * tokens)
+
+    def _above(self, entry: int, hidden: Tensor, patched: bool) -> list[nn.Module]:
+        """The network's layers from `entry` on, started with hidden states; the last is run for the last token alone,
+        unless it is the one to be patched."""
+        depth = self.lm.layers
+        if entry == depth:
+            return [*[_Skip()] * (depth - 1), _Start(hidden, _Skip())]
+        above = list(self.lm.blocks[entry:])
+        if not (patched and len(above) == 1):
+            above[-1] = _Tail(above[-1], 1)
+        return [*[_Skip()] * entry, _Start(hidden, above[0]), *above[1:]]
 
 
 Engine = HookEngine | ResumeEngine
@@ -181,202 +204,161 @@ class _Skip(nn.Module):
         return hidden_states
 
 
-class _Put(_Skip):
-    """In place of the patched block: gives the patched hidden states."""
+class _Start(nn.Module):
+    """A block that is given other hidden states than come from below."""
 
-    def __init__(self, hidden: Tensor) -> None:
+    def __init__(self, hidden: Tensor, block: nn.Module) -> None:
         super().__init__()
-        self.hidden = hidden
+        self.hidden, self.block = hidden, block
+        self.attention_type = getattr(block, "attention_type", "full_attention")
 
-    def forward(self, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
-        return self.hidden
-
-
-@contextmanager
-def _recording(blocks: Any, layers: Sequence[int], into: dict[int, Tensor]) -> Iterator[None]:
-    """Keeps what the given blocks return, for the time of a `with` block."""
-
-    def keeper(layer: int) -> Any:
-        return lambda _module, _inputs, output: into.__setitem__(layer, _hidden(output))
-
-    handles = [blocks[layer].register_forward_hook(keeper(layer)) for layer in layers]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
+        return self.block(self.hidden, *args, **kwargs)
 
 
-def _hidden(output: Any) -> Tensor:
-    hidden: Tensor = output[0] if isinstance(output, tuple) else output
-    return hidden
+class _Tail(nn.Module):
+    """A block that is run for the last `keep` tokens alone; all give keys and values to attend to. The others are handed
+    on as they came, since some networks count on the length."""
 
+    def __init__(self, block: nn.Module, keep: int) -> None:
+        super().__init__()
+        self.block, self.keep = block, keep
+        self.attention_type = getattr(block, "attention_type", "full_attention")
 
-def _positions(prompts: Encoded, device: torch.device) -> Tensor:
-    """(rows, length): each token's place in its prompt, −1 for padding."""
-    start = prompts.ids.shape[1] - prompts.lengths
-    place = np.arange(prompts.ids.shape[1]) - start[:, None]
-    return torch.from_numpy(np.maximum(place, -1)).to(device)
-
-
-def _keep_last(model: nn.Module) -> dict[str, int]:
-    """Asks for the logits of the last position only, where the network can."""
-    return {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
-
-
-# --- attention over captured and new keys ---
-
-
-@dataclass
-class _Segment:
-    """Keys and values captured earlier, the first `length` columns of them, and their tokens' places (rows or 1, length)."""
-
-    keys: KeysValues
-    positions: Tensor
-    length: int | None = None
-
-    def of(self, module: nn.Module) -> tuple[Tensor, Tensor]:
-        key, value = self.keys[id(module)]
-        return key[:, :, : self.length], value[:, :, : self.length]
-
-
-@dataclass
-class _Pass:
-    """What attention needs to know during one forward: earlier segments, the new tokens' places, where to record."""
-
-    segments: list[_Segment]
-    positions: Tensor
-    record: KeysValues | None = None
-    _bias: dict[int | None, list[Tensor | None]] = field(default_factory=dict)
-
-    def bias(self, window: int | None) -> list[Tensor | None]:
-        """Per segment, the new tokens last: 0 where a query may look, very negative where not, (rows, queries, keys);
-        None where it may look everywhere."""
-        if window not in self._bias:
-            places = [s.positions for s in self.segments] + [self.positions]
-            self._bias[window] = [_allowed(self.positions, keys, window) for keys in places]
-        return self._bias[window]
-
-
-def _allowed(queries: Tensor, keys: Tensor, window: int | None) -> Tensor | None:
-    q, k = queries[:, :, None], keys[:, None, :]
-    seen = (k >= 0) & (k <= q)
-    if window is not None:
-        seen = seen & (q - k < window)
-    if bool((seen | (q < 0)).all()):
-        return None
-    return torch.where(seen, 0.0, -1e9)
-
-
-_CURRENT: ContextVar[_Pass | None] = ContextVar("das_attention", default=None)
-_NAME = "das_resume"
-
-
-def _attention(
-    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None,
-    scaling: float | None = None, sliding_window: int | None = None, softcap: float | None = None, **_: Any,
-) -> tuple[Tensor, None]:  # fmt: skip
-    """Attention of new tokens to earlier segments and to each other, in the signature of transformers' interface.
-
-    query: (copies · rows, heads, new, head size). A segment with fewer rows serves every copy without being copied.
-    """
-    current = _CURRENT.get()
-    assert current is not None
-    if current.record is not None:
-        current.record[id(module)] = (key, value)
-    pairs = [segment.of(module) for segment in current.segments] + [(key, value)]
-    groups = query.shape[1] // key.shape[1]
-    q = query.unflatten(1, (key.shape[1], groups)) * (scaling if scaling is not None else query.shape[-1] ** -0.5)
-    scores = []
-    for (k, _v), bias in zip(pairs, current.bias(sliding_window), strict=True):
-        score = _fold(q, len(k)) @ k.mT
-        score = _unfold(score, q)
-        if softcap is not None:
-            score = torch.tanh(score / softcap) * softcap
-        if bias is not None:
-            rows = len(current.positions)
-            score = (score.unflatten(0, (-1, rows)) + bias[:, None, None]).flatten(0, 1)
-        scores.append(score)
-    weights = torch.softmax(torch.cat(scores, -1), -1, dtype=torch.float32).to(query.dtype)
-    parts = weights.split([k.shape[2] for k, _ in pairs], -1)
-    mixed = [_unfold(_fold(w, len(v)) @ v, q) for w, (_, v) in zip(parts, pairs, strict=True)]
-    return sum(mixed[1:], mixed[0]).flatten(1, 2).transpose(1, 2).contiguous(), None
-
-
-def _fold(x: Tensor, rows: int) -> Tensor:
-    """(copies · rows, heads, groups, new, n) → (rows, heads, copies · groups · new, n)."""
-    folded: Tensor = x if len(x) == rows else x.unflatten(0, (-1, rows)).permute(1, 2, 0, 3, 4, 5).flatten(2, 3)
-    return folded.flatten(2, 3)
-
-
-def _unfold(x: Tensor, like: Tensor) -> Tensor:
-    """The inverse of `_fold`, for a tensor folded from the shape of `like` but for its last axis."""
-    n, _heads, groups, new = like.shape[:4]
-    if len(x) == n:
-        return x.view(n, x.shape[1], groups, new, -1)
-    apart = x.view(len(x), x.shape[1], n // len(x), groups, new, -1)
-    return apart.permute(2, 0, 1, 3, 4, 5).flatten(0, 1)
+    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
+        length = hidden_states.shape[1]
+        if length <= self.keep:
+            return self.block(hidden_states, *args, **kwargs)
+        whole = CURRENT.get()
+        assert whole is not None
+        first = whole.keys_only()
+        with _current(first), _until_keys():
+            self.block(hidden_states, *args, **kwargs)
+        assert first.record is not None
+        args, kwargs = _last((args, kwargs), length, self.keep)
+        with _current(whole.tail(first.record, self.keep)):
+            output: Any = self.block(hidden_states[:, -self.keep :].contiguous(), *args, **kwargs)
+        return torch.cat([hidden_states[:, : -self.keep].detach(), output], 1)
 
 
 @contextmanager
-def _attending(model: nn.Module, attention: _Pass) -> Iterator[None]:
-    """The network with our attention in place of its own, for the time of a `with` block."""
-    from transformers import AttentionInterface
-
-    AttentionInterface.register(_NAME, _attention)
-    found: list[Any] = [getattr(module, "config", None) for module in model.modules()]
-    configs = {id(config): config for config in found if hasattr(config, "_attn_implementation")}
-    before = {key: config._attn_implementation for key, config in configs.items()}
-    token = _CURRENT.set(attention)
-    for config in configs.values():
-        config._attn_implementation = _NAME
+def _whole_input(head: nn.Module) -> Iterator[None]:
+    """Gives the head its one position as a tensor of its own: torch multiplies a view of it row by row, many times slower."""
+    handle = head.register_forward_pre_hook(lambda _module, inputs: (inputs[0].contiguous(), *inputs[1:]))
     try:
         yield
     finally:
-        _CURRENT.reset(token)
-        for key, config in configs.items():
-            config._attn_implementation = before[key]
+        handle.remove()
+
+
+@contextmanager
+def _current(attention: Pass) -> Iterator[None]:
+    token = CURRENT.set(attention)
+    try:
+        yield
+    finally:
+        CURRENT.reset(token)
+
+
+@contextmanager
+def _until_keys() -> Iterator[None]:
+    try:
+        yield
+    except KeysRecorded:
+        return
+    raise RuntimeError("a block went past its attention without giving keys and values")
+
+
+def _last(value: Any, length: int, keep: int) -> Any:
+    """What a block was given, cut to the last tokens: tensors (rows, length, …), in tuples and dictionaries too."""
+    if isinstance(value, Tensor):
+        return value[:, -keep:] if value.dim() > 1 and value.shape[1] == length else value
+    if isinstance(value, tuple | list):
+        return type(value)(_last(v, length, keep) for v in value)
+    return {k: _last(v, length, keep) for k, v in value.items()} if isinstance(value, dict) else value
+
+
+WORKING = 2**28
+"""Bytes that one re-run may take on a CPU, where larger ones would only miss the caches."""
+
+
+def _rows(lm: LM, token_layers: int) -> int:
+    """How many rows a backward pass has room for, at 24 hidden states a token and layer; on CUDA in an eighth of all memory."""
+    cuda = lm.device.type == "cuda"
+    room = torch.cuda.get_device_properties(lm.device).total_memory / 8 if cuda else WORKING
+    return max(1, int(room / (token_layers * 24 * lm.width * lm.dtype.itemsize)))
 
 
 # --- which engine ---
 
 
 @torch.no_grad()
-def self_test(lm: LM, engine: type[ResumeEngine] | type[HookEngine] = ResumeEngine) -> float:
-    """Largest relative difference between `engine` and the full patched forward, on random prompts of several lengths
-    that share a prefix, with patches at several places and in every third layer."""
-    rng = np.random.default_rng(0)
-    network: Any = lm.model
-    lengths, width, vocabulary = np.array([9, 7, 9]), 9, network.get_input_embeddings().weight.shape[0]
-    ids = rng.integers(0, vocabulary, (3, width))
-    for row, length in enumerate(lengths):
-        ids[row, : width - length] = 0
-        ids[row, width - length : width - length + 2] = [1, 2]
-    prompts = Encoded(ids, lengths)
+def self_test(
+    lm: LM, engine: type[ResumeEngine] | type[HookEngine] = ResumeEngine, components: Sequence[str] = ("block_output",),
+    prefix: Any = (1, 2), length: int = 9,
+) -> float:  # fmt: skip
+    """Largest relative difference between `engine` and the full patched forward, on random prompts of `length` and a little
+    fewer tokens that begin with `prefix`, with patches at several places, in every third layer.
+
+    Try it with the length and prefix in use: windows, chunks and position scaling show only in long prompts.
+    """
+    prefix = np.asarray(prefix, np.int64)
+    prompts = _some_prompts(lm, prefix, max(length, len(prefix) + 7))
     layers = sorted({*range(0, lm.layers, 3), lm.layers - 1})
-    reference, candidate = HookEngine(lm), engine(lm, np.array([1, 2]))
-    clean, capture = reference.capture(prompts, layers), candidate.capture(prompts, layers)
+    spots = [(component, layer) for component in components for layer in layers]
+    reference, candidate = HookEngine(lm), engine(lm, prefix)
+    width = prompts.ids.shape[1]
+    clean, capture = reference.capture(prompts, spots), candidate.capture(prompts, spots, first=width - 6)
     worst = 0.0
-    for layer in layers:
-        columns = torch.tensor([[4, 5], [6, 7], [7, 8]])
-        values = torch.randn(2, 3, 2, lm.width, generator=torch.Generator().manual_seed(layer)).to(lm.device)
-        values = values * clean.hidden[layer].float().std()
-        expected = reference.resume(clean, layer, columns, values)
-        found = candidate.resume(capture, layer, columns, values)
+    for spot in spots:
+        columns = width - torch.tensor([[5, 4], [3, 2], [2, 1]])
+        size = clean.vectors[spot].shape[-1]
+        values = torch.randn(2, 3, 2, size, generator=torch.Generator().manual_seed(spot[1])).to(lm.device)
+        values = values * clean.vectors[spot].float().std()
+        expected = reference.resume(clean, spot, columns, values)
+        found = candidate.resume(capture, spot, columns, values)
         worst = max(worst, float((found - expected).abs().max() / expected.abs().max()))
     return worst
 
 
-def make_engine(lm: LM, prefix: Any = None) -> Engine:
-    """The fastest engine that gives this network's exact answers; DasError where not even a full forward can be patched."""
+def _some_prompts(lm: LM, prefix: Any, width: int) -> Encoded:
+    """Three random prompts of `width` and two fewer tokens that begin with the prefix."""
+    network: Any = lm.model
+    lengths = np.array([width, max(width - 2, len(prefix) + 1), width])
+    ids = np.random.default_rng(0).integers(0, network.get_input_embeddings().weight.shape[0], (3, width))
+    for row, length in enumerate(lengths):
+        ids[row, : width - length] = 0
+        ids[row, width - length :][: len(prefix)] = prefix
+    return Encoded(ids, lengths)
+
+
+def _resumable(lm: LM, components: Sequence[str]) -> bool:
+    """Whether every component lies within its own layer."""
+    if not len(lm.blocks):
+        return False
+    taps = [(layer, lm.tap(component, layer).module) for component in components for layer in range(lm.layers)]
+    return all(any(module is m for m in lm.blocks[layer].modules()) for layer, module in taps)
+
+
+def make_engine(lm: LM, prefix: Any = None, components: Sequence[str] = ("block_output",), length: int = 9) -> Engine:
+    """The fastest engine that gives this network's exact answers to prompts of up to `length` tokens; DasError where not
+    even a full forward can be patched. A module that is no Hugging Face network gets full forwards untried, since nothing
+    says what it takes."""
+    if not hasattr(lm.model, "config"):
+        for component in components:
+            lm.tap(component, 0)
+        return HookEngine(lm)
     tolerance = 1e-4 if lm.dtype == torch.float32 else 5e-2
+    trial = (1, 2) if prefix is None or not len(prefix) else prefix
     try:
-        if self_test(lm) <= tolerance:
+        if _resumable(lm, components) and self_test(lm, ResumeEngine, components, trial, length) <= tolerance:
             return ResumeEngine(lm, prefix)
     except (TypeError, AttributeError, RuntimeError, KeyError, IndexError, ValueError, AssertionError):
         pass
     try:
-        self_test(lm, HookEngine)
+        self_test(lm, HookEngine, components)
+    except DasError:
+        raise
     except Exception as error:
         raise DasError(f"{type(lm.model).__name__} cannot be patched ({type(error).__name__}: {error})") from error
     return HookEngine(lm)

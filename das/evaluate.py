@@ -12,15 +12,17 @@ import torch
 from numpy.typing import NDArray
 
 from das.alignment import Alignment
-from das.dataset import Dataset, Labelled, Site
+from das.columns import Columns
+from das.dataset import Dataset, Labelled
 from das.engine import Engine, make_engine
-from das.kinds import Boundless, Full, Nested
+from das.kinds import Boundless, Nested
 from das.lm import LM
-from das.score import Hits, predictions, score
+from das.score import Hits, captures_for, predictions, score
+from das.site import Site
 from das.subspace import Subspace, random_basis
 from das.task import Task
 
-EVERY_WIDTH = 32
+EVERY_WIDTH = 8
 """Rank curves have every width up to here and about geometrically spaced ones beyond."""
 
 
@@ -86,8 +88,8 @@ def widths(k: int) -> list[int]:
     """The widths at which a rank curve is taken."""
     if k <= EVERY_WIDTH:
         return list(range(1, k + 1))
-    wide = np.unique(np.geomspace(EVERY_WIDTH, k, 24).round().astype(int))
-    return [*range(1, EVERY_WIDTH), *wide.tolist()]
+    wide = np.geomspace(EVERY_WIDTH, k, 1 + round(4 * np.log2(k / EVERY_WIDTH))).round().astype(int)
+    return sorted({*range(1, EVERY_WIDTH), *wide.tolist(), k})
 
 
 def cut(alignment: Alignment, width: int) -> Subspace:
@@ -104,54 +106,85 @@ def choose_rank(curve: Mapping[int, float], tolerance: float) -> int:
 
 def evaluate(
     alignments: Sequence[Alignment], engine: Engine, splits: Mapping[str, Dataset],
-    progress: Callable[[str, float], None] | None = None,
+    progress: Callable[[str, float], None] | None = None, room: float = 0.0,
 ) -> list[Record]:  # fmt: skip
     """Every cell on every split (`val` among them): IIA and flip IIA with hard and soft masks, curves, baselines.
 
-    A Nested cell's rank is chosen on `val` first; the rest looks at each split once. Hits are those of `test`, if given.
+    A Nested cell's rank is chosen on `val` first; all else is one pass over each split. Hits are those of `test`, if given.
+    room: bytes in which captures may be kept between the two passes over `val`.
     """
 
     def tell(split: str) -> Callable[[float], None]:
         return lambda done: progress(split, done) if progress else None
 
     records = [Record(alignment) for alignment in alignments]
-    nested = {i: a for i, a in enumerate(alignments) if isinstance(a.cell.kind, Nested)}
+    sites = [a.cell.site for a in alignments]
     for split, data in {"val": splits["val"], **splits}.items():
-        curves = score(engine, data, {i: _curve(a) for i, a in nested.items()}, progress=tell(split)) if nested else {}
-        for i, hits in curves.items():
-            points = zip(widths(alignments[i].hard.mask.shape[1]), hits.mean(1).tolist(), strict=True)
-            records[i].curves[split] = dict(points)
+        curves = {key: want for key, want in _wanted(alignments).items() if key[1] == "curve"}
+        captures = captures_for(engine, data, sites, room if split == "val" and curves else 0.0)
+        found: dict[Any, Hits] = {}
         if split == "val":
-            for i, a in nested.items():
-                rank = choose_rank(records[i].curves["val"], a.cell.kind.tolerance)  # type: ignore[union-attr]
-                a.hard = a.soft = cut(a, rank)
-        _measure(records, engine, split, data, tell(split))
+            found = score(engine, data, curves, progress=tell(split), captures=captures) if curves else {}
+            _choose_ranks(alignments, found)
+        missing = {key: want for key, want in _wanted(alignments).items() if key not in found}
+        found |= score(engine, data, missing, progress=tell(split), captures=captures)
+        _note(records, split, data, found, predictions(engine, data.prompts))
     return records
 
 
-def _curve(a: Alignment) -> tuple[str, Site, list[Subspace]]:
-    return a.cell.hypothesis, a.cell.site, [cut(a, w) for w in widths(a.hard.mask.shape[1])]
+def _wanted(alignments: Sequence[Alignment]) -> dict[Any, tuple[str, Site, list[Subspace]]]:
+    """What has to be scored: (cell, part), and the whole vector once per hypothesis and site."""
+    wanted: dict[Any, tuple[str, Site, list[Subspace]]] = {}
+    for i, a in enumerate(alignments):
+        where = a.cell.hypothesis, a.cell.site
+        nested = isinstance(a.cell.kind, Nested)
+        parts = {
+            "curve": [cut(a, w) for w in widths(a.hard.mask.shape[1])] if nested else [],
+            "own": [] if nested else [a.hard],
+            "soft": [a.soft] if isinstance(a.cell.kind, Boundless) else [],
+            "random": _rank_matched(a),
+        }
+        wanted |= {(i, part): (*where, subspaces) for part, subspaces in parts.items() if subspaces}
+        wanted[where] = (*where, [Subspace(None, torch.ones(a.hard.mask.shape[0], 1))])
+    return wanted
 
 
-def _measure(records: Sequence[Record], engine: Engine, split: str, data: Dataset, tell: Callable[[float], None]) -> None:
-    """One pass over a split: every cell's subspaces, and the whole vector once per hypothesis and site."""
-    wanted: dict[Any, tuple[str, Site, Sequence[Subspace]]] = {}
-    for i, record in enumerate(records):
-        a = record.alignment
-        subspaces = [a.hard, *([a.soft] if isinstance(a.cell.kind, Boundless) else []), *_rank_matched(a)]
-        wanted[i] = (a.cell.hypothesis, a.cell.site, subspaces)
-        everything = Subspace(None, torch.ones(a.hard.mask.shape[0], 1))
-        wanted[(a.cell.hypothesis, a.cell.site)] = (a.cell.hypothesis, a.cell.site, [everything])
-    found = score(engine, data, wanted, progress=tell)
-    predicted = predictions(engine, data)
+def _choose_ranks(alignments: Sequence[Alignment], found: Mapping[Any, Hits]) -> None:
+    """Cuts every Nested alignment to the rank that its curve on validation pairs gives it."""
+    for i, a in enumerate(alignments):
+        if isinstance(a.cell.kind, Nested):
+            a.hard = a.soft = cut(a, choose_rank(_curve(a, found[i, "curve"]), a.cell.kind.tolerance))
+
+
+def _curve(a: Alignment, hits: Hits) -> dict[int, float]:
+    return dict(zip(widths(a.hard.mask.shape[1]), hits.mean(1).tolist(), strict=True))
+
+
+def _note(
+    records: Sequence[Record], split: str, data: Dataset, found: Mapping[Any, Hits], predicted: NDArray[np.int64]
+) -> None:
+    """Turns a split's hits into every record's metrics and curves."""
     changed = {name: p.label != p.base_label for name, p in data.pairs.items()}
     beside = {name: baselines(p, predicted) for name, p in data.pairs.items()}
     for i, record in enumerate(records):
-        cell = record.alignment.cell
-        own, whole = found[i], found[(cell.hypothesis, cell.site)]
-        record.metrics[split] = _metrics(record.alignment, own, whole[0], changed[cell.hypothesis], beside[cell.hypothesis])
+        a = record.alignment
+        where = a.cell.hypothesis, a.cell.site
+        whole = found[where][0]
+        own = found[i, "own"][0] if (i, "own") in found else _at_rank(a, found[i, "curve"])
+        named = {"iia": own, "whole": whole}
+        named["iia_soft"] = found.get((i, "soft"), own[None])[0]
+        named["random"] = found.get((i, "random"), whole[None])[0]
+        name = a.cell.hypothesis
+        record.metrics[split] = _metrics(a, named, changed[name], beside[name])
+        if (i, "curve") in found:
+            record.curves[split] = _curve(a, found[i, "curve"])
         if split == "test":
-            record.hits = own[0]
+            record.hits = own
+
+
+def _at_rank(a: Alignment, curve: Hits) -> Hits:
+    hits: Hits = curve[widths(a.hard.mask.shape[1]).index(int(a.hard.mask[0].sum()))]
+    return hits
 
 
 def _rank_matched(a: Alignment) -> list[Subspace]:
@@ -163,10 +196,7 @@ def _rank_matched(a: Alignment) -> list[Subspace]:
     return [Subspace(random_basis(d, v * k, generator).unflatten(1, (v, k)), a.hard.mask)]
 
 
-def _metrics(a: Alignment, own: Hits, whole: Hits, flips: Hits, beside: Baselines) -> dict[str, float]:
-    named: dict[str, Hits] = {"iia": own[0], "whole": whole}
-    named["iia_soft"] = own[1] if isinstance(a.cell.kind, Boundless) else own[0]
-    named["random"] = whole if isinstance(a.cell.kind, Full) else own[-1]
+def _metrics(a: Alignment, named: Mapping[str, Hits], flips: Hits, beside: Baselines) -> dict[str, float]:
     metrics = {name: float(hits.mean()) for name, hits in named.items()}
     if flips.any():
         metrics |= {f"flip_{name}": float(hits[flips].mean()) for name, hits in named.items()}
@@ -175,12 +205,19 @@ def _metrics(a: Alignment, own: Hits, whole: Hits, flips: Hits, beside: Baseline
     return metrics
 
 
-def task_accuracy(task: Task, lm: LM, n: int = 500) -> dict[str, float]:
-    """The network's accuracy on drawn prompts of the base and of every shift, strict: its first token is the answer's."""
+def correct(task: Task, lm: LM, variant: str, inputs: Columns, engine: Engine | None = None) -> Hits:
+    """Which prompts of a variant, on the given input rows, the network answers correctly, strictly: its first token is the
+    answer's. (rows,)  engine: one to use again, without a prefix."""
+    prompts, answers = task.ask(variant, inputs, lm.tokenizer)
+    engine = engine or make_engine(lm, Dataset(prompts, {}).shared_prefix(), length=int(prompts.lengths.max()))
+    right: Hits = predictions(engine, prompts) == answers
+    return right
+
+
+def task_accuracy(task: Task, lm: LM, n: int = 500, variants: Sequence[str] | None = None) -> dict[str, float]:
+    """The network's accuracy (see `correct`) on `n` drawn prompts of each variant; by default of the base and every shift."""
     table = {}
-    for name in ["base", *task.shifts]:
-        prompts, answers = task.draw(name, lm.tokenizer, np.random.default_rng(0), n)
-        data = Dataset(prompts, {})
-        own = predictions(make_engine(lm, data.shared_prefix()), data)
-        table[name] = float((own == answers).mean())
+    for name in ["base", *task.shifts] if variants is None else variants:
+        inputs = task.variant(name)[2].sample(np.random.default_rng(0), n)
+        table[name] = float(correct(task, lm, name, inputs).mean())
     return table

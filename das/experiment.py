@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -16,19 +17,23 @@ import torch
 from pandas.api.types import is_object_dtype
 
 from das.alignment import Cell, untrained
-from das.dataset import Dataset, Site
+from das.audit import audit, audit_text
+from das.budget import cost, outline, sites_of, spend
+from das.captures import SHARE, free_memory
+from das.dataset import Dataset
 from das.engine import Engine, make_engine
 from das.errors import DasError
-from das.evaluate import evaluate
+from das.evaluate import correct, evaluate
 from das.grid import Schedule
 from das.kinds import Kind
-from das.lm import LM, hidden_size, layer_count, load_config, load_tokenizer
-from das.pairs import Pairs, audit, audit_text, check_families, make_pairs, split_pools
+from das.lm import LM, layer_count, load_config, load_tokenizer
+from das.pairs import Pairs, check_families, make_pairs, split_pools
 from das.progress import Reporter, silent
 from das.prompt import expand_positions
-from das.run import Run, write
-from das.score import predictions
+from das.run import SCREEN, Run, write
+from das.screen import screen
 from das.settings import Settings, check_keys, name_of
+from das.site import Site, parse_component
 from das.task import Task, load_task
 from das.train import forget, train
 from das.workers import run_in_processes
@@ -60,8 +65,7 @@ class Experiment:
         self.task = load_task(task)
         s = self.settings
         self.tokenizer = lm.tokenizer if isinstance(lm, LM) else load_tokenizer(str(lm))
-        config = lm.model.config if isinstance(lm, LM) else load_config(str(lm))
-        self.width, depth = hidden_size(config), layer_count(config)
+        depth = lm.layers if isinstance(lm, LM) else layer_count(load_config(str(lm)))
         self.layers = list(range(depth)) if isinstance(s.layers, str) else list(s.layers)
         for layer in self.layers:
             if not 0 <= layer < depth:
@@ -69,7 +73,21 @@ class Experiment:
         self.positions = expand_positions(s.positions or self.task.positions)
         self.hypotheses = [n.split(".")[0] for n in s.hypotheses or self.task.hypotheses if self.task.hypothesis(n)]
         check_families(s.families)
+        self._check_components(lm)
         self.task.check(self.tokenizer, self.positions)
+
+    def _check_components(self, lm: Any) -> None:
+        components = self.settings.components
+        if components == ["block_output"]:
+            return
+        network = lm if isinstance(lm, LM) else LM.skeleton(str(lm))
+        for component in components:
+            if "." in component and parse_component(component) is None and "{layer}" not in component and len(self.layers) > 1:
+                raise DasError(
+                    f"component {component!r} is the same module in every layer: put {{layer}} in it, or give one layer"
+                )
+            for layer in self.layers:
+                network.tap(component, layer)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Experiment:
@@ -83,7 +101,8 @@ class Experiment:
     def grid(self) -> list[Cell]:
         """The cells of the whole grid."""
         s = self.settings
-        sites = [Site(layer, position) for layer in self.layers for position in self.positions]
+        spots = [(layer, component) for layer in self.layers for component in s.components]
+        sites = [Site(layer, position, component) for layer, component in spots for position in self.positions]
         return [Cell(h, site, s.kind, seed) for site in sites for h in self.hypotheses for seed in range(s.seeds)]
 
     def refinement(self, chosen: Mapping[str, Site]) -> list[Cell]:
@@ -97,10 +116,17 @@ class Experiment:
         s = self.settings
         return Schedule(s.steps, s.batch, s.check_every, s.patience, seed=s.seed)
 
-    def _labels(self) -> dict[str, Any]:
-        """What the run's summary and figures call things: hypotheses' full names, the tokens of an example prompt."""
-        names = {name: self.task.full_name(name) for name in self.hypotheses}
-        return {"names": names, "tokens": self.task.tokens_at(self.tokenizer, self.positions)}
+    @property
+    def _names(self) -> dict[str, str]:
+        """Hypothesis → its full name."""
+        return {name: self.task.full_name(name) for name in self.hypotheses}
+
+    def _labels(self, trained: Sequence[Cell]) -> dict[str, Any]:
+        """What the run's summary and figures need to be told: hypotheses' full names, the tokens of an example prompt, how
+        many cells of the grid were trained and skipped."""
+        cells, done = (Counter(cell.hypothesis for cell in some) for some in (self.grid(), trained))
+        counts = {name: {"trained": done[name], "skipped": cells[name] - done[name]} for name in self.hypotheses}
+        return {"names": self._names, "tokens": self.task.tokens_at(self.tokenizer, self.positions), "grid": counts}
 
     # --- material ---
 
@@ -109,14 +135,19 @@ class Experiment:
         s = self.settings
         lm = s.lm if isinstance(s.lm, LM) else LM.load(str(s.lm), s.dtype, s.device)
         sizes = {"train": s.train_pairs, "val": s.val_pairs, "test": s.test_pairs}
-        accept = self._correct(lm) if s.only_correct else None
+        accept = partial(correct, self.task, lm, "base", engine=make_engine(lm)) if s.only_correct else None
         pools = split_pools(
             self.task.model, {k: POOL * n for k, n in sizes.items()}, np.random.default_rng([s.seed, 0]), accept
         )
         pairs = {
             split: {
                 name: make_pairs(
-                    self.task.hypotheses[name], pools[split], sizes[split], np.random.default_rng([s.seed, i, j]), s.families
+                    self.task.hypotheses[name],
+                    pools[split],
+                    sizes[split],
+                    np.random.default_rng([s.seed, i, j]),
+                    s.families,
+                    self.task.rivals(name),
                 )
                 for j, name in enumerate(self.hypotheses)
             }
@@ -126,19 +157,8 @@ class Experiment:
         prefixes = [d.shared_prefix() for d in data.values()]
         shortest = min(len(p) for p in prefixes)
         same = np.argmin([*(np.stack([p[:shortest] for p in prefixes]) == prefixes[0][:shortest]).all(0), False])
-        return Material(lm, make_engine(lm, prefixes[0][:same]), pairs, data)
-
-    def _correct(self, lm: LM) -> Callable[[Any], Any]:
-        """Marks the prompts that the network answers correctly."""
-        engine = make_engine(lm)
-
-        def accept(columns: Any) -> Any:
-            prompts = self.task.encode(columns, self.tokenizer)
-            outputs = self.task.model.run(columns)[self.task.model.output]
-            answers = self.task.answer_tokens(outputs, columns, self.tokenizer)
-            return predictions(engine, Dataset(prompts, {})) == answers
-
-        return accept
+        longest = max(int(d.prompts.lengths.max()) for d in data.values())
+        return Material(lm, make_engine(lm, prefixes[0][:same], s.components, longest), pairs, data)
 
     # --- the run ---
 
@@ -148,18 +168,20 @@ class Experiment:
         run = Run(Path(out))
         run.prepare(self.settings)
         self._audit(run, report)
-        grid = self.grid()
+        grid = self._within_budget(run, report)
         self._stage(run, "grid", grid, report)
         chosen = run.choose(grid)
         extra = [cell for cell in self.refinement(chosen) if not run.has(cell)]
         if extra:
             self._stage(run, "chosen cells", extra, report)
-        run.write(list(dict.fromkeys([*grid, *self.refinement(chosen)])), chosen, self._labels(), time.time() - started)
+        run.write(list(dict.fromkeys([*grid, *self.refinement(chosen)])), chosen, self._labels(grid), time.time() - started)
         report.say(f"done in {time.time() - started:.0f} s: {run.folder}")
         return run
 
     @cached_property
     def _material(self) -> Material:
+        if self.settings.threads:
+            torch.set_num_threads(self.settings.threads)
         return self.material()
 
     def _audit(self, run: Run, report: Reporter) -> None:
@@ -183,6 +205,29 @@ class Experiment:
         for name in self.hypotheses:
             report.say(audit_text(name, audits["test"][name]))
 
+    def _within_budget(self, run: Run, report: Reporter) -> list[Cell]:
+        """The cells of the grid that are to be trained: those of the sites that the folder's screen says, if there is a budget.
+        The screen sees training pairs alone, so that nothing is chosen on what is reported."""
+        grid, budget = self.grid(), self.settings.budget
+        if budget is None:
+            return grid
+        if (table := run.screened()) is None:
+            table = spend(self._screen(grid, report), budget)
+            write(run.folder / SCREEN, table.to_parquet)
+        for line in outline(table, self._names):
+            report.say(line)
+        table = table[table["trained"]]
+        trained = set(zip(table["hypothesis"], sites_of(table), strict=True))
+        return [cell for cell in grid if (cell.hypothesis, cell.site) in trained]
+
+    def _screen(self, grid: Sequence[Cell], report: Reporter) -> pd.DataFrame:
+        """What the screen finds, with what a cell at each site costs."""
+        m = self._material
+        data = m.data["train"]
+        with report.task(f"screen: {len(grid) // self.settings.seeds} sites", 1) as step:
+            table = screen(m.engine, data, grid, rows=self.settings.batch, progress=lambda share: step(share, ""))
+        return table.assign(cost=[cost(m.engine, data, site) for site in sites_of(table)])
+
     def _stage(self, run: Run, name: str, cells: Sequence[Cell], report: Reporter) -> None:
         """Trains and judges the cells that are not there, in as many processes as were asked for."""
         missing = [cell for cell in cells if not run.has(cell)]
@@ -198,27 +243,32 @@ class Experiment:
 
     def work(self, run: Run, stage: str, cells: Sequence[Cell], report: Reporter) -> None:
         """Trains and judges cells in this process and writes their folders."""
-        if self.settings.threads:
-            torch.set_num_threads(self.settings.threads)
         m = self._material
         trained = [cell for cell in cells if cell.trains]
         done = [untrained(c, self._size(m, c), self.variables[c.hypothesis]) for c in cells if not c.trains]
         if trained:
             done += train(
-                trained, m.engine, m.data["train"], m.data["val"], self.variables, self.schedule, self.width,
-                run.folder, stage, self.settings.logger, report,
+                trained, m.engine, m.data["train"], m.data["val"], self.variables, self.schedule,
+                run.folder, stage, self.settings.logger, report, self._room,
             )  # fmt: skip
         with report.task(f"{stage}: evaluating {len(done)} cells", 2) as step:
             records = evaluate(
                 done, m.engine, {"val": m.data["val"], "test": m.data["test"]},
-                lambda split, share: step((split == "test") + share, ""),
+                lambda split, share: step((split == "test") + share, ""), self._room,
             )  # fmt: skip
         for record in records:
             run.save(record)
         forget(run.folder, trained)
 
     def _size(self, m: Material, cell: Cell) -> int:
-        return self.width * int(m.data["val"].prompts.positions[cell.site.position].shape[1])
+        one = m.data["val"].prompts.take([0])
+        return m.lm.size(*cell.site.spot, one) * int(one.positions[cell.site.position].shape[1])
+
+    @property
+    def _room(self) -> float:
+        """Bytes for captures in each worker."""
+        s = self.settings
+        return (SHARE * free_memory(self._material.lm.device) if s.memory is None else s.memory * 2**30) / s.workers
 
 
 def _work(settings: Settings, folder: Path, stage: str, cells: Sequence[Cell], report: Reporter) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -15,12 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from das.errors import DasError, unknown
+from das.evaluate import task_accuracy
+from das.lm import LM
 from das.progress import Reporter, silent
 from das.prompt import Encoded, Tokenizer
 from das.settings import FitSettings, name_of
 from das.task import Task, load_task
 from das.tokenizer import make_tokenizer
-from das.train import Progress, quiet
+from das.train import Progress, go_on, quiet
 
 Mix = Mapping[str, float]
 
@@ -55,18 +58,15 @@ class _Batches:
         if 0 not in self.mix:
             raise DasError("mix: expected a first phase that begins at step 0")
 
-    def draw(self, variant: str, rng: np.random.Generator, n: int) -> tuple[Encoded, Tensor]:
-        """`n` prompts of one variant and the tokens that answer them."""
-        prompts, answers = self.task.draw(variant, self.tokenizer, rng, n)
-        return prompts, torch.from_numpy(answers)
-
     def at(self, step: int) -> tuple[Encoded, Tensor]:
+        """Prompts and the tokens that answer them."""
         rng = np.random.default_rng([self.settings.seed, step])
         phase = self.mix[max(start for start in self.mix if start <= step)]
         shares = np.array(list(phase.values()), float)
         counts = rng.multinomial(self.settings.batch, shares / shares.sum())
-        parts = [self.draw(name, rng, int(n)) for name, n in zip(phase, counts, strict=True) if n]
-        return Encoded.concat([prompts for prompts, _ in parts]), torch.cat([answers for _, answers in parts])
+        parts = [self.task.draw(name, self.tokenizer, rng, int(n)) for name, n in zip(phase, counts, strict=True) if n]
+        prompts, answers = zip(*parts, strict=True)
+        return Encoded.concat(prompts), torch.from_numpy(np.concatenate(answers))
 
 
 def answer_logits(model: Any, prompts: Encoded) -> Tensor:
@@ -105,7 +105,7 @@ class _Fit(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         s = self.settings
         optimizer = torch.optim.AdamW(self.parameters(), s.lr, weight_decay=s.weight_decay)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, s.lr, total_steps=s.steps, pct_start=0.15)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, s.lr, total_steps=s.steps, pct_start=s.warmup)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def train_dataloader(self) -> Any:
@@ -133,48 +133,37 @@ def _new_model(tokenizer: Tokenizer, settings: FitSettings) -> Any:
     )
 
 
-@torch.no_grad()
-def accuracies(model: nn.Module, batches: _Batches, n: int = 2000) -> dict[str, float]:
-    """The network's accuracy on freshly drawn prompts of every variant."""
-    model.eval()
-    table = {}
-    for index, variant in enumerate(variants(batches.task)):
-        rng = np.random.default_rng([10**6, index])
-        right = 0
-        for _ in range(n // 200):
-            prompts, answers = batches.draw(variant, rng, 200)
-            right += int((answer_logits(model, prompts).argmax(-1) == answers).sum())
-        table[variant] = right / (n // 200 * 200)
-    return table
-
-
 def fit(settings: FitSettings, report: Reporter = silent) -> dict[str, float]:
     """Train, save to `settings.out` and return the accuracy per variant. A killed run goes on where it was."""
-    task = load_task(settings.task)
+    task, started = load_task(settings.task), time.time()
     out = Path(settings.out or f"models/{task.name}")
     if out.exists():
         raise DasError(f"{out} exists already: give another folder, or remove it")
-    work = out.with_name(f"{out.name}.partial")
     if settings.threads:
         torch.set_num_threads(settings.threads)
     tokenizer = make_tokenizer(corpus(task), settings.whole_numbers)
     task.check(tokenizer)
     batches = _Batches(task, tokenizer, settings)
-    model, started = _new_model(tokenizer, settings), time.time()
+    model, work = _new_model(tokenizer, settings), out.with_name(f"{out.name}.partial")
     _begin(work, settings)
+    _train(model, batches, work, report)
+    scores = task_accuracy(task, LM(model, tokenizer), 2000, variants(task))
+    _save(model, tokenizer, plain(settings) | {"accuracy": scores, "seconds": round(time.time() - started)}, work, out)
+    return scores
+
+
+def _train(model: nn.Module, batches: _Batches, work: Path, report: Reporter) -> None:
+    """Trains the model in place, with some ten checkpoints or more on the way."""
     quiet()
-    last = work / "last.ckpt"
-    keep = pl.callbacks.ModelCheckpoint(work, save_last=True, every_n_train_steps=200, save_top_k=0)
-    with report.task(f"{task.name}: {sum(p.numel() for p in model.parameters()):,} parameters", settings.steps) as step:
+    s = batches.settings
+    keep = pl.callbacks.ModelCheckpoint(work, save_last=True, every_n_train_steps=max(1, min(200, s.steps // 10)), save_top_k=0)
+    name = f"{batches.task.name}: {sum(p.numel() for p in model.parameters()):,} parameters"
+    with report.task(name, s.steps) as step:
         trainer = pl.Trainer(
-            max_steps=settings.steps, accelerator="cpu", gradient_clip_val=settings.clip, logger=False,
+            max_steps=s.steps, accelerator="cpu", gradient_clip_val=s.clip, logger=False,
             callbacks=[keep, Progress(step)], enable_progress_bar=False, enable_model_summary=False,
         )  # fmt: skip
-        trainer.fit(_Fit(model, batches), ckpt_path=str(last) if last.exists() else None, weights_only=True)
-    scores = accuracies(model, batches)
-    card = plain(settings) | {"accuracy": scores, "seconds": round(time.time() - started)}
-    _save(model, tokenizer, card, work, out)
-    return scores
+        go_on(trainer, _Fit(model, batches), work / "last.ckpt")
 
 
 def plain(settings: FitSettings) -> dict[str, Any]:
@@ -193,9 +182,9 @@ def _begin(work: Path, settings: FitSettings) -> None:
 
 
 def _save(model: Any, tokenizer: Tokenizer, card: Mapping[str, Any], work: Path, out: Path) -> None:
-    model.save_pretrained(work)
-    tokenizer.save_pretrained(work)
-    (work / "card.json").write_text(json.dumps(card, indent=1) + "\n")
-    for unneeded in (*work.glob("*.ckpt"), work / "settings.json"):
-        unneeded.unlink()
-    work.rename(out)
+    """Writes the network into the working folder, moves it to `out` whole, and removes the rest."""
+    model.save_pretrained(work / "network")
+    tokenizer.save_pretrained(work / "network")
+    (work / "network" / "card.json").write_text(json.dumps(card, indent=1) + "\n")
+    (work / "network").rename(out)
+    shutil.rmtree(work)

@@ -12,9 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from das.alignment import Alignment, Cell
-from das.dataset import Batch, Dataset, Site
+from das.batch import Batch, Swap
+from das.dataset import Dataset
 from das.engine import Engine
-from das.score import score
+from das.score import captures_for, score
+from das.site import Site
 from das.subspace import Subspace, SubspaceStack, project
 
 
@@ -38,7 +40,7 @@ class GridTrainer(pl.LightningModule):
     """Trains every cell of a grid at once on shared captures. The network is not a child of this module.
 
     cells: of kinds that train. train, val: datasets that hold every hypothesis and position of the cells.
-    variables: hypothesis → how many variables it aligns.
+    variables: hypothesis → how many variables it aligns. room: bytes in which captures may be kept between steps.
     """
 
     best: Tensor
@@ -47,14 +49,17 @@ class GridTrainer(pl.LightningModule):
 
     def __init__(
         self, cells: Sequence[Cell], engine: Engine, train: Dataset, val: Dataset, variables: Mapping[str, int],
-        schedule: Schedule, d: int,
+        schedule: Schedule, room: float = 0.0,
     ) -> None:  # fmt: skip
         super().__init__()
         self.automatic_optimization = False
-        self.cells, self.schedule, self.variables, self.d = list(cells), schedule, variables, d
+        self.cells, self.schedule, self.variables = list(cells), schedule, variables
         self.data = (engine, train, val)
-        self.layers = sorted({cell.site.layer for cell in cells})
-        keys = [(cell.kind, self._size(cell), variables[cell.hypothesis]) for cell in cells]
+        sites = [cell.site for cell in cells]
+        self.captures = tuple(captures_for(engine, data, sites, room / 2) for data in (train, val))
+        one = train.prompts.take([0])
+        sizes = {site: engine.lm.size(*site.spot, one) * one.positions[site.position].shape[1] for site in set(sites)}
+        keys = [(cell.kind, sizes[cell.site], variables[cell.hypothesis]) for cell in cells]
         self.stack_keys = list(dict.fromkeys(keys))
         members = [[i for i, key in enumerate(keys) if key == wanted] for wanted in self.stack_keys]
         self.stacks: Any = nn.ModuleList(
@@ -71,68 +76,102 @@ class GridTrainer(pl.LightningModule):
         self.register_buffer("stopped", torch.full((len(cells),), schedule.steps))
         self.note = ""
 
-    def _size(self, cell: Cell) -> int:
-        """The length of the vector that the cell's subspace lives in."""
-        return self.d * int(self.data[1].prompts.positions[cell.site.position].shape[1])
-
     @property
     def active(self) -> list[int]:
         """Indices of the cells that still train."""
-        return [i for i in range(len(self.cells)) if self.stopped[i] >= self.schedule.steps]
+        return [i for i, step in enumerate(self.stopped.tolist()) if step >= self.schedule.steps]
 
-    def groups(self) -> Iterator[tuple[str, Site, list[int]]]:
-        """Active cells by what they share: hypothesis and site."""
-        table: dict[tuple[str, Site], list[int]] = {}
+    def groups(self) -> dict[Site, dict[str, list[int]]]:
+        """Active cells by site and hypothesis."""
+        table: dict[Site, dict[str, list[int]]] = {}
         for i in self.active:
-            table.setdefault((self.cells[i].hypothesis, self.cells[i].site), []).append(i)
-        return ((name, site, members) for (name, site), members in table.items())
+            cell = self.cells[i]
+            table.setdefault(cell.site, {}).setdefault(cell.hypothesis, []).append(i)
+        return table
 
     # --- one step ---
 
     def training_step(self, _batch: Any, _index: int) -> None:
-        step, (engine, train, _) = self.global_step, self.data
-        names = sorted({name for name, _, _ in self.groups()})
-        rows = {name: self._rows(len(train.pairs[name]), step) for name in names}
-        batch = Batch.capture(train, rows, engine, self.layers)
-        bases = [stack.basis() for stack in self.stacks]
+        self.step_on(self.capture())
+        if self.global_step % self.schedule.check_every == 0 or self.global_step >= self.schedule.steps:
+            self.check()
+
+    def capture(self) -> Batch:
+        """The pairs of this step of every hypothesis that still trains."""
+        train = self.data[1]
+        active = {self.cells[i].hypothesis for i in self.active}
+        names = [name for name in dict.fromkeys(cell.hypothesis for cell in self.cells) if name in active]
+        rows = {name: self._rows(len(train.pairs[name]), self.global_step) for name in names}
+        return Batch.capture(train, self.captures[0], rows)
+
+    def step_on(self, batch: Batch) -> None:
+        """One optimiser step of every cell that still trains."""
+        active = self._active_by_stack()
+        bases = [stack.basis(index) for stack, index in zip(self.stacks, active, strict=True)]
         gradients = [torch.zeros_like(basis) for basis in bases]
         optimizer: Any = self.optimizers()
         optimizer.zero_grad()
-        losses = [loss for group in self.groups() for loss in self._losses(batch, bases, gradients, *group, step)]
+        losses = [
+            self._losses(batch, bases, gradients, swaps, site, {name: members[name][part] for name, part in share.items()})
+            for site, members in self.groups().items()
+            for swaps in [{name: batch.swap(name, site) for name in members}]
+            for share in batch.shares(self.data[0], site, {name: len(cells) for name, cells in members.items()})
+        ]
         torch.autograd.backward(bases, gradients)
         optimizer.step()
         for stack in self.stacks:
             stack.keep_in_range()
         self.lr_schedulers().step()  # type: ignore[union-attr]
-        loss = float(np.mean(losses))
+        loss = float(torch.cat(losses).mean())
         self.note = f"{len(self.active)} cells · loss {loss:.3f}"
         self.log_dict({"loss": loss, "cells": float(len(self.active))}, batch_size=1)
 
     def _losses(
-        self, batch: Batch, bases: Sequence[Tensor], gradients: Sequence[Tensor], name: str, site: Site, members: list[int],
-        step: int,
-    ) -> list[float]:  # fmt: skip
-        """Backward through the network to the bases of the cells of one hypothesis at one site; their losses.
+        self, batch: Batch, bases: Sequence[Tensor], gradients: Sequence[Tensor], swaps: Mapping[str, Swap], site: Site,
+        members: Mapping[str, list[int]],
+    ) -> Tensor:  # fmt: skip
+        """Backward through the network to the bases of cells at one site, equally many of each hypothesis; their losses.
 
         The gradients with respect to the bases are left in `gradients`, so that one QR serves all groups.
         """
-        columns, base, source = batch.at(name, site)
-        leaves, deltas, penalties = [], [], []
-        for stack, cells in self._by_stack(members):
-            index, module = torch.tensor(cells), self.stacks[stack]
-            leaf = bases[stack].detach()[index].requires_grad_()
-            mask = module.training_mask(index, len(base), step / self.schedule.steps, step)
-            leaves.append((stack, index, leaf))
-            deltas.append(project(leaf, mask, base, source))
-            penalties.append(module.penalty()[index].sum())
-        logits = batch.resume(self.data[0], name, site, columns, base, torch.cat(deltas))
-        labels = batch.label(name).to(logits.device).expand(len(members), -1)
-        losses = nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view_as(labels).mean(1)
-        self.manual_backward(losses.sum() + torch.stack(penalties).sum())
+        leaves: list[tuple[int, Tensor, Tensor]] = []
+        some = {name: swaps[name] for name in members}
+        deltas = [self._deltas(bases, swap, members[name], leaves) for name, swap in some.items()]
+        logits = batch.resume(self.data[0], site, some, deltas)
+        labels = batch.labels(list(members)).to(logits.device).expand(len(logits), -1)
+        each = nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view_as(labels)
+        pairs = [len(swap.base) for swap in some.values()]
+        losses = torch.cat([part.mean(1) for part in each.split(pairs, 1)])
+        self.manual_backward(losses.sum() + self._penalty([i for cells in members.values() for i in cells]))
         for stack, index, leaf in leaves:
             assert leaf.grad is not None
             gradients[stack][index] = leaf.grad
-        return losses.tolist()
+        return losses.detach()
+
+    def _deltas(self, bases: Sequence[Tensor], swap: Swap, members: list[int], leaves: list[Any]) -> Tensor:
+        """The changes that cells of one hypothesis make to its bases, (cells, rows, size); adds to `leaves` the bases used."""
+        step, deltas = self.global_step, []
+        for stack, cells in self._by_stack(members):
+            module = self.stacks[stack]
+            index = torch.tensor([self._order[stack][j] for j in cells])
+            leaf = bases[stack].detach()[index].requires_grad_()
+            mask = module.training_mask(torch.tensor(cells), len(swap.base), step / self.schedule.steps, step)
+            leaves.append((stack, index, leaf))
+            deltas.append(project(leaf, mask, swap.base, swap.source))
+        return torch.cat(deltas)
+
+    def _penalty(self, members: list[int]) -> Tensor:
+        """What the widths of some cells cost."""
+        return torch.stack([self.stacks[s].penalty()[torch.tensor(cells)].sum() for s, cells in self._by_stack(members)]).sum()
+
+    def _active_by_stack(self) -> list[Tensor]:
+        """Per stack the cells that still train; `_order` says where in it each of them is."""
+        index: list[list[int]] = [[] for _ in self.stacks]
+        for i in self.active:
+            stack, j = self.place[i]
+            index[stack].append(j)
+        self._order = [{j: at for at, j in enumerate(cells)} for cells in index]
+        return [torch.tensor(cells, dtype=torch.long) for cells in index]
 
     def _by_stack(self, members: list[int]) -> Iterator[tuple[int, list[int]]]:
         for stack in dict.fromkeys(self.place[i][0] for i in members):
@@ -146,7 +185,11 @@ class GridTrainer(pl.LightningModule):
 
     # --- checks and early stopping ---
 
-    def on_train_epoch_end(self) -> None:
+    def on_train_start(self) -> None:
+        """Nothing is left to do after a checkpoint at which all cells had stopped."""
+        self.trainer.should_stop = not self.active
+
+    def check(self) -> None:
         """Scores the active cells, keeps those that are about as good as ever, and stops those that gain no more."""
         scores = self._validate()
         for i, iia in scores.items():
@@ -158,20 +201,20 @@ class GridTrainer(pl.LightningModule):
             if self.stale[i] >= self.schedule.patience:
                 self.stopped[i] = self.global_step
         self.log_dict({"val_iia_mean": float(np.mean(list(scores.values()))), "val_iia_max": max(scores.values())})
-        if not self.active or self.global_step >= self.schedule.steps:
-            self.trainer.should_stop = True
+        self.trainer.should_stop = not self.active
 
     @torch.no_grad()
     def _validate(self) -> dict[int, float]:
         """Validation IIA of every active cell, with hard masks."""
         engine, _, val = self.data
-        bases, masks = [stack.basis() for stack in self.stacks], [stack.hard_mask() for stack in self.stacks]
+        bases = [stack.basis(cells) for stack, cells in zip(self.stacks, self._active_by_stack(), strict=True)]
+        masks = [stack.hard_mask() for stack in self.stacks]
         wanted = {}
         for i in self.active:
             stack, j = self.place[i]
             cell = self.cells[i]
-            wanted[i] = cell.hypothesis, cell.site, [Subspace(bases[stack][j], masks[stack][j])]
-        return {i: float(hits.mean()) for i, hits in score(engine, val, wanted).items()}
+            wanted[i] = cell.hypothesis, cell.site, [Subspace(bases[stack][self._order[stack][j]], masks[stack][j])]
+        return {i: float(hits.mean()) for i, hits in score(engine, val, wanted, captures=self.captures[1]).items()}
 
     @torch.no_grad()
     def _keep(self, i: int) -> None:
@@ -190,8 +233,7 @@ class GridTrainer(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": decay, "interval": "step"}}
 
     def train_dataloader(self) -> Any:
-        left = min(self.schedule.check_every, self.schedule.steps - self.global_step)
-        return torch.utils.data.DataLoader(range(max(left, 1)), batch_size=None)  # type: ignore[arg-type]
+        return torch.utils.data.DataLoader(range(self.schedule.steps), batch_size=None)  # type: ignore[arg-type]
 
     def alignments(self) -> list[Alignment]:
         """Every cell with what was kept of it."""

@@ -11,7 +11,22 @@ from das.errors import DasError, unknown
 
 
 @dataclass(frozen=True)
-class Boundless:
+class _Kind:
+    """Settings that are numbers in bounds; DasError where one is not."""
+
+    def __post_init__(self) -> None:
+        for f in dataclasses.fields(self):
+            name = f"{type(self).__name__.lower()}.{f.name}"
+            value = _number(name, getattr(self, f.name), type(f.default))
+            if f.name in ("start", "end") and not value > 0:
+                raise DasError(f"{name} is {value}: expected more than 0")
+            if value < (least := int(f.name == "k")):
+                raise DasError(f"{name} is {value}: expected at least {least}")
+            object.__setattr__(self, f.name, value)
+
+
+@dataclass(frozen=True)
+class Boundless(_Kind):
     """Boundless DAS (arXiv 2305.08809, corrected): a rotation and a learned boundary that says how many columns swap.
 
     k: the most columns per variable. Column i is swapped by σ((β − i − ½)/T), where β is the boundary in columns; the
@@ -28,7 +43,7 @@ class Boundless:
 
 
 @dataclass(frozen=True)
-class Nested:
+class Nested(_Kind):
     """Nested DAS: every training row swaps its own first w columns, w drawn log-uniformly from 1…k.
 
     One training orders the columns by importance and gives IIA at every rank. The rank is the smallest width whose
@@ -41,7 +56,7 @@ class Nested:
 
 
 @dataclass(frozen=True)
-class Fixed:
+class Fixed(_Kind):
     """DAS (arXiv 2303.02536): a rotation whose first k columns are swapped."""
 
     k: int = 1
@@ -49,14 +64,14 @@ class Fixed:
 
 
 @dataclass(frozen=True)
-class Random:
+class Random(_Kind):
     """A random k-dimensional subspace, not trained: what a subspace of this size is worth by itself."""
 
     k: int = 1
 
 
 @dataclass(frozen=True)
-class Full:
+class Full(_Kind):
     """The whole vector, not trained."""
 
 
@@ -89,14 +104,11 @@ def parse_kind(given: Kind | str | Mapping[str, Any]) -> Kind:
     if name.lower() not in KINDS:
         raise unknown("kind of subspace", name, KINDS)
     cls = KINDS[name.lower()]
-    types = {f.name: type(f.default) for f in dataclasses.fields(cls)}
-    for key, value in options.items():
-        if key not in types:
-            raise unknown(f"setting of {name}", key, types)
-        options[key] = _number(f"{name}.{key}", value, types[key])
+    known = [f.name for f in dataclasses.fields(cls)]
+    for key in options:
+        if key not in known:
+            raise unknown(f"setting of {name}", key, known)
     kind: Kind = cls(**options)
-    if getattr(kind, "k", 1) < 1:
-        raise DasError(f"{name}.k is {kind.k}: expected at least 1")  # type: ignore[union-attr]
     return kind
 
 
@@ -112,6 +124,6 @@ def _number(name: str, value: Any, kind: type[Any]) -> Any:
         number = kind(value)
         if float(number) != float(value):
             raise ValueError
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise DasError(f"{name} is {value!r}: expected {'a whole number' if kind is int else 'a number'}") from error
     return number

@@ -1,4 +1,4 @@
-"""Pairs: base and source prompts with the answers that the causal model gives, sampled, split, audited."""
+"""Pairs: base and source prompts with the answers that the causal model gives, sampled and split."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from das.causal import CausalModel
-from das.domains import Column, Columns, codes, concat, parameters, row_of, take
+from das.columns import Column, Columns, codes, concat, differ, take
+from das.domains import parameters
 from das.errors import DasError, unknown
-from das.task import Hypothesis, Task
+from das.rivals import least
+from das.task import Hypothesis
 
 Rows = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -28,27 +30,28 @@ class Family:
     accept: `accept(base_answer, answer)`, columns → which candidates to take (`answer` is the counterfactual one).
     alone: the source differs from the base in the aligned variable and in nothing that does not cause or follow from it.
     base, source: predicates over variables, by parameter name, that the base's or the source's setting must meet.
+    balanced: bases in equal numbers per answer, where there are few answers; else as the prompts come.
+    apart: of many such pairs, those that tell the hypothesis from its rivals (see `das.rivals.least`).
     """
 
     accept: Callable[[Column, Column], Mask] | None = None
     alone: bool = False
     base: Callable[..., Any] | None = None
     source: Callable[..., Any] | None = None
-
-
-def _differ(base_answer: Column, answer: Column) -> Mask:
-    both = codes(np.concatenate([base_answer, answer]))
-    differs: Mask = both[: len(answer)] != both[len(answer) :]
-    return differs
+    balanced: bool = True
+    apart: bool = False
 
 
 FAMILIES: dict[str, Family] = {
     "resample": Family(),
-    "flip": Family(accept=_differ),
-    "keep": Family(accept=lambda base, answer: ~_differ(base, answer)),
+    "flip": Family(accept=differ),
+    "keep": Family(accept=lambda base, answer: ~differ(base, answer)),
     "only": Family(alone=True),
+    "natural": Family(balanced=False),
+    "separate": Family(apart=True),
 }
-"""Sources drawn freely; so that the answer flips; so that it stays; so that only the aligned variable changes."""
+"""Sources drawn freely; so that the answer flips; so that it stays; so that only the aligned variable changes; base and source
+both as the prompts come; pairs that tell the hypothesis from its rivals."""
 
 
 def match(base: Callable[..., Any] | None = None, source: Callable[..., Any] | None = None) -> Family:
@@ -78,7 +81,7 @@ class Pairs:
     @property
     def flips(self) -> Mask:
         """Pairs whose counterfactual answer differs from the base answer."""
-        return _differ(self.base_answer, self.answer)
+        return differ(self.base_answer, self.answer)
 
     def columns(self) -> Columns:
         """One flat table: `base.x`, `source.variable.x`, answers, family."""
@@ -135,17 +138,19 @@ def make_pairs(
     n: int,
     rng: np.random.Generator,
     families: Mapping[str, float] | Mapping[Family, float] | None = None,
+    rivals: Sequence[Hypothesis] = (),
 ) -> Pairs:
     """`n` pairs from the prompts of a pool, labelled by the hypothesis' causal model.
 
     families: name in `FAMILIES` or Family → share of the pairs; by default half flip the answer and half keep it. Within a
-    family bases are equally many per answer; each base is drawn uniformly from those that admit such a pair, then its source
-    uniformly among its fitting ones. Where a family cannot be had for an answer, its share goes to what can be had; DasError
-    where there is none at all.
+    family bases are equally many per answer (but for `natural`); each base is drawn uniformly from those that admit such a
+    pair, then its source uniformly among its fitting ones, and `separate` takes its pairs from many such. Where a family cannot
+    be had for an answer, its share goes to what can be had; DasError where there is none at all.
+    rivals: hypotheses that `separate` is to tell this one from; without any, other variables of its own model.
     """
     shares: dict[Any, float] = dict(families or {"flip": 0.5, "keep": 0.5})
     check_families(shares)
-    drawer = _Drawer(hypothesis, pool, rng)
+    drawer = _Drawer(hypothesis, pool, rng, rivals)
     cuts = np.round(n * np.cumsum([0.0, *shares.values()]) / sum(shares.values())).astype(int)
     parts: list[_Part] = []
     for key, count in zip(shares, np.diff(cuts), strict=True):
@@ -180,9 +185,12 @@ class _Drawer:
     """Draws pairs of pool rows and labels them."""
 
     CANDIDATES, DRY = (8, 64), 5
+    CHOICE, BLOCK = 16, 1024
+    """Pairs that are drawn for each that is chosen apart, and how many are chosen at a time."""
 
-    def __init__(self, hypothesis: Hypothesis, pool: Columns, rng: np.random.Generator) -> None:
+    def __init__(self, hypothesis: Hypothesis, pool: Columns, rng: np.random.Generator, rivals: Sequence[Hypothesis]) -> None:
         self.model, self.variables, self.rng = hypothesis.model, hypothesis.variables, rng
+        self.rivals = [rival.model for rival in rivals] or [self.model]
         self.pool, self.table = pool, self.model.run(pool)
         self.answers = self.table[self.model.output]
         self.size = len(self.answers)
@@ -192,7 +200,7 @@ class _Drawer:
         bases = self._allowed(family.base)
         code = codes(self.answers[bases]) if len(bases) else bases
         strata = [bases[code == c] for c in range(code.max(initial=-1) + 1)]
-        if len(strata) > BALANCED_ANSWERS:
+        if len(strata) > BALANCED_ANSWERS or not family.balanced:
             strata = [bases]
         parts: list[_Part] = []
         for index, rows in enumerate(strata):
@@ -214,7 +222,24 @@ class _Drawer:
         return np.flatnonzero(predicate(*(self.table[name] for name in parameters(predicate))))
 
     def _draw(self, name: str, family: Family, bases: Rows, n: int) -> _Part:
-        """Up to `n` pairs; every fitting base is used once before any is used again."""
+        """Up to `n` pairs."""
+        if not family.apart:
+            return _Part(name, family, *self._drawn(family, bases, n), bases)
+        blocks = [self._apart(family, bases, min(self.BLOCK, n - start)) for start in range(0, max(n, 1), self.BLOCK)]
+        base, source, swapped = map(np.concatenate, zip(*blocks, strict=True))
+        return _Part(name, family, base, source, swapped, bases)
+
+    def _apart(self, family: Family, bases: Rows, n: int) -> tuple[Rows, Rows, Mask]:
+        """Of many pairs, up to `n` on which rivals' labels differ most from this hypothesis': base, sources, swapped."""
+        base, source, swapped = self._drawn(family, bases, self.CHOICE * n)
+        if len(base) <= n:
+            return base, source, swapped
+        sources = {v: take(self.pool, source[:, i]) for i, v in enumerate(self.variables)}
+        rows = least(self.rivals, take(self.pool, base), sources, self._label(base, source), n, self.rng)
+        return base[rows], source[rows], swapped[rows]
+
+    def _drawn(self, family: Family, bases: Rows, n: int) -> tuple[Rows, Rows, Mask]:
+        """Up to `n` pairs, as base, sources, swapped; every fitting base is used once before any is used again."""
         sources, k = _Sources(self, family), len(self.variables)
         found = [(np.zeros(0, np.int64), np.zeros((0, k), np.int64), np.zeros((0, k), bool))]
         queue, have, dry = self.rng.permutation(bases), 0, 0
@@ -227,7 +252,7 @@ class _Drawer:
             if not len(queue):
                 queue = self.rng.permutation(np.unique(np.concatenate([rows for rows, _, _ in found])) if have else now)
         base, source, swapped = (np.concatenate(part)[:n] for part in zip(*found, strict=True))
-        return _Part(name, family, base, source, swapped, bases)
+        return base, source, swapped
 
     def _fit(self, family: Family, sources: _Sources, bases: Rows) -> tuple[Mask, Rows, Mask]:
         """For each base, the first of some random candidates that fits, many where few found none: whether there is one,
@@ -330,62 +355,3 @@ def _related(model: CausalModel, a: str, b: str) -> bool:
 
 def _ancestor(model: CausalModel, a: str, b: str) -> bool:
     return any(parent == a or _ancestor(model, a, parent) for parent in model.parents(b))
-
-
-# --- the audit ---
-
-
-def relabel(pairs: Pairs, hypothesis: Hypothesis) -> Column:
-    """The counterfactual answers that another hypothesis gives on the same pairs (a variable without a source of its own
-    takes the first swapped one)."""
-    own = list(pairs.sources.values())
-    first = pairs.swapped.argmax(1)
-    fallback = {name: np.stack([source[name] for source in own], 1)[np.arange(len(pairs)), first] for name in pairs.base}
-    same = len(own) == len(hypothesis.variables)
-    sources = {v: own[i] if same else fallback for i, v in enumerate(hypothesis.variables)}
-    return hypothesis.model.interchange(pairs.base, sources)[hypothesis.model.output]
-
-
-def audit(task: Task, name: str, pairs: Pairs, answer_tokens: Rows | None = None) -> dict[str, Any]:
-    """What a set of pairs can show: sizes, balance, the share that a no-op gets right, and for each other hypothesis the
-    share of pairs on which it gives the same label (1 means that this set cannot tell the two apart)."""
-    hypothesis = task.hypothesis(name)
-    variables = hypothesis.model.run(pairs.base)
-    others = {other: ~_differ(pairs.answer, relabel(pairs, h)) for other, h in task.hypotheses.items() if other != name}
-    report: dict[str, Any] = {
-        "pairs": len(pairs),
-        "distinct_bases": int(codes(*pairs.base.values()).max() + 1),
-        "noop": float(1 - pairs.flips.mean()),
-        "families": _shares(pairs.family),
-        "base_answers": _shares(pairs.base_answer),
-        "answers": _shares(pairs.answer),
-        "variables": {v: shares for v in hypothesis.variables if (shares := _shares(variables[v]))},
-        "same_label_as": {other: float(same.mean()) for other, same in others.items()},
-    }
-    if answer_tokens is not None:
-        report["answer_tokens"] = len(np.unique(answer_tokens))
-    return report
-
-
-def _shares(column: Column) -> dict[str, float]:
-    """Value → share of rows, for columns of few values."""
-    code = codes(column)
-    counts = np.bincount(code)
-    if len(counts) > 2 * BALANCED_ANSWERS:
-        return {}
-    first = np.unique(code, return_index=True)[1]
-    return {str(row_of({"x": column}, int(row))["x"]): float(c / len(column)) for row, c in zip(first, counts, strict=True)}
-
-
-def audit_text(name: str, report: Mapping[str, Any]) -> str:
-    """The audit as a few lines for the console."""
-
-    def shares(table: Mapping[str, float]) -> str:
-        return ", ".join(f"{value} {share:.2f}" for value, share in table.items()) or "many values"
-
-    lines = [f"{name}: {report['pairs']} pairs on {report['distinct_bases']} bases; no-op right on {report['noop']:.2f}"]
-    lines.append(f"  answers: {shares(report['answers'])}")
-    lines += [f"  {variable}: {shares(table)}" for variable, table in report["variables"].items()]
-    for other, same in report["same_label_as"].items():
-        lines.append(f"  {'CANNOT be told from' if same == 1 else 'same label as'} {other} on {same:.2f}")
-    return "\n".join(lines)

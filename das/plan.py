@@ -9,20 +9,27 @@ from typing import Any
 import numpy as np
 import torch
 
+from das.captures import SHARE, free_memory
+from das.evaluate import widths
 from das.experiment import POOL, Experiment
+from das.kinds import Boundless, Nested
 from das.lm import load_config
+from das.screen import PAIRS
+from das.site import Site
 
 
 @dataclass(frozen=True)
 class Plan:
     """Counts and estimates for one experiment.
 
-    cells: in the grid and added at the chosen ones. tokens: of a prompt, and after the prefix that all share.
+    grid, chosen: cells in the grid and added at the chosen ones; trained: of the grid, about as many as the budget pays for.
+    tokens: of a prompt, and after the prefix that all share.
     flops: floating-point operations of training and of evaluation. memory: bytes by part. seconds: estimated on this
     machine from a timed matrix product of the network's width.
     """
 
     grid: int
+    trained: int
     chosen: int
     forwards: int
     tokens: int
@@ -34,10 +41,11 @@ class Plan:
     def text(self) -> str:
         """The plan as lines for the console."""
         memory = ", ".join(f"{name} {size / 2**20:,.0f} MiB" for name, size in self.memory.items())
+        budget = f"about {self.trained} of them in the budget, " if self.trained < self.grid else ""
         work = ", ".join(f"{name} {amount / 1e12:,.1f}" for name, amount in self.flops.items())
         return "\n".join(
             [
-                f"cells        {self.grid} in the grid, {self.chosen} more on the chosen ones",
+                f"cells        {self.grid} in the grid, {budget}{self.chosen} more on the chosen ones",
                 f"prompts      {self.tokens} tokens, the last {self.own_tokens} their own",
                 f"forwards     {self.forwards:,} partial ones (a cell's batch through the layers above it)",
                 f"operations   {work} (× 10¹²)",
@@ -54,30 +62,44 @@ def plan(experiment: Experiment) -> Plan:
     prompts = e.task.encode(e.task.model.sample(np.random.default_rng(0), 200), e.tokenizer, e.positions)
     tokens = int(prompts.lengths.max())
     own = tokens - min(prompts.common_prefix(), tokens - 1)
-    layer = _layer_flops(config)
     grid, refined = e.grid(), e.refinement(dict.fromkeys(e.hypotheses, e.grid()[0].site))
-    depth = config.num_hidden_layers
+    chosen = len(set(refined) - set(grid))
+    share = 1.0 if s.budget is None else s.budget
+    trained = max(len(e.hypotheses) * s.seeds, round(share * len(grid)))
     suffix = {p: tokens - int(at.min()) for p, at in prompts.positions.items()}
-    per_row = sum((depth - 1 - c.site.layer) * suffix[c.site.position] for c in grid) * layer
-    per_row += len(grid) * 2 * e.width * config.vocab_size
-    capture = len(e.hypotheses) * 2 * own * depth * layer
-    steps, rows = s.steps, s.batch
+    each = sum(_cell_flops(config, cell.site, suffix[cell.site.position]) for cell in grid) / len(grid)
+    cells, capture = trained + chosen, len(e.hypotheses) * 2 * own * config.num_hidden_layers * _layer_flops(config)
     checks = -(-s.steps // s.check_every) * s.val_pairs
-    judged = 3 * (s.val_pairs + s.test_pairs)
-    flops = {
-        "training": steps * rows * (2 * per_row + capture) + checks * per_row,
-        "evaluation": judged * per_row,
+    judged = (_subspaces(s.kind) + 1 / s.seeds) * (s.val_pairs + s.test_pairs)
+    screened = min(PAIRS, s.train_pairs)
+    flops = {} if s.budget is None else {"screening": screened * (3 * len(grid) / s.seeds * each + capture)}
+    flops |= {
+        "training": s.steps * s.batch * (2 * cells * each + capture) + checks * cells * each,
+        "evaluation": judged * cells * each,
     }
     return Plan(
         grid=len(grid),
-        chosen=len(set(refined) - set(grid)),
-        forwards=len(grid) * (steps + (checks + judged) // rows),
+        trained=trained,
+        chosen=chosen,
+        forwards=round(cells * (s.steps + (checks + judged) / s.batch)),
         tokens=tokens,
         own_tokens=own,
         flops=flops,
-        memory=_memory(e, config, own, layer),
-        seconds=sum(flops.values()) / _rate(e.width, s.threads) / s.workers,
+        memory=_memory(e, config, own, cells),
+        seconds=sum(flops.values()) / _rate(config.hidden_size, s.threads) / s.workers,
     )
+
+
+def _cell_flops(config: Any, site: Site, suffix: int) -> float:
+    """Of one row through what a swap at the site can change, forward: layers above it, the last for one token, the head."""
+    above = config.num_hidden_layers - site.layer - (site.component == "block_output")
+    token_layers = max(0, above - 1) * suffix + (suffix / 4 + 1 if above else 0)
+    return float(token_layers * _layer_flops(config) + 2 * config.hidden_size * config.vocab_size)
+
+
+def _subspaces(kind: Any) -> int:
+    """How many subspaces of a cell are judged: its own, by width and soft ones among them, and a random one."""
+    return len(widths(kind.k)) + 1 if isinstance(kind, Nested) else 3 if isinstance(kind, Boundless) else 2
 
 
 def _layer_flops(config: Any) -> float:
@@ -90,18 +112,20 @@ def _layer_flops(config: Any) -> float:
     return 2.0 * weights
 
 
-def _memory(e: Experiment, config: Any, own: int, layer: float) -> dict[str, float]:
-    """Bytes by part: weights, captures of a batch, what one cell's backward holds, the subspaces with their optimiser."""
-    s, depth = e.settings, config.num_hidden_layers
+def _memory(e: Experiment, config: Any, own: int, cells: int) -> dict[str, float]:
+    """Bytes by part: weights, a batch's captures, those that are kept between steps, what one cell's backward holds, the
+    subspaces with their optimiser."""
+    s, depth, d = e.settings, config.num_hidden_layers, config.hidden_size
     size = 4 if s.dtype == "float32" else 2
-    rows = s.batch * len(e.hypotheses)
-    cells = len(e.grid())
-    k = getattr(s.kind, "k", 0)
+    prompt = size * own * d * (len(e.layers) + 2 * depth)
+    pairs = len(e.hypotheses) * (s.train_pairs + s.val_pairs)
+    room = SHARE * free_memory(torch.device("cpu")) if s.memory is None else s.memory * 2**30
     return {
-        "weights": size * (depth * layer / 2 + 2 * config.vocab_size * e.width),
-        "captures": size * rows * own * e.width * (2 * len(e.layers) + 2 * depth),
-        "one cell": size * s.batch * own * 12 * e.width * depth / 2,
-        "subspaces": 4 * 6 * cells * e.width * k * max(e.variables.values()),
+        "weights": size * (depth * _layer_flops(config) / 2 + 2 * config.vocab_size * d),
+        "captures": 2 * prompt * s.batch * len(e.hypotheses),
+        "kept captures": min(room, 2 * prompt * pairs),
+        "one cell": size * s.batch * own * 24 * d * depth / 2,
+        "subspaces": 4 * 6 * cells * d * getattr(s.kind, "k", 0) * max(e.variables.values()),
         "prompts": 8 * own * POOL * len(e.hypotheses) * 2 * (s.train_pairs + s.val_pairs + s.test_pairs),
     }
 

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from das.errors import unknown
+from das.site import place_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from das.run import Run
 
 COLOURS = "viridis"
+SKIPPED = "#dddddd"
 METRICS = {
     "iia": "IIA",
     "flip_iia": "flip IIA",
@@ -41,33 +44,41 @@ def _shown(token: str) -> str:
 # --- heatmaps ---
 
 
-def grid(run: Run, hypothesis: str, metric: str = "iia", split: str = "test") -> tuple[list[int], list[str], Any]:
-    """Layers, positions in prompt order, and the metric (layers, positions), mean over seeds of the run's main subspace."""
+def grid(run: Run, hypothesis: str, metric: str = "iia", split: str = "test") -> tuple[list[Any], list[str], Any]:
+    """Rows (layer, component), positions in prompt order, and the metric (rows, positions), mean over seeds of the run's
+    main subspace; nan where a budget skipped the site."""
     if metric not in METRICS:
         raise unknown("metric", metric, METRICS)
     summary = run.summary
     table = run.table()
     mine = table[(table["hypothesis"] == hypothesis) & (table["subspace"] == summary["hypotheses"][hypothesis]["subspace"])]
-    values = mine.pivot_table(index="layer", columns="position", values=f"{split}_{metric}")
-    positions = [p for p in summary["tokens"] if p in values.columns]
-    return values.index.tolist(), positions, values[positions].to_numpy()
+    values = mine.pivot_table(index=["layer", "component"], columns="position", values=f"{split}_{metric}")
+    screened = run.screened()
+    sites = mine if screened is None else screened[screened["hypothesis"] == hypothesis]
+    rows = sorted(set(zip(sites["layer"], sites["component"], strict=True)))
+    positions = [p for p in summary["tokens"] if p in set(sites["position"])]
+    index = pd.MultiIndex.from_tuples(rows)
+    return rows, positions, values.reindex(index=index, columns=positions).to_numpy()
 
 
 def heatmap(run: Run, hypothesis: str, ax: Axes | None = None, metric: str = "iia", bar: bool = True) -> Axes:
     """Layers × positions on a fixed scale from 0 to 1, each cell with its number; floor and ceiling on the colour bar, and
     the cell that was chosen on validation outlined."""
-    layers, positions, values = grid(run, hypothesis, metric)
+    rows, positions, values = grid(run, hypothesis, metric)
     entry = run.summary["hypotheses"][hypothesis]
-    ax = _axes(ax, (1.9 + 0.52 * len(positions), 1.7 + 0.42 * len(layers)))
+    ax = _axes(ax, (1.9 + 0.52 * len(positions), 1.7 + 0.42 * len(rows)))
     image = ax.imshow(values, origin="lower", aspect="auto", cmap=COLOURS, vmin=0, vmax=1)
+    ax.set_facecolor(SKIPPED)
     _numbers(ax, values)
     tokens = run.summary["tokens"]
     ax.set_xticks(range(len(positions)), [f"{_shown(tokens[p])}\n{p.replace('last-', '−')}" for p in positions], fontsize=8)
-    ax.set_yticks(range(len(layers)), [str(layer) for layer in layers])
+    several = len({component for _, component in rows}) > 1
+    ax.set_yticks(range(len(rows)), [f"{layer} · {c.replace('_', ' ')}" if several else str(layer) for layer, c in rows])
     ax.set_xlabel("token of an example prompt, position")
-    ax.set_ylabel("layer")
-    ax.set_title(f"{entry['hypothesis']}\n{METRICS[metric]} on test pairs, {entry['subspace']}", fontsize=10)
-    corner = positions.index(entry["position"]) - 0.5, layers.index(entry["layer"]) - 0.5
+    ax.set_ylabel("layer" if several or rows[0][1] == "block_output" else f"layer, {rows[0][1]}")
+    skipped = ", grey: not trained" if np.isnan(values).any() else ""
+    ax.set_title(f"{entry['hypothesis']}\n{METRICS[metric]} on test pairs, {entry['subspace']}{skipped}", fontsize=10)
+    corner = positions.index(entry["position"]) - 0.5, rows.index((entry["layer"], entry["component"])) - 0.5
     ax.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor="#d62728", linewidth=2.5, clip_on=False, zorder=3))
     if bar:
         _bar(ax, image, entry["baselines"])
@@ -118,6 +129,7 @@ def rank_curve(run: Run, hypothesis: str, ax: Axes | None = None) -> Axes:
     ax = _axes(ax, (5.2, 3.6))
     results = run.results()
     here = results[(results["hypothesis"] == hypothesis) & (results["layer"] == entry["layer"])]
+    here = here[here["component"] == entry["component"]]
     curve = here[(here["position"] == entry["position"]) & (here["width"] > 0) & (here["split"] == "test")]
     variables = entry["hypothesis"].count("+") + 1
     for subspace, rows in curve.groupby("subspace"):
@@ -137,7 +149,7 @@ def rank_curve(run: Run, hypothesis: str, ax: Axes | None = None) -> Axes:
     ax.set_ylim(0, 1.02)
     ax.set_xlabel("swapped columns" + (f", {variables} variables together" if variables > 1 else ""))
     ax.set_ylabel("IIA on test pairs")
-    ax.set_title(f"{entry['hypothesis']} at layer {entry['layer']}, {entry['position']}", fontsize=10)
+    ax.set_title(f"{entry['hypothesis']} at {place_text(entry)}", fontsize=10)
     ax.legend(fontsize=7, loc="lower right")
     return ax
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from das.domains import Column, same_length
+from das.columns import Column, same_length
 from das.errors import DasError, unknown
 
 Tokenizer = Any

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, astuple
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,18 +16,20 @@ import yaml
 from safetensors.numpy import load_file, save_file
 
 from das.alignment import Alignment, Cell
-from das.dataset import Site
-from das.domains import codes
+from das.columns import codes
 from das.errors import DasError, unknown
 from das.evaluate import Record, bootstrap
 from das.kinds import kind_name, plain_kind
 from das.settings import Settings, read_yaml
+from das.site import Site
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FREE = ("workers", "threads", "logger", "device")
+FREE = ("workers", "threads", "logger", "device", "memory")
 """Settings that may change when a run is resumed: they do not change its table."""
+
+SCREEN = "screen.parquet"
 
 BESIDE = ("noop", "whole", "random", "majority", "lm_base", "lm_source", "ceiling")
 """The baselines that stand beside every IIA."""
@@ -41,7 +44,7 @@ def write(path: Path, writer: Callable[[Path], Any]) -> None:
 
 class Run:
     """A run folder: `config.yaml`, `pairs.parquet`, `audit.json`, `cells/<id>/`, `results.parquet`, `examples.parquet`,
-    `summary.json` and figures."""
+    `summary.json`, figures, and with a budget `screen.parquet`."""
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
@@ -114,9 +117,15 @@ class Run:
 
     # --- tables ---
 
+    def screened(self) -> pd.DataFrame | None:
+        """`screen.parquet`: a row per hypothesis and site of the grid, with what the screen found there, its rank, and whether
+        and why it was trained or skipped (see `das.screen` and `das.budget`); None where the run had no budget."""
+        path = self.folder / SCREEN
+        return pd.read_parquet(path) if path.exists() else None
+
     def write(self, cells: Sequence[Cell], chosen: Mapping[str, Site], labels: Mapping[str, Any], seconds: float) -> None:
         """The tables, the summary and the figures, from the cells' folders."""
-        cells = sorted(cells, key=lambda c: (c.hypothesis, c.site.layer, c.site.position, kind_name(c.kind), c.seed))
+        cells = sorted(cells, key=lambda c: (c.hypothesis, c.site.layer, *astuple(c.site)[1:], kind_name(c.kind), c.seed))
         cards = {cell: self.card(cell) for cell in cells}
         results = pd.DataFrame([row for cell in cells for row in _rows(cell, cards[cell])])
         write(self.folder / "results.parquet", lambda p: results.to_parquet(p))
@@ -153,7 +162,7 @@ class Run:
             entries = {kind_name(kind): _entry(members, cards, hits, base) for kind, members in kinds.items()}
             main = kind_name(next(k for k in kinds if plain_kind(k) == config["subspace"]))
             beside = {kind: entry for kind, entry in entries.items() if kind != main}
-            place = {"hypothesis": labels["names"][name], "layer": site.layer, "position": site.position, "subspace": main}
+            place = {"hypothesis": labels["names"][name], **asdict(site), "subspace": main, "grid": labels["grid"][name]}
             body["hypotheses"][name] = place | entries[main] | {"beside": beside}
         accuracies = [entry["baselines"]["lm_base"] for entry in body["hypotheses"].values()]
         body["task_accuracy"] = float(np.mean(accuracies))
@@ -178,7 +187,7 @@ class Run:
         """One row per cell, a column per split and metric (`test_iia`, `val_flip_iia`, …), rank curves left out."""
         results = self.results()
         results = results[results["width"] == 0]
-        keys = ["cell", "hypothesis", "layer", "position", "subspace", "seed"]
+        keys = ["cell", "hypothesis", "layer", "component", "position", "subspace", "seed"]
         results = results.assign(column=results["split"] + "_" + results["metric"])
         wide = results.pivot(index=keys, columns="column", values="value").reset_index().rename_axis(columns=None)
         return wide.rename(columns={"test_rank": "rank"}).drop(columns="val_rank")
@@ -204,7 +213,7 @@ class Run:
 def _rows(cell: Cell, card: Mapping[str, Any]) -> list[dict[str, Any]]:
     """A cell's rows of the results table; a rank curve's points have their width, everything else has width 0."""
     head = {
-        "cell": cell.id, "hypothesis": cell.hypothesis, "layer": cell.site.layer, "position": cell.site.position,
+        "cell": cell.id, "hypothesis": cell.hypothesis, **asdict(cell.site),
         "subspace": kind_name(cell.kind), "seed": cell.seed,
     }  # fmt: skip
     rows = []

@@ -9,54 +9,81 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from das.dataset import Batch, Dataset, Site
+from das.batch import Batch
+from das.captures import Captures
+from das.dataset import Dataset
 from das.engine import Engine
+from das.prompt import Encoded
+from das.site import Site
 from das.subspace import Subspace, change
 
 Key = TypeVar("Key", bound=Hashable)
 Hits = NDArray[np.bool_]
 """(subspaces, pairs): whether the patched network gave the counterfactual answer."""
+Wanted = Mapping[Key, tuple[str, Site, Sequence[Subspace]]]
+"""key → hypothesis, site, subspaces."""
+
+WIDEN = 4
+"""Without gradients so many times more rows fit than with them."""
+
+
+def captures_for(engine: Engine, data: Dataset, sites: Sequence[Site], room: float = 0.0) -> Captures:
+    """What swaps at these sites need of a data set's prompts."""
+    spots = sorted({site.spot for site in sites}, key=str)
+    return Captures(engine, data.prompts, spots, data.first(site.position for site in sites), room)
 
 
 @torch.no_grad()
 def score(
-    engine: Engine, data: Dataset, wanted: Mapping[Key, tuple[str, Site, Sequence[Subspace]]],
-    rows: int = 128, progress: Callable[[float], None] | None = None,
+    engine: Engine, data: Dataset, wanted: Wanted[Key], rows: int = 128, progress: Callable[[float], None] | None = None,
+    captures: Captures | None = None,
 ) -> dict[Key, Hits]:  # fmt: skip
-    """Hits of any subspaces in one pass over the data: key → (hypothesis, site, subspaces), to key → (subspaces, pairs)."""
+    """Hits of any subspaces in one pass over the data, key → (subspaces, pairs). captures: kept ones, if there are any."""
+    captures = captures or captures_for(engine, data, [site for _, site, _ in wanted.values()])
     hits: dict[Key, list[Hits]] = {key: [] for key in wanted}
-    layers = sorted({site.layer for _, site, _ in wanted.values()})
-    names = sorted({name for name, _, _ in wanted.values()})
-    sizes = {name: len(data.pairs[name]) for name in names}
+    sizes = {name: len(data.pairs[name]) for name in dict.fromkeys(name for name, _, _ in wanted.values())}
     longest = max(sizes.values(), default=0)
+    sites: dict[Site, list[Key]] = {}
+    for key, (_, site, _) in wanted.items():
+        sites.setdefault(site, []).append(key)
     for start in range(0, longest, rows):
         chosen = {name: np.arange(start, min(start + rows, n)) for name, n in sizes.items() if start < n}
-        batch = Batch.capture(data, chosen, engine, layers)
-        for key, (name, site, subspaces) in wanted.items():
-            if name in chosen:
-                hits[key].append(_hits(engine, batch, name, site, subspaces))
+        batch = Batch.capture(data, captures, chosen)
+        for site, keys in sites.items():
+            here = {key: wanted[key] for key in keys if wanted[key][0] in chosen}
+            for key, found in _hits(engine, batch, site, here).items():
+                hits[key].append(found)
         if progress:
             progress(min(1.0, (start + rows) / longest))
     return {key: np.concatenate(parts, 1) for key, parts in hits.items()}
 
 
-def _hits(engine: Engine, batch: Batch, name: str, site: Site, subspaces: Sequence[Subspace]) -> Hits:
-    columns, base, source = batch.at(name, site)
-    labels = batch.label(name)
-    parts = []
-    for start in range(0, len(subspaces), 8):
-        deltas = change(subspaces[start : start + 8], base, source)
-        logits = batch.resume(engine, name, site, columns, base, deltas)
-        parts.append((logits.argmax(-1).cpu() == labels).numpy())
-    return np.concatenate(parts)
+def _hits(engine: Engine, batch: Batch, site: Site, wanted: Wanted[Key]) -> dict[Key, Hits]:
+    """Hits at one site: the subspaces of each hypothesis are run one copy of its pairs each."""
+    stacks: dict[str, list[Subspace]] = {}
+    place: dict[Key, slice] = {}
+    for key, (name, _, subspaces) in wanted.items():
+        stack = stacks.setdefault(name, [])
+        place[key] = slice(len(stack), len(stack) + len(subspaces))
+        stack += subspaces
+    swaps = {name: batch.swap(name, site) for name in stacks}
+    found = {name: np.zeros((len(stack), len(batch.pairs[name])), bool) for name, stack in stacks.items()}
+    for share in batch.shares(engine, site, {name: len(stack) for name, stack in stacks.items()}, WIDEN):
+        some = {name: swaps[name] for name in share}
+        deltas = [change(stacks[name][part], swaps[name].base, swaps[name].source) for name, part in share.items()]
+        answers = batch.resume(engine, site, some, deltas).argmax(-1).cpu()
+        right = (answers == batch.labels(list(share))).split([len(batch.pairs[name]) for name in share], 1)
+        for (name, part), hits in zip(share.items(), right, strict=True):
+            found[name][part] = hits.numpy()
+    return {key: found[name][place[key]] for key, (name, _, _) in wanted.items()}
 
 
 @torch.no_grad()
-def predictions(engine: Engine, data: Dataset, rows: int = 256) -> NDArray[np.int64]:
-    """The network's own answer (token) to every distinct prompt."""
+def predictions(engine: Engine, prompts: Encoded, rows: int = 256) -> NDArray[np.int64]:
+    """The network's own answer (token) to every prompt."""
     parts = []
-    for start in range(0, len(data.prompts), rows):
-        logits = engine.capture(data.prompts.take(slice(start, start + rows)), []).logits
+    for start in range(0, len(prompts), rows):
+        logits = engine.capture(prompts.take(slice(start, start + rows)), []).logits
         assert logits is not None
         parts.append(logits.argmax(-1).cpu().numpy())
     return np.concatenate(parts)

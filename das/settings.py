@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -28,15 +29,19 @@ class Settings:
         lm: Network: a shipped name, a folder, a hub id or a GGUF file.
         layers: `all`, or layer numbers from 0.
         positions: Places in the prompt, such as amount.last, amount+1, last-12..last; by default the task's.
+        components: What of a layer: block_output, attention_output, mlp_output, mlp_neurons, heads, query, key, value, a
+            single head as in heads.3, or a module's dotted path with {layer} in it.
         hypotheses: Names to align; by default all of the task.
         subspace: Kind for the whole grid: boundless, nested, fixed, random or full, with settings as in nested:k=16.
         beside: Further kinds, trained on the chosen cells only.
         seeds: Seeds per cell of the grid.
         chosen_seeds: Seeds on the chosen cells.
+        budget: Share of the grid's training cost, up to 1, to spend on the most promising sites of each hypothesis, as a
+            screen of the training pairs ranks them; by default everything is trained, unscreened.
         train_pairs: Pairs per hypothesis to train on.
         val_pairs: Pairs per hypothesis to choose on.
         test_pairs: Pairs per hypothesis to report on.
-        families: Family of pairs and its share: flip, keep, resample, only.
+        families: Family of pairs and its share: flip, keep, resample, only, natural, separate.
         only_correct: Use only prompts that the network answers correctly.
         steps: Optimiser steps per cell at most.
         batch: Pairs per step and hypothesis.
@@ -47,6 +52,7 @@ class Settings:
         device: Where the network runs: cpu, cuda.
         threads: Threads per worker; 0 leaves it to torch.
         workers: Processes among which the sites of the grid are shared out.
+        memory: GiB in which captured activations may be kept, over all workers; by default a quarter of what is free.
         logger: csv, none, or a Lightning logger such as tensorboard, wandb, mlflow.
     """
 
@@ -54,11 +60,13 @@ class Settings:
     lm: Named
     layers: str | list[int] = "all"
     positions: list[str] | None = None
+    components: str | list[str] = field(default_factory=lambda: ["block_output"])
     hypotheses: list[str] | None = None
     subspace: Any = "nested"
     beside: list[Any] = field(default_factory=list)
     seeds: int = 1
     chosen_seeds: int = 3
+    budget: float | None = None
     train_pairs: int = 4096
     val_pairs: int = 512
     test_pairs: int = 1000
@@ -73,6 +81,7 @@ class Settings:
     device: str = "cpu"
     threads: int = 0
     workers: int = 1
+    memory: float | None = None
     logger: str = "csv"
 
     def __post_init__(self) -> None:
@@ -82,9 +91,13 @@ class Settings:
                 raise DasError(f"{name} is {getattr(self, name)}: expected at least 1")
         if isinstance(self.layers, str) and self.layers != "all":
             raise DasError(f"layers is {self.layers!r}: expected all, or a list such as [0, 5, 10]")
+        if self.budget is not None and not 0 < self.budget <= 1:
+            raise DasError(f"budget is {self.budget}: expected a share of the grid, more than 0 and at most 1")
+        if self.memory is not None and not 0 <= self.memory < math.inf:
+            raise DasError(f"memory is {self.memory}: expected GiB, 0 or more")
         if self.dtype not in DTYPES:
             raise unknown("dtype", self.dtype, DTYPES)
-        for name in ("layers", "positions", "hypotheses"):
+        for name in ("layers", "positions", "components", "hypotheses"):
             value = getattr(self, name)
             if value is not None and value != "all":
                 setattr(self, name, _several(name, value))
@@ -122,6 +135,7 @@ class FitSettings:
         steps: Optimiser steps.
         batch: Prompts per step.
         lr: Highest rate of AdamW's one-cycle schedule.
+        warmup: Share of the steps in which the rate rises.
         weight_decay: Of AdamW.
         mix: First step → share of the rows per variant (base, shifts, siblings) from there on; by default a fair mix.
         clip: Largest norm of a step's gradient.
@@ -138,6 +152,7 @@ class FitSettings:
     steps: int = 2000
     batch: int = 128
     lr: float = 1e-3
+    warmup: float = 0.3
     weight_decay: float = 0.01
     mix: dict[int, dict[str, float]] = field(default_factory=dict)
     clip: float = 1.0

@@ -8,7 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from das.kinds import Boundless, Fixed, Full, Kind, Nested, Random
+from das.errors import DasError
+from das.kinds import Boundless, Fixed, Full, Kind, Nested
+
+ROUNDING = 1e-5
+"""Vectors that differ by less, relative to the largest value, are the same."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ class Subspace:
     @property
     def rank(self) -> int:
         """Columns that are swapped, over all variables; the whole vector counts as 0 learned columns."""
-        return int((self.mask > 0.5).sum())
+        return 0 if self.basis is None else int((self.mask > 0.5).sum())
 
     def delta(self, base: Tensor, sources: Tensor) -> Tensor:
         """The change that the swap makes. base: (rows, d); sources: (variables, rows, d). Returns (rows, d)."""
@@ -44,8 +48,8 @@ def change(subspaces: Sequence[Subspace], base: Tensor, sources: Tensor) -> Tens
     rest = [s for s in subspaces if s.basis is not None]
     if rest:
         k = max(s.mask.shape[1] for s in rest)
-        basis = torch.stack([_pad(s.basis, k) for s in rest if s.basis is not None])
-        mask = torch.stack([_pad(s.mask, k) for s in rest])[:, None]
+        basis = torch.stack([_pad(s.basis.to(base.device), k) for s in rest if s.basis is not None])
+        mask = torch.stack([_pad(s.mask.to(base.device), k) for s in rest])[:, None]
         out[~torch.tensor(whole)] = project(basis, mask, base, sources)
     return out
 
@@ -67,7 +71,7 @@ def project(basis: Tensor, mask: Tensor, base: Tensor, sources: Tensor) -> Tenso
 
 def _whole(base: Tensor, sources: Tensor) -> Tensor:
     difference = (sources - base).float()
-    first = (difference != 0).any(-1).int().argmax(0)
+    first = (difference.abs() > ROUNDING * base.float().abs().amax()).any(-1).int().argmax(0)
     taken: Tensor = difference[first, torch.arange(len(base), device=base.device)]
     return taken
 
@@ -94,6 +98,11 @@ class SubspaceStack(nn.Module):
         super().__init__()
         if isinstance(kind, Full):
             raise TypeError("Full has nothing to train")
+        if variables * kind.k > d:
+            raise DasError(
+                f"k = {kind.k} for {variables} variable(s) needs {variables * kind.k} columns, and the vectors there have {d}: "
+                f"give k up to {d // variables}"
+            )
         self.kind, self.variables = kind, variables
         starts = [random_basis(d, variables * kind.k, torch.Generator().manual_seed(seed)) for seed in seeds]
         self.weight = nn.Parameter(torch.stack(starts))
@@ -104,12 +113,12 @@ class SubspaceStack(nn.Module):
     def k(self) -> int:
         return self.weight.shape[2] // self.variables
 
-    def basis(self) -> Tensor:
-        """(cells, d, variables, k), orthonormal over the last two axes together; one QR for all cells.
+    def basis(self, cells: Tensor | None = None) -> Tensor:
+        """(cells, d, variables, k), orthonormal over the last two axes together; one QR for all cells, or for those given.
 
         The diagonal of R is made positive, so that the basis moves continuously with the weight.
         """
-        q, r = torch.linalg.qr(self.weight)
+        q, r = torch.linalg.qr(self.weight if cells is None else self.weight[cells])
         q = q * torch.where(r.diagonal(dim1=-2, dim2=-1) < 0, -1.0, 1.0)[:, None]
         basis: Tensor = q.unflatten(2, (self.variables, self.k))
         return basis
@@ -122,13 +131,13 @@ class SubspaceStack(nn.Module):
 
     def training_mask(self, cells: Tensor, rows: int, progress: float, step: int) -> Tensor:
         """(cells, rows or 1, variables, k): the mask in use at a training step, for the given cell indices."""
-        index = torch.arange(self.k)
+        index = torch.arange(self.k, device=self.weight.device)
         if isinstance(self.kind, Nested):
-            widths = torch.stack([self._widths(self.seeds[cell], rows, step) for cell in cells.tolist()])
+            widths = torch.stack([self._widths(self.seeds[cell], rows, step) for cell in cells.tolist()]).to(index.device)
             return (index < widths[..., None, None]).float().expand(-1, -1, self.variables, -1)
         if self.boundary is not None:
             return self.soft_mask(progress)[cells][:, None]
-        return torch.ones(len(cells), 1, self.variables, self.k)
+        return torch.ones(len(cells), 1, self.variables, self.k, device=self.weight.device)
 
     def _widths(self, seed: int, rows: int, step: int) -> Tensor:
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
@@ -138,14 +147,14 @@ class SubspaceStack(nn.Module):
     def soft_mask(self, progress: float) -> Tensor:
         """(cells, variables, k): Boundless' mask at a point of its annealing."""
         assert self.boundary is not None
-        offset = self.boundary[..., None] * self.k - torch.arange(self.k) - 0.5
+        offset = self.boundary[..., None] * self.k - torch.arange(self.k, device=self.weight.device) - 0.5
         return torch.sigmoid(offset / self.temperature(progress))
 
     def hard_mask(self) -> Tensor:
         """(cells, variables, k) of 0 and 1: what is swapped at evaluation; all columns where there is no boundary."""
         if self.boundary is None:
-            return torch.ones(len(self.weight), self.variables, self.k)
-        return (torch.arange(self.k) + 0.5 < self.boundary[..., None] * self.k).float()
+            return torch.ones(len(self.weight), self.variables, self.k, device=self.weight.device)
+        return (torch.arange(self.k, device=self.weight.device) + 0.5 < self.boundary[..., None] * self.k).float()
 
     def last_mask(self) -> Tensor:
         """(cells, variables, k): the training mask at the end of the annealing; the hard one where nothing is annealed."""
@@ -154,7 +163,7 @@ class SubspaceStack(nn.Module):
     def penalty(self) -> Tensor:
         """(cells,): what the width costs in the loss, from the width that is used."""
         if not isinstance(self.kind, Boundless) or self.boundary is None:
-            return torch.zeros(len(self.weight))
+            return torch.zeros(len(self.weight), device=self.weight.device)
         return self.kind.penalty * self.boundary.sum(1)
 
     @torch.no_grad()
@@ -165,8 +174,6 @@ class SubspaceStack(nn.Module):
 
     def parameter_groups(self) -> list[dict[str, object]]:
         """For the optimiser: each parameter with its own rate."""
-        if isinstance(self.kind, Random):
-            return []
         assert isinstance(self.kind, Boundless | Nested | Fixed)
         groups: list[dict[str, object]] = [{"params": [self.weight], "lr": self.kind.lr}]
         if isinstance(self.kind, Boundless):

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from das.causal import CausalModel
-from das.domains import Column, Columns, Inputs
+from das.columns import Column, Columns
+from das.domains import Inputs
 from das.errors import DasError, unknown
 from das.prompt import Encoded, Prompt, Tokenizer, answer_tokens, encode, expand_positions, show, tokens_at
 
@@ -96,6 +97,10 @@ class Task:
         """`left_boundary` → `left_boundary.above_lower`."""
         return f"{name}.{'+'.join(self.hypotheses[name].variables)}"
 
+    def rivals(self, name: str) -> list[Hypothesis]:
+        """The task's other hypotheses."""
+        return [hypothesis for other, hypothesis in self.hypotheses.items() if other != name]
+
     def variant(self, name: str) -> tuple[Prompt, CausalModel, Inputs]:
         """Prompt, answering model and inputs of `base`, of a shift or of a sibling."""
         options = {"base": Shift(), **self.shifts, **self.siblings}
@@ -107,8 +112,12 @@ class Task:
 
     def draw(self, variant: str, tokenizer: Tokenizer, rng: np.random.Generator, n: int) -> tuple[Encoded, NDArray[np.int64]]:
         """`n` drawn prompts of a variant (see `variant`) and the tokens that answer them."""
-        prompt, model, inputs = self.variant(variant)
-        columns = model.run(inputs.sample(rng, n))
+        return self.ask(variant, self.variant(variant)[2].sample(rng, n), tokenizer)
+
+    def ask(self, variant: str, inputs: Columns, tokenizer: Tokenizer) -> tuple[Encoded, NDArray[np.int64]]:
+        """The prompts of a variant on the given input rows, and the tokens that answer them."""
+        prompt, model, _ = self.variant(variant)
+        columns = model.run(inputs)
         rendered = prompt.render(columns)
         answers = answer_tokens(tokenizer, rendered.texts[0], prompt.answer_texts(columns[model.output]))
         return encode(rendered, tokenizer), answers

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import shutil
+import signal
 import warnings
 import zlib
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning import loggers
 
 from das.alignment import Alignment, Cell
@@ -57,6 +59,23 @@ class Progress(pl.Callback):
         self.step(trainer.global_step, pl_module.note)
 
 
+def _placed(device: torch.device) -> dict[str, Any]:
+    """Lightning's words for the network's device, where the subspaces are to be trained too."""
+    if device.type == "cpu":
+        return {"accelerator": "cpu", "devices": 1}
+    return {"accelerator": {"cuda": "gpu"}.get(device.type, device.type), "devices": [device.index or 0]}
+
+
+def go_on(trainer: pl.Trainer, module: pl.LightningModule, last: Path) -> None:
+    """Trains, from the checkpoint `last` if it is there. Ctrl-C is a KeyboardInterrupt, not Lightning's exit."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit(module, ckpt_path=str(last) if last.exists() else None, weights_only=True)
+    except SystemExit as stop:
+        signal.signal(signal.SIGINT, handler)
+        raise KeyboardInterrupt from stop
+
+
 def _work(folder: Path, cells: Sequence[Cell]) -> Path:
     """Where the checkpoints of exactly these cells lie."""
     return folder / "checkpoints" / f"{zlib.crc32(' '.join(sorted(c.id for c in cells)).encode()):08x}"
@@ -64,16 +83,17 @@ def _work(folder: Path, cells: Sequence[Cell]) -> Path:
 
 def train(
     cells: Sequence[Cell], engine: Engine, data: Dataset, val: Dataset, variables: Mapping[str, int], schedule: Schedule,
-    d: int, folder: Path, stage: str, logger: str, report: Reporter,
+    folder: Path, stage: str, logger: str, report: Reporter, room: float = 0.0,
 ) -> list[Alignment]:  # fmt: skip
     """Trains cells at once; goes on from a checkpoint of the same cells in `folder`, if a killed run left one."""
     quiet()
-    module = GridTrainer(cells, engine, data, val, variables, schedule, d)
+    module = GridTrainer(cells, engine, data, val, variables, schedule, room)
     work = _work(folder, cells)
-    keep = pl.callbacks.ModelCheckpoint(work, save_last=True, save_top_k=0, every_n_epochs=1, save_on_train_epoch_end=True)
+    keep = pl.callbacks.ModelCheckpoint(work, save_last=True, save_top_k=0, every_n_train_steps=schedule.check_every)
     with report.task(f"{stage}: {len(cells)} cells", schedule.steps) as step:
         trainer = pl.Trainer(
-            max_steps=schedule.steps, max_epochs=-1, accelerator="cpu", reload_dataloaders_every_n_epochs=1,
+            **_placed(engine.lm.device),
+            max_steps=schedule.steps, max_epochs=1,
             logger=make_logger(logger, folder / "logs", f"{stage.replace(' ', '-')}-{work.name}"),
             log_every_n_steps=5, callbacks=[keep, Progress(step)],
             enable_progress_bar=False, enable_model_summary=False,
@@ -81,7 +101,8 @@ def train(
         last = work / "last.ckpt"
         if last.exists():
             report.say(f"{stage}: going on from a checkpoint")
-        trainer.fit(module, ckpt_path=str(last) if last.exists() else None, weights_only=True)
+        go_on(trainer, module, last)
+    module.captures = ()  # free them now: Lightning keeps the module alive
     return module.alignments()
 
 

@@ -95,6 +95,10 @@ ALPACA = (
 BETWEEN = "costs between {lower:.2f} and {upper:.2f} dollars"
 YES_NO = ({True: "Yes", False: "No"}, "Please say yes only if it {}, otherwise no.")
 TRUE_FALSE = ({True: "True", False: "False"}, "Please say true only if it {}, otherwise false.")
+SIDE = (
+    {"below": "Below", "inside": "Inside", "above": "Above"},
+    "Please say below or above only if it {}, otherwise inside.",
+)
 
 
 def ask(condition, style=YES_NO, context=""):
@@ -102,7 +106,7 @@ def ask(condition, style=YES_NO, context=""):
     return Prompt(ALPACA.format(instruction=context + instruction.format(condition)), answers)
 
 
-# --- sibling questions, with close calls, to learn from ---
+# --- sibling questions, with close calls, to learn from; `side` is why a network has to keep the two boundaries apart ---
 
 
 def in_bracket_of(amount, lower, upper):
@@ -121,19 +125,25 @@ def at_most(amount, upper):
     return amount <= upper
 
 
-SIBLINGS = {
-    "between": (in_bracket_of, "costs between {lower:.2f} and {upper:.2f} dollars"),
-    "not_between": (outside, "does not cost between {lower:.2f} and {upper:.2f} dollars"),
+def side(amount, lower, upper):
+    return np.where(amount < lower, "below", np.where(amount > upper, "above", "inside"))
+
+
+NOT_BETWEEN = "does not cost between {lower:.2f} and {upper:.2f} dollars"
+CONDITIONS = {
+    "between": (in_bracket_of, BETWEEN),
+    "not_between": (outside, NOT_BETWEEN),
     "at_least": (at_least, "costs at least {lower:.2f} dollars"),
     "at_most": (at_most, "costs at most {upper:.2f} dollars"),
 }
 
 
+def sibling(rule, prompt):
+    return Shift(prompt, CLOSE_CALLS, CausalModel(rule, inputs=PRICES))
+
+
 def siblings(style, suffix=""):
-    return {
-        name + suffix: Shift(ask(condition, style), CLOSE_CALLS, CausalModel(rule, inputs=PRICES))
-        for name, (rule, condition) in SIBLINGS.items()
-    }
+    return {name + suffix: sibling(rule, ask(condition, style)) for name, (rule, condition) in CONDITIONS.items()}
 
 
 def fixed_bracket(lower, upper):
@@ -156,5 +166,5 @@ task = Task(
         "irrelevant_frogs": Shift(prompt=ask(BETWEEN, context="Fruitarian Frogs May Be Doing Flowers a Favor. ")),
         "true_false": Shift(prompt=ask(BETWEEN, TRUE_FALSE)),
     },
-    siblings=siblings(YES_NO) | siblings(TRUE_FALSE, "_true_false"),
+    siblings=siblings(YES_NO) | siblings(TRUE_FALSE, "_true_false") | {"side": sibling(side, ask(NOT_BETWEEN, SIDE))},
 )

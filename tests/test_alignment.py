@@ -6,9 +6,9 @@ import torch
 
 from das import Alignment, Boundless, Experiment, Nested
 from das.alignment import Cell
-from das.dataset import Site
 from das.grid import GridTrainer, Schedule
 from das.planted import plant
+from das.site import Site
 from das.subspace import largest_angle
 
 SETTINGS = {"layers": [0], "positions": ["last"], "chosen_seeds": 1, "logger": "none", "steps": 600, "batch": 256}
@@ -65,9 +65,7 @@ def trainer():
     cells = [
         Cell("code", Site(layer, "last"), kind, s) for layer in (0, 1) for kind in (Nested(k=4), Boundless(k=4)) for s in (0, 1)
     ]
-    return GridTrainer(
-        cells, m.engine, m.data["train"], m.data["val"], {"code": 1}, Schedule(steps=100, batch=50), network.lm.width
-    )
+    return GridTrainer(cells, m.engine, m.data["train"], m.data["val"], {"code": 1}, Schedule(steps=100, batch=50))
 
 
 def test_the_network_is_no_child_of_the_module(trainer):
@@ -94,6 +92,6 @@ def test_a_stopped_cell_leaves_the_batch(trainer):
     trainer.stopped[0] = 10
     try:
         assert trainer.active == before[1:]
-        assert all(0 not in members for _, _, members in trainer.groups())
+        assert all(0 not in members for group in trainer.groups().values() for members in group.values())
     finally:
         trainer.stopped[0] = trainer.schedule.steps

@@ -10,7 +10,7 @@ import pytest
 from matplotlib.axes import Axes
 
 from das import Bool, CausalModel, Choice, DasError, Inputs, Range, Sampler, Uniform, scalar
-from das.domains import as_column, row_of, take
+from das.columns import as_column, row_of, take
 
 # --- small models, each twice: on numpy columns, and row by row in plain Python ---
 

@@ -10,10 +10,15 @@ from das.errors import DasError
 from das.interop import pyvene_logits
 from das.lm import LM
 from das.prompt import Encoded
+from das.site import Site
 from das.subspace import Subspace, random_basis
 
 SMALL = {"vocab_size": 50, "hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4}
 LLAMA = SMALL | {"intermediate_size": 48}
+
+
+def out(layer):
+    return "block_output", layer
 
 
 def llama(groups=4, attention="sdpa"):
@@ -67,9 +72,9 @@ def test_a_patch_has_the_same_logits_and_gradients_both_ways(lm, layer, place):
     batch, columns = prompts(), torch.from_numpy(prompts().positions[place])
     results = []
     for engine in (HookEngine(lm), ResumeEngine(lm)):
-        capture = engine.capture(batch, [layer])
+        capture = engine.capture(batch, [out(layer)])
         values = torch.randn(3, 5, 1, 32, generator=torch.Generator().manual_seed(1)).requires_grad_()
-        logits = engine.resume(capture, layer, columns, values)
+        logits = engine.resume(capture, out(layer), columns, values)
         logits.square().sum().backward()
         results.append((capture.logits, logits.detach(), values.grad))
     for full, resumed in zip(*results, strict=True):
@@ -78,10 +83,10 @@ def test_a_patch_has_the_same_logits_and_gradients_both_ways(lm, layer, place):
 
 def test_captured_states_are_those_of_the_network_itself(lm):
     batch = prompts(lengths=[12] * 5)
-    capture = ResumeEngine(lm).capture(batch, [0, 2])
-    out = lm.model(torch.from_numpy(batch.ids), output_hidden_states=True)
-    torch.testing.assert_close(capture.hidden[2], out.hidden_states[3], rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(capture.logits, out.logits[:, -1], rtol=1e-4, atol=1e-5)
+    capture = ResumeEngine(lm).capture(batch, [out(0), out(2)])
+    clean = lm.model(torch.from_numpy(batch.ids), output_hidden_states=True)
+    torch.testing.assert_close(capture.inputs[3], clean.hidden_states[3], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(capture.logits, clean.logits[:, -1], rtol=1e-4, atol=1e-5)
 
 
 def test_a_shared_prefix_changes_nothing(lm):
@@ -91,13 +96,13 @@ def test_a_shared_prefix_changes_nothing(lm):
         batch.ids[row, s : s + 3] = [7, 8, 9]
     columns, values = torch.from_numpy(batch.positions["here"]), torch.randn(2, 5, 1, 32)
     plain, shared = ResumeEngine(lm), ResumeEngine(lm, [7, 8, 9])
-    results = [engine.resume(engine.capture(batch, [1]), 1, columns, values) for engine in (plain, shared)]
+    results = [engine.resume(engine.capture(batch, [out(1)]), out(1), columns, values) for engine in (plain, shared)]
     torch.testing.assert_close(results[1], results[0], rtol=1e-4, atol=1e-5)
 
 
 def test_prompts_without_the_prefix_are_refused():
     with pytest.raises(DasError, match="prefix"):
-        ResumeEngine(llama(), [7, 8, 9]).capture(prompts(), [1])
+        ResumeEngine(llama(), [7, 8, 9]).capture(prompts(), [out(1)])
 
 
 @pytest.mark.parametrize("more", [1, 5])
@@ -105,7 +110,10 @@ def test_padding_does_not_change_an_answer(lm, more):
     engine, batch = ResumeEngine(lm), prompts()
     padded = batch.padded(batch.ids.shape[1] + more)
     values = torch.randn(1, 5, 1, 32)
-    results = [engine.resume(engine.capture(b, [2]), 2, torch.from_numpy(b.positions["here"]), values) for b in (batch, padded)]
+    results = [
+        engine.resume(engine.capture(b, [out(2)]), out(2), torch.from_numpy(b.positions["here"]), values)
+        for b in (batch, padded)
+    ]
     torch.testing.assert_close(results[1], results[0], rtol=1e-4, atol=1e-5)
 
 
@@ -118,16 +126,16 @@ def test_padding_on_the_right_gives_the_same_answers_through_the_network_itself(
 
 def test_swapping_a_run_with_itself_changes_nothing(lm):
     engine, batch = ResumeEngine(lm), prompts()
-    capture, columns = engine.capture(batch, [1]), torch.from_numpy(prompts().positions["here"])
-    logits = engine.resume(capture, 1, columns, capture.vectors(1, columns)[None])
+    capture, columns = engine.capture(batch, [out(1)]), torch.from_numpy(prompts().positions["here"])
+    logits = engine.resume(capture, out(1), columns, capture.at(out(1), columns)[None])
     torch.testing.assert_close(logits[0], capture.logits, rtol=1e-4, atol=1e-5)
 
 
 def test_swapping_the_whole_last_vector_gives_the_sources_answer(lm):
     engine, base, source = ResumeEngine(lm), prompts(), prompts(seed=1)
     columns = torch.from_numpy(base.positions["last"])
-    capture, other = engine.capture(base, [3]), engine.capture(source, [3])
-    logits = engine.resume(capture, 3, columns, other.vectors(3, columns)[None])
+    capture, other = engine.capture(base, [out(3)]), engine.capture(source, [out(3)])
+    logits = engine.resume(capture, out(3), columns, other.at(out(3), columns)[None])
     torch.testing.assert_close(logits[0], other.logits, rtol=1e-4, atol=1e-5)
 
 
@@ -141,29 +149,29 @@ def test_the_engine_equals_pyvene(place, layer, rank):
     mask = torch.ones(1, 1) if rank is None else (torch.arange(5) < rank).float()[None]
     subspace, columns = Subspace(basis, mask), torch.from_numpy(base.positions[place])
     engine = ResumeEngine(lm)
-    capture, other = engine.capture(base, [layer]), engine.capture(source, [layer], resumable=False)
-    before, swapped = capture.vectors(layer, columns)[:, 0], other.vectors(layer, columns)[:, 0]
+    capture, other = engine.capture(base, [out(layer)]), engine.capture(source, [out(layer)], resumable=False)
+    before, swapped = capture.at(out(layer), columns)[:, 0], other.at(out(layer), columns)[:, 0]
     after = (before + subspace.delta(before, swapped[None]))[None, :, None]
-    logits = engine.resume(capture, layer, columns, after)[0]
-    torch.testing.assert_close(logits, pyvene_logits(lm, base, source, layer, place, subspace), rtol=1e-5, atol=1e-5)
+    logits = engine.resume(capture, out(layer), columns, after)[0]
+    torch.testing.assert_close(logits, pyvene_logits(lm, base, source, Site(layer, place), subspace), rtol=1e-5, atol=1e-5)
 
 
 def test_a_source_is_run_no_deeper_than_asked():
     lm, seen = llama(), []
     for i, block in enumerate(lm.blocks):
         block.register_forward_hook(lambda *_, i=i: seen.append(i))
-    ResumeEngine(lm).capture(prompts(), [0, 1], resumable=False)
+    ResumeEngine(lm).capture(prompts(), [out(0), out(1)], resumable=False)
     assert seen == [0, 1]
 
 
 def test_a_resumed_cell_runs_only_the_layers_above_and_the_positions_from_the_patch_on():
     lm, engine, seen = llama(), None, []
     engine = ResumeEngine(lm)
-    capture = engine.capture(prompts(lengths=[12] * 5), [1])
+    capture = engine.capture(prompts(lengths=[12] * 5), [out(1)])
     for i, block in enumerate(lm.blocks):
         block.register_forward_hook(lambda m, args, out, i=i: seen.append((i, tuple(out.shape))))
-    engine.resume(capture, 1, torch.full((5, 1), 9), torch.zeros(2, 5, 1, 32))
-    assert seen == [(2, (10, 3, 32)), (3, (10, 3, 32))]
+    engine.resume(capture, out(1), torch.full((5, 1), 9), torch.zeros(2, 5, 1, 32))
+    assert seen == [(2, (10, 3, 32)), (3, (10, 1, 32))], "the last layer is run for the last token alone"
 
 
 def test_the_network_is_left_as_it_was():

@@ -21,8 +21,9 @@ from das import (
     load_task,
     make_pairs,
 )
-from das.domains import row_of, take
-from das.pairs import audit, audit_text, match, split_pools
+from das.audit import audit, audit_text
+from das.columns import row_of, take
+from das.pairs import match, split_pools
 
 
 def rows(columns):
@@ -71,6 +72,8 @@ MIXES = {
     "keep": {"keep": 1},
     "resample": {"resample": 1},
     "only": {"only": 1},
+    "natural": {"natural": 1},
+    "separate": {"separate": 1},
     "all": {"flip": 0.4, "keep": 0.3, "resample": 0.2, "only": 0.1},
 }
 

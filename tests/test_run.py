@@ -7,16 +7,21 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 
 from das import LM, DasError, Experiment, Run, load_task
 from das.cli import main
 from das.plan import plan
+from das.settings import read_yaml
 from das.train import make_logger
+
+ROOT = Path(__file__).parents[1]
 
 TINY = {
     "layers": [1, 2], "positions": ["c.last", "last"], "steps": 20, "batch": 32, "check_every": 10, "chosen_seeds": 2,
@@ -251,3 +256,20 @@ def test_cards_are_plain_json(run):
     cell = run.table()["cell"][0]
     card = json.loads((run.folder / "cells" / cell / "card.json").read_text())
     assert {"cell", "steps", "rank", "metrics", "curves"} <= set(card)
+
+
+def test_the_demo_chooses_the_same_cell_in_bf16(tmp_path):
+    """At two of its positions, with fewer steps and pairs."""
+    values = read_yaml(ROOT / "configs" / "demo.yaml") | {
+        "hypotheses": ["left_boundary"], "positions": ["last-12", "last"], "steps": 50, "train_pairs": 1024, "val_pairs": 256,
+        "test_pairs": 64, "beside": [], "chosen_seeds": 1, "workers": 1, "logger": "none",
+    }  # fmt: skip
+    values.pop("out")
+    runs = {
+        dtype: Experiment(**(values | {"task": ROOT / "tasks" / "price_tagging.py", "dtype": dtype})).run(tmp_path / dtype)
+        for dtype in ("float32", "bfloat16")
+    }
+    chosen = {dtype: run.summary["hypotheses"]["left_boundary"] for dtype, run in runs.items()}
+    assert len({(c["layer"], c["position"]) for c in chosen.values()}) == 1
+    assert chosen["bfloat16"]["test_iia"] > 0.6
+    assert all(run.alignment(run.table()["cell"][0]).hard.basis.dtype == torch.float32 for run in runs.values())

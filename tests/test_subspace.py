@@ -1,5 +1,8 @@
 """Subspaces: the swap's algebra, masks, and what training may do to them."""
 
+import re
+
+import numpy as np
 import pytest
 import torch
 
@@ -177,3 +180,27 @@ def test_kinds_are_read(given, expected):
 def test_a_wrong_kind_is_one_clear_error(given, says):
     with pytest.raises(DasError, match=says):
         parse_kind(given)
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: Nested(k=0), "nested.k is 0: expected at least 1"),
+        (lambda: Random(-1), "random.k is -1: expected at least 1"),
+        (lambda: Fixed(k=2.5), "fixed.k is 2.5: expected a whole number"),
+        (lambda: Fixed(k=float("inf")), "fixed.k is inf: expected a whole number"),
+        (lambda: Nested(tolerance=-0.1), "nested.tolerance is -0.1: expected at least 0"),
+        (lambda: Boundless(lr="fast"), "boundless.lr is 'fast': expected a number"),
+        (lambda: Boundless(penalty=float("nan")), "boundless.penalty is nan: expected a number"),
+        (lambda: Boundless(end=0), "boundless.end is 0.0: expected more than 0"),
+    ],
+)
+def test_a_kind_with_a_wrong_setting_cannot_be_made(make, says):
+    with pytest.raises(DasError, match=f"^{re.escape(says)}$"):
+        make()
+
+
+def test_a_kind_holds_plain_numbers():
+    kind = Boundless(k=np.int64(4), lr="0.1", penalty=0)
+    assert kind == Boundless(k=4, lr=0.1, penalty=0.0)
+    assert [type(value) for value in plain_kind(kind).values()] == [str, int, float, float, float, float, float]

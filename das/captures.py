@@ -1,0 +1,148 @@
+"""Captures: the prompts of a data set as the network saw them, each run once and kept while there is room."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from das.engine import Capture, Engine
+from das.prompt import Encoded
+from das.site import Spot
+
+Rows = NDArray[np.int64]
+
+SHARE = 0.25
+"""The part of the free memory that captures may take by default."""
+AT_ONCE = 256
+"""Prompts that are run through the network together."""
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that the device's memory could give now; captures lie where the network does."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    psutil: Any = importlib.import_module("psutil")
+    return min(int(psutil.virtual_memory().available), _container_memory())
+
+
+def _container_memory() -> int:
+    """Bytes that are left of a container's limit (cgroup v2); without one, more than there is."""
+    limit, used = (Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory.current"))
+    if not limit.exists() or limit.read_text().strip() == "max":
+        return 2**62
+    return int(limit.read_text()) - int(used.read_text())
+
+
+class Captures:
+    """What the network made of the prompts, at given spots, for bases (ready to be resumed) and for sources.
+
+    first: the column from which vectors are wanted. room: bytes to keep captures in; what finds no place is run anew
+    whenever it is asked for.
+    """
+
+    def __init__(self, engine: Engine, prompts: Encoded, spots: Collection[Spot], first: int, room: float = 0.0) -> None:
+        self.prompts = prompts
+        self._room = _Room(room)
+        self._shelves = {kind: _Shelf(engine, prompts, spots, first, kind, self._room) for kind in (True, False)}
+
+    def bases(self, rows: Rows) -> Capture:
+        """The captures of prompts that are to be resumed, in the order of `rows`, which may repeat."""
+        return self._shelves[True].take(rows)
+
+    def sources(self, rows: Rows) -> Capture:
+        """Their vectors alone; nothing above the deepest spot was run."""
+        return self._shelves[False].take(rows)
+
+
+class _Room:
+    """Bytes that are left."""
+
+    def __init__(self, size: float) -> None:
+        self.left = size
+
+    def take(self, each: int, wanted: int) -> int:
+        """How many of `wanted` things of `each` bytes there is room for; it is taken."""
+        count = min(wanted, int(self.left // max(1, each)))
+        self.left -= count * each
+        return count
+
+
+class _Shelf:
+    """Captures of one kind, a slot per prompt, in tensors that grow by blocks."""
+
+    def __init__(
+        self, engine: Engine, prompts: Encoded, spots: Collection[Spot], first: int, resumable: bool, room: _Room
+    ) -> None:
+        self.engine, self.prompts, self.spots, self.first = engine, prompts, spots, first
+        self.resumable, self.room = resumable, room
+        self.block = np.full(len(prompts), -1)
+        self.slot = np.full(len(prompts), -1)
+        self.kept: list[Capture] = []
+
+    def take(self, rows: Rows) -> Capture:
+        """Runs what is not kept, keeps it if there is room, and gathers all rows in order."""
+        missing = np.unique(rows[self.block[rows] < 0])
+        fresh = [self._run(missing[i : i + AT_ONCE]) for i in range(0, len(missing), AT_ONCE)]
+        if len(fresh) == 1 and np.array_equal(missing, rows):
+            self._keep(missing, fresh[0])
+            return fresh[0]
+        block, slot = self.block.copy(), self.slot.copy()
+        for i, start in enumerate(range(0, len(missing), AT_ONCE)):
+            some = missing[start : start + AT_ONCE]
+            block[some], slot[some] = len(self.kept) + i, np.arange(len(some))
+        whole = _gather([*self.kept, *fresh], block[rows], slot[rows], self.prompts.take(rows))
+        for i, capture in enumerate(fresh):
+            self._keep(missing[i * AT_ONCE : (i + 1) * AT_ONCE], capture)
+        return whole
+
+    def _run(self, rows: Rows) -> Capture:
+        capture = self.engine.capture(self.prompts.take(rows), self.spots, self.resumable, self.first)
+        return replace(capture, logits=None)
+
+    def _keep(self, rows: Rows, capture: Capture) -> None:
+        n = self.room.take(_size(capture) // len(rows), len(rows))
+        if n:
+            self.block[rows[:n]], self.slot[rows[:n]] = len(self.kept), np.arange(n)
+            self.kept.append(capture if n == len(rows) else _pick([capture], [(None, np.arange(n))], n, capture.prompts))
+
+
+def _tensors(capture: Capture) -> dict[Any, Tensor]:
+    """Everything that has a row per prompt."""
+    keys = {(module, i): pair[i] for module, pair in capture.keys.items() for i in (0, 1)}
+    return {"places": capture.places, **capture.vectors, **capture.inputs, **keys}
+
+
+def _size(capture: Capture) -> int:
+    return sum(t.numel() * t.element_size() for t in _tensors(capture).values())
+
+
+def _gather(captures: list[Capture], block: Rows, slot: Rows, prompts: Encoded) -> Capture:
+    """Rows from several captures, in order: row i is row `slot[i]` of capture `block[i]`."""
+    used = np.unique(block)
+    where = [(np.flatnonzero(block == b), slot[block == b]) for b in used]
+    return _pick([captures[b] for b in used], where, len(block), prompts)
+
+
+def _pick(captures: Sequence[Capture], where: Sequence[tuple[Rows | None, Rows]], n: int, prompts: Encoded) -> Capture:
+    parts = [_tensors(capture) for capture in captures]
+    index = [(None if to is None else torch.from_numpy(to), torch.from_numpy(at)) for to, at in where]
+    done = {}
+    for key, like in parts[0].items():
+        if len(parts) == 1:
+            done[key] = like[index[0][1].to(like.device)]
+            continue
+        done[key] = like.new_empty(n, *like.shape[1:])
+        for part, (to, at) in zip(parts, index, strict=True):
+            done[key][to] = part[key][at.to(like.device)]
+    one = captures[0]
+    keys = {module: (done[module, 0], done[module, 1]) for module in one.keys}
+    vectors, inputs = {s: done[s] for s in one.vectors}, {e: done[e] for e in one.inputs}
+    return replace(one, prompts=prompts, places=done["places"], vectors=vectors, inputs=inputs, keys=keys)

@@ -1,0 +1,115 @@
+"""Screen: how much every site of a grid matters to the answer, before anything is trained there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from das.alignment import Cell
+from das.batch import Batch, Swap
+from das.captures import Captures
+from das.dataset import Dataset, Labelled, Rows
+from das.engine import Engine
+from das.score import captures_for
+from das.site import Site, Spot
+from das.subspace import Subspace, change
+
+PAIRS = 256
+"""Pairs per hypothesis that are looked at."""
+
+
+def screen(
+    engine: Engine, data: Dataset, cells: Sequence[Cell], pairs: int = PAIRS, rows: int = 64,
+    progress: Callable[[float], None] | None = None,
+) -> pd.DataFrame:  # fmt: skip
+    """A row per hypothesis × site of the cells, from at most `pairs` pairs of each hypothesis, `rows` of them at once.
+
+    Of the pairs whose counterfactual answer differs from the base answer, what a whole-vector swap does, means in logits:
+    `move`, how far it takes the counterfactual answer's logit less the base answer's; `attribution`, the first-order
+    estimate of that, gradient · (source − base) (attribution patching: Syed et al., arXiv 2310.10348); `gain`, how far it
+    takes the counterfactual answer's log-probability; `flips`, the share to which it gives the counterfactual answer.
+    `whole`: the swap's IIA, on all the pairs.
+
+    `score`, by which sites are to be ranked, is the larger of |gain| and |attribution|: a site whose swap leaves the
+    counterfactual answer as likely as it was, to first order too, cannot hold the variable, except by Makelov's illusion,
+    while one whose swap has a poor IIA may, since the swap also carries what else the site holds. The first order still adds
+    up parts that undo each other in the swap, the swap still works where the network saturates, and `gain` stands in for
+    `move`, which a swap that merely destroys the base answer makes large.
+    With several variables the swap is that of `das.subspace.change`: each pair's first source that differs from its base.
+    """
+    sites = _by_spot(cells)
+    drawn = {name: np.random.default_rng(0).permutation(len(data.pairs[name]))[:pairs] for name, _ in sites}
+    tokens = data.prompts.ids.shape[1] - data.first(cell.site.position for cell in cells)
+    rows = min(rows, *(engine.rows_at_once(spot, tokens) for _, spot in sites))
+    captures = captures_for(engine, data, [cell.site for cell in cells])
+    effects: dict[tuple[str, Site], list[Tensor]] = {}
+    for done, batch in _batches(data, captures, drawn, rows):
+        for (name, _), some in sites.items():
+            if name in batch.pairs:
+                for site, effect in zip(some, _effects(engine, batch, name, some), strict=True):
+                    effects.setdefault((name, site), []).append(effect)
+        if progress:
+            progress(done)
+    seen = {name: data.pairs[name].take(chosen) for name, chosen in drawn.items()}
+    flips = {name: torch.from_numpy(p.label != p.base_label) for name, p in seen.items()}
+    return pd.DataFrame([_row(name, site, torch.cat(parts, 1), flips[name]) for (name, site), parts in effects.items()])
+
+
+def _batches(data: Dataset, captures: Captures, drawn: Mapping[str, Rows], rows: int) -> Iterator[tuple[float, Batch]]:
+    """The drawn pairs of each hypothesis, `rows` of them at once, with the share that is done thereafter."""
+    longest = max(len(chosen) for chosen in drawn.values())
+    for start in range(0, longest, rows):
+        some = {name: chosen[start : start + rows] for name, chosen in drawn.items() if start < len(chosen)}
+        yield min(1.0, (start + rows) / longest), Batch.capture(data, captures, some)
+
+
+def _by_spot(cells: Sequence[Cell]) -> dict[tuple[str, Spot], list[Site]]:
+    """The sites to look at: for each hypothesis and spot, those at its positions."""
+    table: dict[tuple[str, Spot], dict[Site, None]] = {}
+    for cell in cells:
+        table.setdefault((cell.hypothesis, cell.site.spot), {})[cell.site] = None
+    return {key: list(sites) for key, sites in table.items()}
+
+
+def _effects(engine: Engine, batch: Batch, name: str, sites: Sequence[Site]) -> Iterator[Tensor]:
+    """For each site, all at one spot, (4, pairs): move, gain, attribution, hits."""
+    pairs, swaps = batch.pairs[name], [batch.swap(name, site) for site in sites]
+    clean, gradients = _gradients(engine, batch, name, sites, swaps)
+    for site, swap, gradient in zip(sites, swaps, gradients, strict=True):
+        whole = change([Subspace(None, torch.ones(len(swap.source), 1))], swap.base, swap.source)
+        with torch.no_grad():
+            logits = batch.resume(engine, site, {name: swap}, [whole])[0]
+        first_order = (gradient * whole[0]).sum(1)
+        hits = logits.argmax(-1).cpu() == torch.from_numpy(pairs.label)
+        yield torch.stack([*(_standing(logits, pairs) - clean).cpu(), first_order.cpu(), hits.float()])
+
+
+def _gradients(
+    engine: Engine, batch: Batch, name: str, sites: Sequence[Site], swaps: Sequence[Swap]
+) -> tuple[Tensor, Sequence[Tensor]]:
+    """The clean standing (2, pairs), and for each site, all at one spot, the gradient of its first row with respect to the
+    values there, (pairs, n·size): one forward that puts the base's own values back everywhere, and one backward."""
+    every = Swap(*(torch.cat([getattr(swap, part) for swap in swaps], -1) for part in ("columns", "base", "source")))
+    nothing = torch.zeros_like(every.base, dtype=torch.float32)[None].requires_grad_()
+    clean = _standing(batch.resume(engine, sites[0], {name: every}, [nothing])[0], batch.pairs[name])
+    (gradient,) = torch.autograd.grad(clean[0].sum(), nothing)
+    return clean.detach(), gradient[0].split([swap.base.shape[1] for swap in swaps], 1)
+
+
+def _standing(logits: Tensor, pairs: Labelled) -> Tensor:
+    """(2, pairs): the counterfactual answer's logit less the base answer's, and its log-probability."""
+    answers = torch.from_numpy(np.stack([pairs.label, pairs.base_label], 1)).to(logits.device)
+    counterfactual, base = torch.log_softmax(logits, -1).gather(1, answers).unbind(1)
+    return torch.stack([counterfactual - base, counterfactual])
+
+
+def _row(name: str, site: Site, effect: Tensor, flips: Tensor) -> dict[str, object]:
+    """A site's row of the table; what is said of flipping pairs is 0 where there are none."""
+    move, gain, attribution, flipped = effect[:, flips].mean(1).nan_to_num().tolist()
+    means = {"move": move, "attribution": attribution, "gain": gain, "flips": flipped, "whole": float(effect[3].mean())}
+    return {"hypothesis": name, **asdict(site), **means, "score": max(abs(gain), abs(attribution))}

@@ -1,0 +1,107 @@
+"""The benchmarks run, at tiny sizes, and write what they say they write."""
+
+import json
+import sys
+from functools import partial
+
+import pytest
+import torch
+from conftest import ROOT
+
+sys.path.append(str(ROOT / "benchmarks"))
+import gpu
+import scaling
+import synthetic
+
+from das import Boundless
+from das.engine import HookEngine
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path):
+    """Runs a benchmark as from the command line, but in this process; what it wrote with --json."""
+
+    def run(script, *options):
+        monkeypatch.setattr(sys, "argv", [script.__name__, *options, "--json", str(tmp_path / "out.json")])
+        script.main()
+        return json.loads((tmp_path / "out.json").read_text())
+
+    return run
+
+
+def test_gpu_dry_run_measures_both_libraries_and_the_grid(run, capsys):
+    found = run(gpu, "--dry-run")
+    out = capsys.readouterr().out
+    assert [row["cells"] for row in found["rows"]] == [1, 1, 1, 12]
+    assert all(row["seconds"] > 0 and row["hours"] > 0 and row["what"] in out for row in found["rows"])
+    assert found["dry_run"]
+    assert "torch" in found["machine"]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_without_a_gpu_it_says_so_and_names_the_dry_run(run, capsys):
+    with pytest.raises(SystemExit) as stop:
+        run(gpu)
+    assert stop.value.code == 2
+    assert "--dry-run" in capsys.readouterr().err
+
+
+def test_scaling_fits_an_exponent_to_everything_it_varies(run):
+    found = run(scaling, "--quick")
+    assert {row["what"] for row in found["rows"]} == set(found["exponents"])
+    assert {"positions", "seeds", "width", "depth", "shared", "own", "k"} == set(found["exponents"])
+
+
+@pytest.fixture(scope="module")
+def lm():
+    return synthetic.network(32, 2, 2, 1, 48, 50)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return synthetic.dataset(2, 8, length=12, prefix=6, positions=3, vocab=50)
+
+
+def test_random_prompts_share_their_prefix_and_are_patched_behind_it(data):
+    assert len(data.shared_prefix()) == 6
+    assert list(data.prompts.positions) == ["last-2", "last-1", "last"]
+    assert data.first(data.prompts.positions) == 9
+    assert len({row.tobytes() for row in data.prompts.ids}) == len(data.prompts) == 32
+
+
+def test_a_step_moves_every_cell_and_no_weight_of_the_network(lm, data):
+    module = synthetic.trainer(lm, data, [0, 1], ["last-1", "last"], Boundless(k=4), batch=4, seeds=2)
+    before, weights = module.stacks[0].weight.detach().clone(), [p.clone() for p in lm.model.parameters()]
+    synthetic.grid_step(module)
+    assert len(module.cells) == 16
+    assert module.global_step == 1
+    moved = (module.stacks[0].weight.detach() - before).abs().flatten(1).amax(1)
+    assert bool((moved[[cell.site.layer == 0 for cell in module.cells]] > 0).all())
+    assert all(torch.equal(p, old) for p, old in zip(lm.model.parameters(), weights, strict=True))
+
+
+def test_pyvene_learns_on_the_same_pairs(lm, data):
+    step = synthetic.pyvene_step(lm, data, 0, "last", batch=8)
+    losses = [step() for _ in range(10)]
+    assert losses[-1] < losses[0]
+    assert HookEngine(lm).capture(data.prompts.take(slice(2)), []).logits.isfinite().all()
+
+
+def test_operations_of_products_exponentials_and_qr():
+    a, b = torch.randn(10, 20), torch.randn(20, 30)
+    assert synthetic.operations(lambda: a @ b) == 2 * 10 * 20 * 30
+    assert synthetic.operations(lambda: torch.linalg.qr(b)) == 4 * 30 * 20**2 - 4 * 20**3 // 3
+    identity = torch.eye(8)
+    assert synthetic.operations(lambda: torch.linalg.matrix_exp(identity)) == 2 * 8**3 * 4
+    assert synthetic.operations(lambda: torch.linalg.matrix_exp(16 * identity)) == 2 * 8**3 * (5 + 3)
+
+
+def test_peak_memory_counts_what_a_function_took_but_not_what_this_process_did():
+    here = torch.ones(400 * 2**18)
+    assert 600 < synthetic.peak_memory_mb(partial(torch.ones, 600 * 2**18)) < 600 + 800
+    assert len(here)
+
+
+def test_tables_are_aligned(capsys):
+    synthetic.table([{"what": "a", "n": 1}, {"what": "long", "n": 10.5}])
+    assert capsys.readouterr().out == "what     n\na        1\nlong  10.5\n"

@@ -1,0 +1,342 @@
+"""Identifiability: what a wrong hypothesis could score, from the causal models alone."""
+
+import json
+from itertools import product
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from das import Bool, CausalModel, DasError, Hypothesis, Inputs, Pairs, Prompt, Range, Task, load_task, make_pairs
+from das.audit import audit, audit_text
+from das.cli import main
+from das.columns import codes
+from das.identify import FIRST, Report, examine, identify, way_text
+from das.pairs import FAMILIES
+from das.rivals import MOST_TOGETHER, MOST_WAYS, agreement, least, ways
+
+TASK = str(ROOT / "tasks" / "price_tagging.py")
+
+
+def claim_of(task, name, families, n, seed=0):
+    rng = np.random.default_rng(seed)
+    pool = task.model.sample(rng, n)
+    return examine(task, name, make_pairs(task.hypotheses[name], pool, n, rng, families, task.rivals(name)))
+
+
+# --- price tagging under natural sampling: simulated elsewhere with 400,000 pairs ---
+
+PAPER = {"midpoint": (0.682, 0.504), "bracket": (0.636, 0.543), "left_boundary": (0.689, 0.690)}
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_a_noop_and_a_whole_swap_score_what_is_known_of_natural_sampling(name, price_tagging):
+    """The standard error of a share of 400,000 pairs is below .001."""
+    claim = claim_of(price_tagging, name, {"natural": 1}, 400_000)
+    assert (claim.noop, claim.whole) == pytest.approx(PAPER[name], abs=0.005)
+
+
+@pytest.fixture(scope="module")
+def report(price_tagging):
+    return identify(price_tagging, n=4000)
+
+
+def test_the_table_is_of_every_hypothesis_by_every_hypothesis(report, price_tagging):
+    names = list(price_tagging.hypotheses)
+    for claims in (report.table, report.natural, report.alone["separate"]):
+        assert list(claims) == names
+        assert all(list(claim.largest) == list(claim.own) == list(claim.computed) == names for claim in claims.values())
+
+
+def test_the_claim_itself_scores_one(report):
+    for claims in (report.table, report.natural, *report.alone.values()):
+        for name, claim in claims.items():
+            assert claim.own[name] == claim.largest[name].iia == claim.computed[name].iia == 1
+
+
+def test_the_largest_is_at_least_what_any_subspace_scores(report):
+    for claims in (report.table, report.natural, *report.alone.values()):
+        for claim in claims.values():
+            for other, best in claim.largest.items():
+                assert best.iia >= max(claim.noop, claim.inputs.iia, claim.own[other], claim.computed[other].iia)
+                if len(claim.own) == 1:
+                    assert best.iia >= claim.whole
+
+
+def test_a_boundary_is_implied_where_both_boundaries_are_true(report):
+    best = report.table["left_boundary"].largest["left_and_right"]
+    assert best.iia == 1
+    assert way_text(best.through) == "above_lower"
+    assert report.table["left_boundary"].own["left_and_right"] == report.table["left_boundary"].whole < 0.9
+
+
+# --- two DAGs whose every pair can be counted ---
+
+
+def first_copy(x):
+    return x
+
+
+def first(first_copy, y):
+    return first_copy & y
+
+
+def second_copy(y):
+    return y
+
+
+def second(x, second_copy):
+    return x & second_copy
+
+
+BITS = {"x": Bool(), "y": Bool()}
+COPIES = Task(
+    Prompt("{x} {y}", {True: "yes", False: "no"}),
+    {
+        "first": Hypothesis(CausalModel(first_copy, first, inputs=BITS), "first_copy"),
+        "second": Hypothesis(CausalModel(second_copy, second, inputs=BITS), "second_copy"),
+    },
+)
+
+
+def every_pair(hypothesis):
+    table = np.array(list(product([False, True], repeat=4)))
+    base, source = ({"x": table[:, i], "y": table[:, i + 1]} for i in (0, 2))
+    (variable,), model = hypothesis.variables, hypothesis.model
+    return Pairs(
+        base=base,
+        sources={variable: source},
+        base_answer=model.run(base)[model.output],
+        source_answer=model.run(source)[model.output],
+        answer=model.interchange(base, {variable: source})[model.output],
+        swapped=np.ones((16, 1), bool),
+        family=np.full(16, "all"),
+    )
+
+
+def test_the_entries_are_those_counted_by_hand():
+    claim = examine(COPIES, "first", every_pair(COPIES.hypotheses["first"]))
+    # label: source.x and base.y
+    assert (claim.noop, claim.whole) == (0.75, 0.75)
+    assert (claim.inputs.iia, claim.inputs.through) == (1, {"x": "first_copy"})
+    assert claim.own == {"first": 1, "second": 0.625}  # base.x and source.y
+    assert claim.computed["second"].iia == 0.75
+    assert claim.largest["second"].through == {"x": "first_copy"}
+    assert claim.entry("second") == (1, 0.75)
+
+
+# --- several variables, and what cannot be followed ---
+
+
+def test_two_variables_of_a_claim_give_their_values_to_a_rivals_by_place_or_by_the_first_swapped(price_tagging):
+    hypothesis = price_tagging.hypotheses["left_and_right"]
+    rng = np.random.default_rng(0)
+    pairs = make_pairs(hypothesis, price_tagging.model.sample(rng, 3000), 3000, rng)
+    claim = examine(price_tagging, "left_and_right", pairs)
+    assert claim.whole == np.mean(pairs.source_answer == pairs.answer)
+    assert claim.noop == np.mean(pairs.base_answer == pairs.answer)
+    best = claim.largest["left_boundary"]
+    assert set(best.through.values()) <= {*hypothesis.variables, FIRST}
+    assert "(of below_upper)" in way_text(best.through)
+
+
+def test_ways_are_few_small_first_and_the_output_stands_alone():
+    found = ways(COPIES.hypotheses["first"].model, ["one", "two"])
+    assert found[0] == {}
+    assert [len(way) for way in found] == sorted(len(way) for way in found)
+    assert {"first": "two"} in found
+    assert not any("first" in way and len(way) > 1 for way in found)
+    assert len(found) == 1 + 2 * 4 + 4 * 3 + 8 * 1
+    assert all(len(way) <= MOST_TOGETHER for way in found)
+
+
+def test_ways_of_a_large_model_are_bounded():
+    inputs = {f"x{i}": Bool() for i in range(40)}
+    model = CausalModel(lambda x0: x0, inputs=inputs)
+    assert len(ways(model, ["one"])) == MOST_WAYS
+
+
+def width(low, high):
+    if (low > high).any():
+        raise ValueError("never so")
+    return high - low
+
+
+def is_wide(width):
+    return width > 3
+
+
+def test_a_way_that_the_mechanisms_cannot_follow_agrees_nowhere():
+    ordered = Inputs({"low": Range(0, 9), "high": Range(0, 20)}, where=lambda low, high: low <= high)
+    model = CausalModel(width, is_wide, inputs=ordered)
+    base, source = ({"low": np.array([low]), "high": np.array([high])} for low, high in [(0, 3), (5, 20)])
+    tried = [{}, {"low": "s"}, {"high": "s"}]
+    given = agreement(model, base, {"s": source}, np.array([False]), tried)
+    assert [bool(agrees[0]) for agrees in given] == [True, False, False]
+    with pytest.raises(DasError, match="never so"):
+        model.intervene(base, {"low": source["low"]})
+
+
+# --- DAGs that no pair tells apart ---
+
+
+def larger(a, b):
+    return a > b
+
+
+def told(larger):
+    return larger
+
+
+def difference(a, b):
+    return a - b
+
+
+def positive(difference):
+    return difference > 0
+
+
+def sign(difference):
+    return np.sign(difference)
+
+
+def above_zero(sign):
+    return sign == 1
+
+
+NUMBERS = {"a": Range(0, 9), "b": Range(0, 9)}
+TWINS = Task(
+    Prompt("{a} {b}", {True: "yes", False: "no"}),
+    {
+        "larger": Hypothesis(CausalModel(larger, told, inputs=NUMBERS), "larger"),
+        "difference": Hypothesis(CausalModel(difference, positive, inputs=NUMBERS), "difference"),
+        "sign": Hypothesis(CausalModel(difference, sign, above_zero, inputs=NUMBERS), "sign"),
+    },
+)
+
+
+def test_equivalent_models_are_reported_as_not_identifiable():
+    report = identify(TWINS, n=2000)
+    for name, claim in report.table.items():
+        for other in TWINS.hypotheses:
+            assert claim.entry(other) == (1, 1), (name, other)
+    lines = report.text().split("on each family alone")[1].splitlines()[2:]
+    assert len(lines) == 6
+    assert all("  none  " in line for line in lines)
+    pairs = make_pairs(TWINS.hypotheses["larger"], TWINS.model.enumerate(), 200, np.random.default_rng(0))
+    text = audit_text("larger", audit(TWINS, "larger", pairs))
+    assert "CANNOT be told from sign on 1.00" in text
+    assert "IIA could come to 1.00 if difference were true: through difference; 1.00 without inputs" in text
+
+
+# --- pairs that separate ---
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("name", ["left_boundary", "left_and_right", "midpoint", "bracket"])
+def test_separating_pairs_leave_rivals_less(name, seed, price_tagging):
+    mixes = None, {"natural": 1}, {"separate": 1}
+    default, natural, apart = (claim_of(price_tagging, name, families, 1500, seed) for families in mixes)
+    compared = 0
+    for other in apart.rivals:
+        for less, *more in zip(apart.entry(other), default.entry(other), natural.entry(other), strict=True):
+            if max(more) < 1:  # the rival's model does not imply the claim
+                assert less < min(more) - 0.1
+                compared += 1
+    assert compared >= 2
+
+
+def test_separating_pairs_are_balanced_varied_and_the_same_by_seed(price_tagging):
+    pool = price_tagging.model.sample(np.random.default_rng(0), 3000)
+    made = [
+        make_pairs(price_tagging.hypotheses["midpoint"], pool, 1000, np.random.default_rng(s), {"separate": 0.5, "flip": 0.5})
+        for s in (1, 1, 2)
+    ]
+    one, two, other = ([*zip(*map(list, pairs.columns().values()), strict=True)] for pairs in made)
+    assert one == two != other
+    mine = made[0].family == "separate"
+    assert (mine.sum(), made[0].base_answer[mine].sum()) == (500, 250)
+    assert len(np.unique(codes(*made[0].columns().values())[mine])) == 500
+    assert codes(*made[0].base.values())[mine].max() > 200
+
+
+def test_without_rivals_a_models_own_other_variables_are_told_apart():
+    task = Task(COPIES.prompt, {"first": COPIES.hypotheses["first"]})
+    report = identify(task, n=500)
+    assert report.table["first"].rivals == {}
+    assert "each family alone" not in report.text()
+    assert report.alone["separate"]["first"].noop < report.alone["resample"]["first"].noop
+
+
+def test_natural_bases_are_as_they_come(price_tagging):
+    rng = np.random.default_rng(0)
+    pool = price_tagging.model.sample(rng, 5000)
+    pairs = make_pairs(price_tagging.hypotheses["midpoint"], pool, 5000, rng, {"natural": 1})
+    output = price_tagging.model.run(pool)[price_tagging.model.output]
+    assert pairs.base_answer.sum() == output.sum()
+    assert np.mean(pairs.source_answer) == pytest.approx(output.mean(), abs=0.03)
+
+
+def test_least_takes_each_row_once_and_those_that_agree_least():
+    rng = np.random.default_rng(0)
+    model = CausalModel(larger, told, inputs=NUMBERS)
+    base, source = model.sample(rng, 800), model.sample(rng, 800)
+    label = base["a"] > source["b"]
+    rows = least([model], base, {"s": source}, label, 200, rng)
+    assert len(np.unique(rows)) == 200
+
+    def worst(chosen):
+        found = [mask[chosen].mean() for mask in agreement(model, base, {"s": source}, label, ways(model, ["s"]))]
+        return max(share for share in found if share < 1)
+
+    assert worst(rows) < worst(np.arange(800)) - 0.2
+
+
+def test_least_chooses_freely_where_nothing_can_be_told_apart():
+    rng = np.random.default_rng(0)
+    base = {"x": np.zeros(50, bool), "y": np.zeros(50, bool)}
+    model = COPIES.hypotheses["first"].model
+    rows = least([model], base, {"s": base}, np.zeros(50, bool), 20, rng)
+    assert len(np.unique(rows)) == 20
+
+
+# --- the command ---
+
+
+def test_the_command_prints_and_writes_its_tables(capsys, tmp_path):
+    file = tmp_path / "deep" / "tables.json"
+    assert main(["identify", TASK, "--pairs", "1000", "--seed", "3", "--json", str(file)]) == 0
+    out = capsys.readouterr().out
+    written = json.loads(file.read_text())
+    again = identify(load_task(TASK), n=1000, seed=3)
+    assert isinstance(again, Report)
+    assert out == again.text() + "\n"
+    assert written == again.plain()
+    assert list(written["alone"]) == list(FAMILIES)
+    assert "price_tagging: 1,000 pairs per hypothesis, flip 0.5 + keep 0.5" in out
+    assert out.count("\nclaimed") == 3
+
+
+def test_the_command_takes_families(capsys):
+    assert main(["identify", TASK, "--pairs", "200", "--families", "{separate: 0.5, flip: 0.5}"]) == 0
+    assert "200 pairs per hypothesis, separate 0.5 + flip 0.5" in capsys.readouterr().out
+
+
+WRONG = {
+    "unknown family": (["--families", "{flop: 1.0}"], "unknown family of pairs 'flop': did you mean 'flip'?"),
+    "no share": (["--families", "{flip: 0.0}"], "family 'flip' has the share 0.0"),
+    "too few pairs": (["--pairs", "1"], "pairs is 1: expected at least 2"),
+    "a file in the way": (["--pairs", "50", "--json", f"{TASK}/x.json"], "x.json cannot be written"),
+    "no number": (["--pairs", "many"], '"pairs"'),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_arguments_are_one_clear_line(name, capsys):
+    options, message = WRONG[name]
+    assert main(["identify", TASK, *options]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("das: ")
+    assert err.count("\n") == 1
+    assert message in err
