@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,26 +17,8 @@ from das.site import Spot
 
 Rows = NDArray[np.int64]
 
-SHARE = 0.25
-"""The part of the free memory that captures may take by default."""
-AT_ONCE = 256
+AT_ONCE = 128
 """Prompts that are run through the network together."""
-
-
-def free_memory(device: torch.device) -> int:
-    """Bytes that the device's memory could give now; captures lie where the network does."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    psutil: Any = importlib.import_module("psutil")
-    return min(int(psutil.virtual_memory().available), _container_memory())
-
-
-def _container_memory() -> int:
-    """Bytes that are left of a container's limit (cgroup v2); without one, more than there is."""
-    limit, used = (Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory.current"))
-    if not limit.exists() or limit.read_text().strip() == "max":
-        return 2**62
-    return int(limit.read_text()) - int(used.read_text())
 
 
 class Captures:

@@ -278,7 +278,7 @@ def _last(value: Any, length: int, keep: int) -> Any:
     return {k: _last(v, length, keep) for k, v in value.items()} if isinstance(value, dict) else value
 
 
-WORKING = 2**28
+WORKING = 2**26
 """Bytes that one re-run may take on a CPU, where larger ones would only miss the caches."""
 
 

@@ -19,7 +19,6 @@ from pandas.api.types import is_object_dtype
 from das.alignment import Cell, untrained
 from das.audit import audit, audit_text
 from das.budget import cost, outline, sites_of, spend
-from das.captures import SHARE, free_memory
 from das.dataset import Dataset
 from das.engine import Engine, make_engine
 from das.errors import DasError
@@ -27,6 +26,7 @@ from das.evaluate import correct, evaluate
 from das.grid import Schedule
 from das.kinds import Kind
 from das.lm import LM, layer_count, load_config, load_tokenizer
+from das.memory import SHARE, free_memory, give_back
 from das.pairs import Pairs, check_families, make_pairs, split_pools
 from das.progress import Reporter, silent
 from das.prompt import expand_positions
@@ -182,7 +182,9 @@ class Experiment:
     def _material(self) -> Material:
         if self.settings.threads:
             torch.set_num_threads(self.settings.threads)
-        return self.material()
+        material = self.material()
+        give_back()
+        return material
 
     def _audit(self, run: Run, report: Reporter) -> None:
         """Writes the pairs and what can be said of them; once per run folder."""
@@ -239,6 +241,8 @@ class Experiment:
             return
         if not isinstance(self.settings.task, str | Path) or not isinstance(self.settings.lm, str | Path):
             raise DasError("several workers need a task and a network that are given by name or path, not as objects")
+        self.__dict__.pop("_material", None)  # the workers make their own
+        give_back()
         run_in_processes([partial(_work, self.settings, run.folder, name, shard) for shard in shards], report)
 
     def work(self, run: Run, stage: str, cells: Sequence[Cell], report: Reporter) -> None:

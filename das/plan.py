@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from das.captures import SHARE, free_memory
 from das.evaluate import widths
 from das.experiment import POOL, Experiment
 from das.kinds import Boundless, Nested
 from das.lm import load_config
+from das.memory import SHARE, free_memory
 from das.screen import PAIRS
 from das.site import Site
 

@@ -145,7 +145,7 @@ def rank_curve(run: Run, hypothesis: str, ax: Axes | None = None) -> Axes:
         value = entry["baselines"][name]
         ax.axhline(value, linestyle=style, color=INK[name], label=f"{name} {value:.2f}")
     ax.set_xscale("log", base=2)
-    ax.xaxis.set_major_formatter(mpl.ticker.ScalarFormatter())
+    ax.xaxis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:g}"))
     ax.set_ylim(0, 1.02)
     ax.set_xlabel("swapped columns" + (f", {variables} variables together" if variables > 1 else ""))
     ax.set_ylabel("IIA on test pairs")

@@ -11,7 +11,9 @@ from conftest import ROOT
 sys.path.append(str(ROOT / "benchmarks"))
 import gpu
 import scaling
+import speed
 import synthetic
+import time_to_iia
 
 from das import Boundless
 from das.engine import HookEngine
@@ -105,3 +107,26 @@ def test_peak_memory_counts_what_a_function_took_but_not_what_this_process_did()
 def test_tables_are_aligned(capsys):
     synthetic.table([{"what": "a", "n": 1}, {"what": "long", "n": 10.5}])
     assert capsys.readouterr().out == "what     n\na        1\nlong  10.5\n"
+
+
+def test_speed_compares_a_grid_step_with_pyvenes_cells(run, monkeypatch):
+    tiny = speed.Scale((32, 2, 2, 2, 48, 50), range(2), (0, 1), 1)
+    monkeypatch.setattr(speed, "SCALES", {"small": tiny})
+    (row,) = run(speed, "--scales", "small", "--no-memory")["rows"]
+    assert row["cells"] == 2 * 13 * 4
+    assert row["ratio"] == pytest.approx(row["pyvene_s"] / row["ours_s"])
+    assert row["reached"] == pytest.approx(row["ratio"] / row["ratio_by_operations"])
+    assert all(row[name] > 0 for name in ("ratio_last_position", "captures_s", "ratio_by_operations"))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_time_to_iia_runs_both_to_the_end_on_the_same_cells(run, monkeypatch):
+    small = {"layers": [3], "positions": ["last"], "steps": 4, "train_pairs": 128, "val_pairs": 64, "test_pairs": 64}
+    monkeypatch.setattr(time_to_iia, "OURS", time_to_iia.OURS | small)
+    for name, value in {"CELLS": [(3, "last")], "STEPS": 4, "CHECK": 2}.items():
+        monkeypatch.setattr(time_to_iia, name, value)
+    found = run(time_to_iia)
+    (row,) = found["rows"]
+    assert row["pyvene_steps"] in (2, 4)
+    assert 0.3 < row["pyvene_iia"] < 1
+    assert found["ratio"] == pytest.approx(row["pyvene_s"] * found["grid_cells"] / found["ours_grid_s"])

@@ -9,7 +9,7 @@ import das
 
 FLOORS = [
     ["__init__", "errors", "template", "progress", "text"],
-    ["columns", "kinds", "workers", "site", "attention"],
+    ["columns", "kinds", "workers", "site", "attention", "memory"],
     ["domains", "taps"],
     ["causal", "prompt", "subspace", "settings"],
     ["task", "tokenizer", "lm"],
