@@ -11,14 +11,13 @@ out of both.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
+import gauge
 import synthetic
 import torch
 
@@ -81,28 +80,26 @@ def measure(shape: Shape, device: str, dtype: torch.dtype, repeats: int) -> list
         "das, one cell (Nested)": partial(synthetic.grid_step, ours(**cell, kind=Nested(k=s.k))),
         "pyvene, one cell": synthetic.pyvene_step(lm, data, s.layer, "last", s.batch),
     }
-    times = synthetic.medians(one, repeats, warm=2)
+    times = gauge.medians(one, repeats, warm=2)
     rows = [row(what, 1, times[what], step) for what, step in one.items()]
     one.clear()
     grid = ours(layers=s.layers, positions=synthetic.position_names(s.positions), kind=Nested(k=s.k))
     step = partial(synthetic.grid_step, grid)
-    return [*rows, row("das, grid", len(grid.cells), synthetic.medians({"": step}, max(1, repeats // 3))[""], step)]
+    return [*rows, row("das, grid", len(grid.cells), gauge.medians({"": step}, max(1, repeats // 3))[""], step)]
 
 
 def report(rows: Sequence[dict[str, Any]], dry: bool) -> None:
     """The table, and how to read its last column."""
-    synthetic.table(rows)
+    gauge.table(rows)
     on_gpu = f"{RUNS:,} runs of {STEPS} steps on this GPU; the paper's own took about {PAPER_HOURS} hours of an A100"
     print("\nhours: " + ("those of a tiny network on the CPU, which mean nothing" if dry else on_gpu))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path)
+    parser = gauge.parser(__doc__)
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--dry-run", action="store_true", help="a tiny network on the CPU: a trial of the benchmark")
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
     if not arguments.dry_run and not torch.cuda.is_available():
         print("gpu.py: there is no CUDA device here; --dry-run does the same with a tiny network on the CPU", file=sys.stderr)
         sys.exit(2)
@@ -112,7 +109,7 @@ def main() -> None:
         shape, rows = Shape(), measure(Shape(), "cuda", torch.bfloat16, arguments.repeats)
     report(rows, arguments.dry_run)
     more = {"shape": asdict(shape), "dry_run": arguments.dry_run, "paper_hours": PAPER_HOURS, "runs": RUNS, "steps": STEPS}
-    synthetic.write_json(arguments.json, rows, **more)
+    gauge.write_json(arguments.json, rows, **more)
 
 
 if __name__ == "__main__":

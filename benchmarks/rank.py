@@ -8,12 +8,10 @@ Plants a variable in a known random subspace of rank 1, 2, 4 and 8 of a network 
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from pathlib import Path
 
-import synthetic
-import torch
+import gauge
 
 from das import Boundless, Experiment, Nested
 from das.planted import plant
@@ -42,10 +40,8 @@ def rows(ranks=(1, 2, 4, 8), seeds=(0, 1, 2), steps=STEPS):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path)
+    parser = gauge.parser(__doc__)
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
     print(f"{'subspace':<10} {'planted':>7} {'found':>5} {'IIA':>6} {'angle':>6}  seed")
     table = []
     for row in rows():
@@ -55,7 +51,7 @@ def main():
         mine = [row for row in table if row["subspace"] == name]
         exact = sum(row["found"] == row["planted"] and row["iia"] >= 0.99 for row in mine)
         print(f"{name}: exact rank with IIA ≥ .99 in {exact} of {len(mine)}")
-    synthetic.write_json(arguments.json, table)
+    gauge.write_json(arguments.json, table)
 
 
 if __name__ == "__main__":

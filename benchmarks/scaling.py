@@ -9,16 +9,14 @@ log seconds over log value; it lies below 1 where a part of the step does not gr
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
+import gauge
 import numpy as np
 import synthetic
-import torch
 
 from das import Nested
 
@@ -63,7 +61,7 @@ def step(s: Setting) -> Callable[[], None]:
 def measure(middle: Setting, varied: dict[str, Sequence[int]], repeats: int) -> list[dict[str, Any]]:
     """A row for every value; a setting that several of them share is measured once."""
     settings = {(what, value): replace(middle, **{what: value}) for what, values in varied.items() for value in values}
-    seconds = synthetic.medians({s: step(s) for s in settings.values()}, repeats)
+    seconds = gauge.medians({s: step(s) for s in settings.values()}, repeats)
     return [
         {"what": what, "value": value, "cells": s.positions * s.seeds, "seconds": seconds[s]}
         for (what, value), s in settings.items()
@@ -80,20 +78,18 @@ def exponents(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path)
+    parser = gauge.parser(__doc__)
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--quick", action="store_true", help="tiny settings, two values of each: a trial of the benchmark")
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
     if arguments.quick:
         rows = measure(QUICK, {what: (getattr(QUICK, what), 2 * getattr(QUICK, what)) for what in VARIED}, 1)
     else:
         rows = measure(MIDDLE, VARIED, arguments.repeats)
-    synthetic.table(rows)
+    gauge.table(rows)
     slopes = exponents(rows)
     print("\nexponents: " + "  ".join(f"{what} {slope:.2f}" for what, slope in slopes.items()))
-    synthetic.write_json(arguments.json, rows, exponents=slopes)
+    gauge.write_json(arguments.json, rows, exponents=slopes)
 
 
 if __name__ == "__main__":

@@ -10,17 +10,15 @@ process in turns, on one thread.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
+import gauge
 import numpy as np
 import synthetic as s
-import torch
 
 from das import Boundless
 
@@ -75,7 +73,7 @@ def count(scale: Scale) -> tuple[float, dict[Any, float]]:
     found: list[dict[Any, float]] = []
     for batch in (4, 8):
         steps = {"grid": partial(s.grid_step, ours(scale, batch=batch)), **pyvene(scale, batch)}
-        found.append({name: s.operations(step, warm=5 if name != "grid" else 0) for name, step in steps.items()})
+        found.append({name: gauge.operations(step, warm=5 if name != "grid" else 0) for name, step in steps.items()})
     four, eight = found
     every = {name: four[name] + (eight[name] - four[name]) / 4 * (BATCH - 4) for name in four}
     return every.pop("grid"), every
@@ -104,7 +102,7 @@ def measure(name: str, memory: bool) -> dict[str, Any]:
     grid, last, theirs = ours(scale), ours(scale, 1), pyvene(scale)
     steps: dict[Any, Any] = {"captures": grid.capture, "grid": partial(s.grid_step, grid), **theirs}
     steps |= {"last": partial(last.step_on, last.capture()), "last captures": last.capture}
-    times = s.medians(steps, scale.repeats, warm=int(scale.repeats > 1))
+    times = gauge.medians(steps, scale.repeats, warm=int(scale.repeats > 1))
     operations, their_operations = count(scale)
     own_last = times["last"] + times["captures"] / POSITIONS
     alone = times["last"] + times["last captures"]
@@ -118,23 +116,21 @@ def measure(name: str, memory: bool) -> dict[str, Any]:
         "pyvene_cell_s": {f"layer {layer}, {position}": times[layer, position] for layer, position in theirs},
     }  # fmt: skip
     if memory:
-        row["peak_mb"] = s.peak_memory_mb(partial(ours_once, scale))
-        row["pyvene_peak_mb"] = s.peak_memory_mb(partial(pyvene_once, scale))
+        row["peak_mb"] = gauge.peak_memory_mb(partial(ours_once, scale))
+        row["pyvene_peak_mb"] = gauge.peak_memory_mb(partial(pyvene_once, scale))
     return row
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, help="where to write the rows")
+    parser = gauge.parser(__doc__)
     parser.add_argument("--scales", nargs="+", choices=SCALES, default=list(SCALES))
     parser.add_argument("--no-memory", action="store_true", help="leave the peak memory out (it runs each once more)")
     options = parser.parse_args()
-    torch.set_num_threads(1)
     rows: list[dict[str, Any]] = []
     for name in options.scales:
         rows.append(measure(name, not options.no_memory))
-        s.table([{k: v for k, v in rows[-1].items() if k != "pyvene_cell_s"}])
-        s.write_json(options.json, rows)
+        gauge.table([{k: v for k, v in rows[-1].items() if k != "pyvene_cell_s"}])
+        gauge.write_json(options.json, rows)
 
 
 if __name__ == "__main__":

@@ -11,15 +11,14 @@ processor seconds, so that other work on the machine does not count.
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
+import gauge
 import numpy as np
 import synthetic as s
-import torch
 
 from das import Experiment
 from das.dataset import Dataset
@@ -55,10 +54,8 @@ def pyvene(cell: s.PyveneCell, val: Dataset, test: Dataset) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, help="where to write the rows")
+    parser = gauge.parser(__doc__)
     options = parser.parse_args()
-    torch.set_num_threads(1)
     experiment = Experiment("price_tagging", "price-tagger-tiny", hypotheses=[HYPOTHESIS], logger="none", **OURS)
     with tempfile.TemporaryDirectory() as folder:
         seconds, table = ours(experiment, folder)
@@ -71,12 +68,12 @@ def main() -> None:
         mine = float(table.loc[(layer, position), "test_iia"])
         theirs = {"pyvene_s": found["seconds"], "pyvene_steps": found["steps"], "pyvene_iia": found["test"]}
         rows.append({"cell": f"layer {layer}, {position}", **theirs, "ours_s": seconds / cells, "ours_iia": mine})
-        s.table(rows[-1:])
+        gauge.table(rows[-1:])
     mean = float(np.mean([row["pyvene_s"] for row in rows]))
     total = {"grid_cells": cells, "ours_grid_s": seconds, "pyvene_grid_s": mean * cells, "ratio": mean * cells / seconds}
-    s.table(rows)
-    s.table([total])
-    s.write_json(options.json, rows, **total)
+    gauge.table(rows)
+    gauge.table([total])
+    gauge.write_json(options.json, rows, **total)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import load_file, save_file
 
 from das.errors import DasError
@@ -84,7 +83,7 @@ class Alignment:
 def untrained(cell: Cell, d: int, variables: int) -> Alignment:
     """The alignment of a kind that is not trained."""
     if isinstance(cell.kind, Full):
-        whole = Subspace(None, torch.ones(variables, 1))
+        whole = Subspace.whole(variables)
         return Alignment(cell, whole, whole)
     stack = SubspaceStack(cell.kind, d, variables, [cell.generator_seed])
     subspace = Subspace(stack.basis()[0].detach(), stack.hard_mask()[0])

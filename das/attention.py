@@ -81,6 +81,16 @@ def _allowed(queries: Tensor, keys: Tensor, window: int | None) -> Tensor | None
 CURRENT: ContextVar[Pass | None] = ContextVar("das_attention", default=None)
 
 
+@contextmanager
+def current(attention: Pass) -> Iterator[None]:
+    """Has our attention go by this pass, for the time of a `with` block."""
+    token = CURRENT.set(attention)
+    try:
+        yield
+    finally:
+        CURRENT.reset(token)
+
+
 def _attention(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None,
     scaling: float | None = None, sliding_window: int | None = None, softcap: float | None = None,
@@ -91,16 +101,16 @@ def _attention(
     query: (copies · rows, heads, new, head size). A segment with fewer rows serves every copy without being copied.
     s_aux: per head, the score of a key that gives nothing (an attention sink).
     """
-    current = CURRENT.get()
-    assert current is not None
-    if current.record is not None:
-        current.record[id(module)] = key, value = key.contiguous(), value.contiguous()
-        if current.only_keys:
+    going = CURRENT.get()
+    assert going is not None
+    if going.record is not None:
+        going.record[id(module)] = key, value = key.contiguous(), value.contiguous()
+        if going.only_keys:
             raise KeysRecorded
-    pairs = [segment.of(module) for segment in current.segments] + [(key, value)]
+    pairs = [segment.of(module) for segment in going.segments] + [(key, value)]
     q = query.unflatten(1, (key.shape[1], -1)) * (scaling if scaling is not None else query.shape[-1] ** -0.5)
-    biases = current.bias(sliding_window, query.device)
-    rows = len(current.places)
+    biases = going.bias(sliding_window, query.device)
+    rows = len(going.places)
     scores = [_score(q, k, bias, softcap, rows) for (k, _v), bias in zip(pairs, biases, strict=True)]
     if s_aux is not None:
         scores.append(s_aux.to(q).view(1, *q.shape[1:3], 1, 1).expand(*q.shape[:4], 1))
@@ -148,12 +158,11 @@ def attending(configs: Sequence[Any], attention: Pass) -> Iterator[None]:
 
     AttentionInterface.register(NAME, _attention)
     before = [config._attn_implementation for config in configs]
-    token = CURRENT.set(attention)
     for config in configs:
         config._attn_implementation = NAME
     try:
-        yield
+        with current(attention):
+            yield
     finally:
-        CURRENT.reset(token)
         for config, name in zip(configs, before, strict=True):
             config._attn_implementation = name

@@ -95,6 +95,14 @@ class Batch:
                     yield dict.fromkeys(together, slice(start, min(start + deep, copies[names[0]])))
 
 
+def batches(data: Dataset, captures: Captures, drawn: Mapping[str, Rows], rows: int) -> Iterator[tuple[float, Batch]]:
+    """The drawn pairs of each hypothesis, `rows` of them at once, with the share that is done thereafter."""
+    longest = max(map(len, drawn.values()), default=0)
+    for start in range(0, longest, rows):
+        some = {name: chosen[start : start + rows] for name, chosen in drawn.items() if start < len(chosen)}
+        yield min(1.0, (start + rows) / longest), Batch.capture(data, captures, some)
+
+
 def _runs(names: Sequence[str], copies: Mapping[str, int]) -> list[list[str]]:
     """Neighbours with the same number of copies; those without any are left out, and part the others."""
     runs: list[list[str]] = []

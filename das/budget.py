@@ -18,8 +18,7 @@ def cost(engine: Engine, data: Dataset, site: Site) -> int:
     width = int(data.prompts.ids.shape[1])
     if isinstance(engine, HookEngine):
         return engine.lm.layers * width
-    layers = engine.lm.layers - site.layer - (site.component == "block_output")
-    return max(1, layers) * (width - int(data.prompts.positions[site.position].min()))
+    return max(1, engine.lm.layers - site.entry) * (width - data.first([site.position]))
 
 
 def sites_of(table: pd.DataFrame) -> list[Site]:

@@ -8,14 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from das.engine import Capture, Engine
-from das.prompt import Encoded
+from das.prompt import Encoded, Indices
 from das.site import Spot
-
-Rows = NDArray[np.int64]
 
 AT_ONCE = 128
 """Prompts that are run through the network together."""
@@ -33,11 +30,11 @@ class Captures:
         self._room = _Room(room)
         self._shelves = {kind: _Shelf(engine, prompts, spots, first, kind, self._room) for kind in (True, False)}
 
-    def bases(self, rows: Rows) -> Capture:
+    def bases(self, rows: Indices) -> Capture:
         """The captures of prompts that are to be resumed, in the order of `rows`, which may repeat."""
         return self._shelves[True].take(rows)
 
-    def sources(self, rows: Rows) -> Capture:
+    def sources(self, rows: Indices) -> Capture:
         """Their vectors alone; nothing above the deepest spot was run."""
         return self._shelves[False].take(rows)
 
@@ -67,7 +64,7 @@ class _Shelf:
         self.slot = np.full(len(prompts), -1)
         self.kept: list[Capture] = []
 
-    def take(self, rows: Rows) -> Capture:
+    def take(self, rows: Indices) -> Capture:
         """Runs what is not kept, keeps it if there is room, and gathers all rows in order."""
         missing = np.unique(rows[self.block[rows] < 0])
         fresh = [self._run(missing[i : i + AT_ONCE]) for i in range(0, len(missing), AT_ONCE)]
@@ -83,11 +80,11 @@ class _Shelf:
             self._keep(missing[i * AT_ONCE : (i + 1) * AT_ONCE], capture)
         return whole
 
-    def _run(self, rows: Rows) -> Capture:
+    def _run(self, rows: Indices) -> Capture:
         capture = self.engine.capture(self.prompts.take(rows), self.spots, self.resumable, self.first)
         return replace(capture, logits=None)
 
-    def _keep(self, rows: Rows, capture: Capture) -> None:
+    def _keep(self, rows: Indices, capture: Capture) -> None:
         n = self.room.take(_size(capture) // len(rows), len(rows))
         if n:
             self.block[rows[:n]], self.slot[rows[:n]] = len(self.kept), np.arange(n)
@@ -104,14 +101,14 @@ def _size(capture: Capture) -> int:
     return sum(t.numel() * t.element_size() for t in _tensors(capture).values())
 
 
-def _gather(captures: list[Capture], block: Rows, slot: Rows, prompts: Encoded) -> Capture:
-    """Rows from several captures, in order: row i is row `slot[i]` of capture `block[i]`."""
+def _gather(captures: list[Capture], block: Indices, slot: Indices, prompts: Encoded) -> Capture:
+    """Indices from several captures, in order: row i is row `slot[i]` of capture `block[i]`."""
     used = np.unique(block)
     where = [(np.flatnonzero(block == b), slot[block == b]) for b in used]
     return _pick([captures[b] for b in used], where, len(block), prompts)
 
 
-def _pick(captures: Sequence[Capture], where: Sequence[tuple[Rows | None, Rows]], n: int, prompts: Encoded) -> Capture:
+def _pick(captures: Sequence[Capture], where: Sequence[tuple[Indices | None, Indices]], n: int, prompts: Encoded) -> Capture:
     parts = [_tensors(capture) for capture in captures]
     index = [(None if to is None else torch.from_numpy(to), torch.from_numpy(at)) for to, at in where]
     done = {}

@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from das.columns import Columns, codes, concat, take
+from das.lm import LM
 from das.pairs import Pairs
 from das.prompt import Encoded, Tokenizer
+from das.site import Site
 from das.task import Task
 
 Rows = NDArray[np.int64]
@@ -65,6 +67,11 @@ class Dataset:
     def first(self, positions: Iterable[str]) -> int:
         """The first column that any of the named positions has in any prompt."""
         return min(int(self.prompts.positions[name].min()) for name in positions)
+
+    def size(self, lm: LM, site: Site) -> int:
+        """The length of the vectors at a site, all tokens of its position together."""
+        one = self.prompts.take([0])
+        return lm.size(*site.spot, one) * int(one.positions[site.position].shape[1])
 
     def shared_prefix(self) -> Rows:
         """The tokens that all prompts begin with, up to the first position that is patched or read."""

@@ -17,11 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from das.attention import CURRENT, KeysRecorded, KeysValues, Pass, Segment, attending, configurations
+from das.attention import KeysValues, Pass, Segment, attending, configurations
 from das.errors import DasError
 from das.lm import LM, places
 from das.prompt import Encoded
-from das.site import Spot
+from das.site import Spot, entry_of
+from das.standins import Skip, Start, Tail
 from das.taps import Tap, patching, recording
 
 
@@ -123,9 +124,9 @@ class ResumeEngine:
         place = torch.where(place < offset, -1, place)
         keep, depth = width - max(first, offset), self.lm.layers
         top = depth - 1 if resumable else max(layer for _, layer in spots)
-        entries = sorted({self._entry(spot) for spot in spots}) if resumable else []
+        entries = sorted({entry_of(spot) for spot in spots}) if resumable else []
         tail = width if not resumable else keep if depth in entries or any(layer == top for _, layer in spots) else 1
-        blocks = [*self.lm.blocks[:top], _Tail(self.lm.blocks[top], tail), *[_Skip()] * (depth - 1 - top)]
+        blocks = [*self.lm.blocks[:top], Tail(self.lm.blocks[top], tail), *[Skip()] * (depth - 1 - top)]
         attention = Pass(self._shared, place, {} if entries else None)
         vectors: dict[Any, Tensor] = {}
         taps: dict[Any, Tap] = {entry: self._input(entry) for entry in entries}
@@ -135,11 +136,6 @@ class ResumeEngine:
         inputs = {entry: vectors.pop(entry) for entry in entries}
         keys = self._needed(attention.record or {}, entries)
         return Capture(prompts, offset, width - keep, place, vectors, inputs, keys, logits if resumable else None)
-
-    def _entry(self, spot: Spot) -> int:
-        """The first layer that has to be run again after a change at a spot."""
-        component, layer = spot
-        return layer + 1 if component == "block_output" else layer
 
     def _input(self, layer: int) -> Tap:
         """Where a layer's input passes: the output of the one below."""
@@ -163,7 +159,7 @@ class ResumeEngine:
         rows of the capture these are. Returns (copies, rows, vocabulary).
         """
         copies, n = values.shape[:2]
-        start, entry, tap = int(columns.min()), self._entry(spot), self.lm.tap(*spot)
+        start, entry, tap = int(columns.min()), entry_of(spot), self.lm.tap(*spot)
         hidden = capture.inputs[entry][rows, start - capture.first :].repeat(copies, 1, 1)
         columns, values = (columns - start).to(hidden.device).repeat(copies, 1), values.flatten(0, 1)
         inside = entry == spot[1]
@@ -178,67 +174,21 @@ class ResumeEngine:
 
     def rows_at_once(self, spot: Spot, tokens: int) -> int:
         """How many rows may be resumed at once, with gradients, when the prompts have `tokens` columns from the site on."""
-        return _rows(self.lm, max(1, self.lm.layers - self._entry(spot)) * tokens)
+        return _rows(self.lm, max(1, self.lm.layers - entry_of(spot)) * tokens)
 
     def _above(self, entry: int, hidden: Tensor, patched: bool) -> list[nn.Module]:
         """The network's layers from `entry` on, started with hidden states; the last is run for the last token alone,
         unless it is the one to be patched."""
         depth = self.lm.layers
         if entry == depth:
-            return [*[_Skip()] * (depth - 1), _Start(hidden, _Skip())]
+            return [*[Skip()] * (depth - 1), Start(hidden, Skip())]
         above = list(self.lm.blocks[entry:])
         if not (patched and len(above) == 1):
-            above[-1] = _Tail(above[-1], 1)
-        return [*[_Skip()] * entry, _Start(hidden, above[0]), *above[1:]]
+            above[-1] = Tail(above[-1], 1)
+        return [*[Skip()] * entry, Start(hidden, above[0]), *above[1:]]
 
 
 Engine = HookEngine | ResumeEngine
-
-
-class _Skip(nn.Module):
-    """In place of a block that need not be run."""
-
-    attention_type = "full_attention"
-
-    def forward(self, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
-        return hidden_states
-
-
-class _Start(nn.Module):
-    """A block that is given other hidden states than come from below."""
-
-    def __init__(self, hidden: Tensor, block: nn.Module) -> None:
-        super().__init__()
-        self.hidden, self.block = hidden, block
-        self.attention_type = getattr(block, "attention_type", "full_attention")
-
-    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
-        return self.block(self.hidden, *args, **kwargs)
-
-
-class _Tail(nn.Module):
-    """A block that is run for the last `keep` tokens alone; all give keys and values to attend to. The others are handed
-    on as they came, since some networks count on the length."""
-
-    def __init__(self, block: nn.Module, keep: int) -> None:
-        super().__init__()
-        self.block, self.keep = block, keep
-        self.attention_type = getattr(block, "attention_type", "full_attention")
-
-    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
-        length = hidden_states.shape[1]
-        if length <= self.keep:
-            return self.block(hidden_states, *args, **kwargs)
-        whole = CURRENT.get()
-        assert whole is not None
-        first = whole.keys_only()
-        with _current(first), _until_keys():
-            self.block(hidden_states, *args, **kwargs)
-        assert first.record is not None
-        args, kwargs = _last((args, kwargs), length, self.keep)
-        with _current(whole.tail(first.record, self.keep)):
-            output: Any = self.block(hidden_states[:, -self.keep :].contiguous(), *args, **kwargs)
-        return torch.cat([hidden_states[:, : -self.keep].detach(), output], 1)
 
 
 @contextmanager
@@ -249,33 +199,6 @@ def _whole_input(head: nn.Module) -> Iterator[None]:
         yield
     finally:
         handle.remove()
-
-
-@contextmanager
-def _current(attention: Pass) -> Iterator[None]:
-    token = CURRENT.set(attention)
-    try:
-        yield
-    finally:
-        CURRENT.reset(token)
-
-
-@contextmanager
-def _until_keys() -> Iterator[None]:
-    try:
-        yield
-    except KeysRecorded:
-        return
-    raise RuntimeError("a block went past its attention without giving keys and values")
-
-
-def _last(value: Any, length: int, keep: int) -> Any:
-    """What a block was given, cut to the last tokens: tensors (rows, length, …), in tuples and dictionaries too."""
-    if isinstance(value, Tensor):
-        return value[:, -keep:] if value.dim() > 1 and value.shape[1] == length else value
-    if isinstance(value, tuple | list):
-        return type(value)(_last(v, length, keep) for v in value)
-    return {k: _last(v, length, keep) for k, v in value.items()} if isinstance(value, dict) else value
 
 
 WORKING = 2**26

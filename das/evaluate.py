@@ -118,34 +118,39 @@ def evaluate(
         return lambda done: progress(split, done) if progress else None
 
     records = [Record(alignment) for alignment in alignments]
-    sites = [a.cell.site for a in alignments]
+    sites, curves = [a.cell.site for a in alignments], _curves(alignments)
     for split, data in {"val": splits["val"], **splits}.items():
-        curves = {key: want for key, want in _wanted(alignments).items() if key[1] == "curve"}
         captures = captures_for(engine, data, sites, room if split == "val" and curves else 0.0)
         found: dict[Any, Hits] = {}
-        if split == "val":
-            found = score(engine, data, curves, progress=tell(split), captures=captures) if curves else {}
+        if split == "val" and curves:
+            found = score(engine, data, curves, progress=tell(split), captures=captures)
             _choose_ranks(alignments, found)
-        missing = {key: want for key, want in _wanted(alignments).items() if key not in found}
+        missing = _wanted(alignments) | ({} if found else curves)
         found |= score(engine, data, missing, progress=tell(split), captures=captures)
         _note(records, split, data, found, predictions(engine, data.prompts))
     return records
 
 
+def _curves(alignments: Sequence[Alignment]) -> dict[Any, tuple[str, Site, list[Subspace]]]:
+    """Every Nested cell at all the widths of its rank curve."""
+    nested = [(i, a) for i, a in enumerate(alignments) if isinstance(a.cell.kind, Nested)]
+    return {
+        (i, "curve"): (a.cell.hypothesis, a.cell.site, [cut(a, w) for w in widths(a.hard.mask.shape[1])]) for i, a in nested
+    }
+
+
 def _wanted(alignments: Sequence[Alignment]) -> dict[Any, tuple[str, Site, list[Subspace]]]:
-    """What has to be scored: (cell, part), and the whole vector once per hypothesis and site."""
+    """What else has to be scored: (cell, part), and the whole vector once per hypothesis and site."""
     wanted: dict[Any, tuple[str, Site, list[Subspace]]] = {}
     for i, a in enumerate(alignments):
         where = a.cell.hypothesis, a.cell.site
-        nested = isinstance(a.cell.kind, Nested)
         parts = {
-            "curve": [cut(a, w) for w in widths(a.hard.mask.shape[1])] if nested else [],
-            "own": [] if nested else [a.hard],
+            "own": [] if isinstance(a.cell.kind, Nested) else [a.hard],
             "soft": [a.soft] if isinstance(a.cell.kind, Boundless) else [],
             "random": _rank_matched(a),
         }
         wanted |= {(i, part): (*where, subspaces) for part, subspaces in parts.items() if subspaces}
-        wanted[where] = (*where, [Subspace(None, torch.ones(a.hard.mask.shape[0], 1))])
+        wanted[where] = (*where, [Subspace.whole(a.hard.mask.shape[0])])
     return wanted
 
 

@@ -26,7 +26,7 @@ from das.evaluate import correct, evaluate
 from das.grid import Schedule
 from das.kinds import Kind
 from das.lm import LM, layer_count, load_config, load_tokenizer
-from das.memory import SHARE, free_memory, give_back
+from das.memory import give_back, room
 from das.pairs import Pairs, check_families, make_pairs, split_pools
 from das.progress import Reporter, silent
 from das.prompt import expand_positions
@@ -249,7 +249,7 @@ class Experiment:
         """Trains and judges cells in this process and writes their folders."""
         m = self._material
         trained = [cell for cell in cells if cell.trains]
-        done = [untrained(c, self._size(m, c), self.variables[c.hypothesis]) for c in cells if not c.trains]
+        done = [untrained(c, m.data["val"].size(m.lm, c.site), self.variables[c.hypothesis]) for c in cells if not c.trains]
         if trained:
             done += train(
                 trained, m.engine, m.data["train"], m.data["val"], self.variables, self.schedule,
@@ -264,15 +264,10 @@ class Experiment:
             run.save(record)
         forget(run.folder, trained)
 
-    def _size(self, m: Material, cell: Cell) -> int:
-        one = m.data["val"].prompts.take([0])
-        return m.lm.size(*cell.site.spot, one) * int(one.positions[cell.site.position].shape[1])
-
     @property
     def _room(self) -> float:
         """Bytes for captures in each worker."""
-        s = self.settings
-        return (SHARE * free_memory(self._material.lm.device) if s.memory is None else s.memory * 2**30) / s.workers
+        return room(self.settings.memory, self._material.lm.device) / self.settings.workers
 
 
 def _work(settings: Settings, folder: Path, stage: str, cells: Sequence[Cell], report: Reporter) -> None:

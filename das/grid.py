@@ -57,8 +57,7 @@ class GridTrainer(pl.LightningModule):
         self.data = (engine, train, val)
         sites = [cell.site for cell in cells]
         self.captures = tuple(captures_for(engine, data, sites, room / 2) for data in (train, val))
-        one = train.prompts.take([0])
-        sizes = {site: engine.lm.size(*site.spot, one) * one.positions[site.position].shape[1] for site in set(sites)}
+        sizes = {site: train.size(engine.lm, site) for site in set(sites)}
         keys = [(cell.kind, sizes[cell.site], variables[cell.hypothesis]) for cell in cells]
         self.stack_keys = list(dict.fromkeys(keys))
         members = [[i for i, key in enumerate(keys) if key == wanted] for wanted in self.stack_keys]

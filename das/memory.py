@@ -31,6 +31,11 @@ def _container_memory() -> int:
     return int(limit.read_text()) - int(used.read_text())
 
 
+def room(gib: float | None, device: torch.device) -> float:
+    """Bytes for captures: what the user gave, in GiB, else a share of the device's free memory."""
+    return SHARE * free_memory(device) if gib is None else gib * 2**30
+
+
 def give_back() -> None:
     """Returns what Python has freed to the system, which glibc would keep for later."""
     gc.collect()

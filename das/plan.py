@@ -13,7 +13,7 @@ from das.evaluate import widths
 from das.experiment import POOL, Experiment
 from das.kinds import Boundless, Nested
 from das.lm import load_config
-from das.memory import SHARE, free_memory
+from das.memory import room
 from das.screen import PAIRS
 from das.site import Site
 
@@ -92,7 +92,7 @@ def plan(experiment: Experiment) -> Plan:
 
 def _cell_flops(config: Any, site: Site, suffix: int) -> float:
     """Of one row through what a swap at the site can change, forward: layers above it, the last for one token, the head."""
-    above = config.num_hidden_layers - site.layer - (site.component == "block_output")
+    above = config.num_hidden_layers - site.entry
     token_layers = max(0, above - 1) * suffix + (suffix / 4 + 1 if above else 0)
     return float(token_layers * _layer_flops(config) + 2 * config.hidden_size * config.vocab_size)
 
@@ -119,11 +119,10 @@ def _memory(e: Experiment, config: Any, own: int, cells: int) -> dict[str, float
     size = 4 if s.dtype == "float32" else 2
     prompt = size * own * d * (len(e.layers) + 2 * depth)
     pairs = len(e.hypotheses) * (s.train_pairs + s.val_pairs)
-    room = SHARE * free_memory(torch.device("cpu")) if s.memory is None else s.memory * 2**30
     return {
         "weights": size * (depth * _layer_flops(config) / 2 + 2 * config.vocab_size * d),
         "captures": 2 * prompt * s.batch * len(e.hypotheses),
-        "kept captures": min(room, 2 * prompt * pairs),
+        "kept captures": min(room(s.memory, torch.device("cpu")), 2 * prompt * pairs),
         "one cell": size * s.batch * own * 24 * d * depth / 2,
         "subspaces": 4 * 6 * cells * d * getattr(s.kind, "k", 0) * max(e.variables.values()),
         "prompts": 8 * own * POOL * len(e.hypotheses) * 2 * (s.train_pairs + s.val_pairs + s.test_pairs),

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from das.batch import Batch
+from das.batch import Batch, batches
 from das.captures import Captures
 from das.dataset import Dataset
 from das.engine import Engine
@@ -41,20 +41,17 @@ def score(
     """Hits of any subspaces in one pass over the data, key → (subspaces, pairs). captures: kept ones, if there are any."""
     captures = captures or captures_for(engine, data, [site for _, site, _ in wanted.values()])
     hits: dict[Key, list[Hits]] = {key: [] for key in wanted}
-    sizes = {name: len(data.pairs[name]) for name in dict.fromkeys(name for name, _, _ in wanted.values())}
-    longest = max(sizes.values(), default=0)
+    every = {name: np.arange(len(data.pairs[name])) for name in dict.fromkeys(name for name, _, _ in wanted.values())}
     sites: dict[Site, list[Key]] = {}
     for key, (_, site, _) in wanted.items():
         sites.setdefault(site, []).append(key)
-    for start in range(0, longest, rows):
-        chosen = {name: np.arange(start, min(start + rows, n)) for name, n in sizes.items() if start < n}
-        batch = Batch.capture(data, captures, chosen)
+    for done, batch in batches(data, captures, every, rows):
         for site, keys in sites.items():
-            here = {key: wanted[key] for key in keys if wanted[key][0] in chosen}
+            here = {key: wanted[key] for key in keys if wanted[key][0] in batch.pairs}
             for key, found in _hits(engine, batch, site, here).items():
                 hits[key].append(found)
         if progress:
-            progress(min(1.0, (start + rows) / longest))
+            progress(done)
     return {key: np.concatenate(parts, 1) for key, parts in hits.items()}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from das.alignment import Cell
-from das.batch import Batch, Swap
-from das.captures import Captures
-from das.dataset import Dataset, Labelled, Rows
+from das.batch import Batch, Swap, batches
+from das.dataset import Dataset, Labelled
 from das.engine import Engine
 from das.score import captures_for
 from das.site import Site, Spot
@@ -48,7 +47,7 @@ def screen(
     rows = min(rows, *(engine.rows_at_once(spot, tokens) for _, spot in sites))
     captures = captures_for(engine, data, [cell.site for cell in cells])
     effects: dict[tuple[str, Site], list[Tensor]] = {}
-    for done, batch in _batches(data, captures, drawn, rows):
+    for done, batch in batches(data, captures, drawn, rows):
         for (name, _), some in sites.items():
             if name in batch.pairs:
                 for site, effect in zip(some, _effects(engine, batch, name, some), strict=True):
@@ -58,14 +57,6 @@ def screen(
     seen = {name: data.pairs[name].take(chosen) for name, chosen in drawn.items()}
     flips = {name: torch.from_numpy(p.label != p.base_label) for name, p in seen.items()}
     return pd.DataFrame([_row(name, site, torch.cat(parts, 1), flips[name]) for (name, site), parts in effects.items()])
-
-
-def _batches(data: Dataset, captures: Captures, drawn: Mapping[str, Rows], rows: int) -> Iterator[tuple[float, Batch]]:
-    """The drawn pairs of each hypothesis, `rows` of them at once, with the share that is done thereafter."""
-    longest = max(len(chosen) for chosen in drawn.values())
-    for start in range(0, longest, rows):
-        some = {name: chosen[start : start + rows] for name, chosen in drawn.items() if start < len(chosen)}
-        yield min(1.0, (start + rows) / longest), Batch.capture(data, captures, some)
 
 
 def _by_spot(cells: Sequence[Cell]) -> dict[tuple[str, Spot], list[Site]]:
@@ -81,7 +72,7 @@ def _effects(engine: Engine, batch: Batch, name: str, sites: Sequence[Site]) -> 
     pairs, swaps = batch.pairs[name], [batch.swap(name, site) for site in sites]
     clean, gradients = _gradients(engine, batch, name, sites, swaps)
     for site, swap, gradient in zip(sites, swaps, gradients, strict=True):
-        whole = change([Subspace(None, torch.ones(len(swap.source), 1))], swap.base, swap.source)
+        whole = change([Subspace.whole(len(swap.source))], swap.base, swap.source)
         with torch.no_grad():
             logits = batch.resume(engine, site, {name: swap}, [whole])[0]
         first_order = (gradient * whole[0]).sum(1)

@@ -38,8 +38,19 @@ class Site:
     def spot(self) -> Spot:
         return self.component, self.layer
 
+    @property
+    def entry(self) -> int:
+        """The first layer that has to be run again after a change here."""
+        return entry_of(self.spot)
+
     def __str__(self) -> str:
         return f"{self.component}[{self.layer}] @ {self.position}"
+
+
+def entry_of(spot: Spot) -> int:
+    """The first layer that has to be run again after a change at a spot."""
+    component, layer = spot
+    return layer + 1 if component == "block_output" else layer
 
 
 def parse_component(text: str) -> tuple[str, int | None] | None:

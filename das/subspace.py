@@ -26,6 +26,11 @@ class Subspace:
     basis: Tensor | None
     mask: Tensor
 
+    @classmethod
+    def whole(cls, variables: int) -> Subspace:
+        """Everything, for so many variables."""
+        return cls(None, torch.ones(variables, 1))
+
     @property
     def rank(self) -> int:
         """Columns that are swapped, over all variables; the whole vector counts as 0 learned columns."""

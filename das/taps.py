@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -156,13 +156,10 @@ def recording(taps: Mapping[Key, Tap], rows: int, keep: int, into: dict[Key, Ten
     """Keeps the last `keep` columns of what passes each tap, (rows, keep, size), for the time of a `with` block."""
 
     def keeper(key: Key, tap: Tap) -> Any:
-        def keep_output(_module: nn.Module, _inputs: Any, output: Any) -> None:
-            into[key] = tap.read(_tensor(output), rows)[:, -keep:].clone()
+        def keep_value(value: Any) -> None:
+            into[key] = tap.read(_tensor(value), rows)[:, -keep:].clone()
 
-        def keep_input(_module: nn.Module, inputs: Any) -> None:
-            into[key] = tap.read(_tensor(inputs), rows)[:, -keep:].clone()
-
-        return keep_input if tap.input else keep_output
+        return keep_value
 
     with ExitStack() as stack:
         for key, tap in taps.items():
@@ -174,18 +171,15 @@ def recording(taps: Mapping[Key, Tap], rows: int, keep: int, into: dict[Key, Ten
 def patching(tap: Tap, columns: Tensor, values: Tensor) -> Iterator[None]:
     """Puts `values` (rows, n, size) at the columns (rows, n) of what passes the tap, for the time of a `with` block."""
 
-    def put_output(_module: nn.Module, _inputs: Any, output: Any) -> Any:
-        return _with(output, tap.put(_tensor(output), columns, values))
-
-    def put_input(_module: nn.Module, inputs: Any) -> Any:
-        return _with(inputs, tap.put(_tensor(inputs), columns, values))
-
-    handle = _hook(tap, put_input if tap.input else put_output)
+    handle = _hook(tap, lambda value: _with(value, tap.put(_tensor(value), columns, values)))
     try:
         yield
     finally:
         handle.remove()
 
 
-def _hook(tap: Tap, function: Any) -> Any:
-    return tap.module.register_forward_pre_hook(function) if tap.input else tap.module.register_forward_hook(function)
+def _hook(tap: Tap, function: Callable[[Any], Any]) -> Any:
+    """Has `function` called with what passes the tap; what it returns, if anything, passes in its place."""
+    if tap.input:
+        return tap.module.register_forward_pre_hook(lambda _module, inputs: function(inputs))
+    return tap.module.register_forward_hook(lambda _module, _inputs, output: function(output))

@@ -9,6 +9,7 @@ import torch
 from conftest import ROOT
 
 sys.path.append(str(ROOT / "benchmarks"))
+import gauge
 import gpu
 import scaling
 import speed
@@ -91,21 +92,21 @@ def test_pyvene_learns_on_the_same_pairs(lm, data):
 
 def test_operations_of_products_exponentials_and_qr():
     a, b = torch.randn(10, 20), torch.randn(20, 30)
-    assert synthetic.operations(lambda: a @ b) == 2 * 10 * 20 * 30
-    assert synthetic.operations(lambda: torch.linalg.qr(b)) == 4 * 30 * 20**2 - 4 * 20**3 // 3
+    assert gauge.operations(lambda: a @ b) == 2 * 10 * 20 * 30
+    assert gauge.operations(lambda: torch.linalg.qr(b)) == 4 * 30 * 20**2 - 4 * 20**3 // 3
     identity = torch.eye(8)
-    assert synthetic.operations(lambda: torch.linalg.matrix_exp(identity)) == 2 * 8**3 * 4
-    assert synthetic.operations(lambda: torch.linalg.matrix_exp(16 * identity)) == 2 * 8**3 * (5 + 3)
+    assert gauge.operations(lambda: torch.linalg.matrix_exp(identity)) == 2 * 8**3 * 4
+    assert gauge.operations(lambda: torch.linalg.matrix_exp(16 * identity)) == 2 * 8**3 * (5 + 3)
 
 
 def test_peak_memory_counts_what_a_function_took_but_not_what_this_process_did():
     here = torch.ones(400 * 2**18)
-    assert 600 < synthetic.peak_memory_mb(partial(torch.ones, 600 * 2**18)) < 600 + 800
+    assert 600 < gauge.peak_memory_mb(partial(torch.ones, 600 * 2**18)) < 600 + 800
     assert len(here)
 
 
 def test_tables_are_aligned(capsys):
-    synthetic.table([{"what": "a", "n": 1}, {"what": "long", "n": 10.5}])
+    gauge.table([{"what": "a", "n": 1}, {"what": "long", "n": 10.5}])
     assert capsys.readouterr().out == "what     n\na        1\nlong  10.5\n"
 
 

@@ -10,7 +10,7 @@ import das
 FLOORS = [
     ["__init__", "errors", "template", "progress", "text"],
     ["columns", "kinds", "workers", "site", "attention", "memory"],
-    ["domains", "taps"],
+    ["domains", "taps", "standins"],
     ["causal", "prompt", "subspace", "settings"],
     ["task", "tokenizer", "lm"],
     ["rivals", "engine", "planted"],
