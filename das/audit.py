@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from das.columns import Column, codes, row_of
-from das.identify import examine, way_text
+from das.identify import Claim, examine, way_text
 from das.pairs import Pairs
 from das.task import Task
 
@@ -34,11 +34,17 @@ def audit(task: Task, name: str, pairs: Pairs, answer_tokens: NDArray[np.int64] 
         "answers": _shares(pairs.answer),
         "variables": {v: shares for v in hypothesis.variables if (shares := _shares(variables[v]))},
         "same_label_as": {other: same for other, same in claim.own.items() if other != claim.name},
-        "could_be": {other: asdict(best) | {"computed": claim.entry(other)[1]} for other, best in claim.rivals.items()},
+        "could_be": {other: asdict(best) | _without(claim, other) for other, best in claim.rivals.items()},
     }
     if answer_tokens is not None:
         report["answer_tokens"] = len(np.unique(answer_tokens))
     return report
+
+
+def _without(claim: Claim, other: str) -> dict[str, float | None]:
+    """What a rival allows without inputs, and without the claimed variable under another name as well."""
+    apart = claim.apart[other]
+    return {"computed": claim.entry(other)[1], "apart": apart.iia if apart else None}
 
 
 def _shares(column: Column) -> dict[str, float]:

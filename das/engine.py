@@ -25,6 +25,9 @@ from das.site import Spot, entry_of
 from das.standins import Skip, Start, Tail
 from das.taps import Tap, patching, recording
 
+FAR = 1e4
+"""By so much the logits of tokens that are no answers are lowered, see `Among`."""
+
 
 @dataclass
 class Capture:
@@ -188,7 +191,26 @@ class ResumeEngine:
         return [*[Skip()] * entry, Start(hidden, above[0]), *above[1:]]
 
 
-Engine = HookEngine | ResumeEngine
+class Among:
+    """An engine whose network answers by the likeliest of some tokens: an untrained one never happens upon them otherwise.
+
+    tokens: the answers. All other logits are lowered beyond any of theirs.
+    """
+
+    def __init__(self, engine: Engine, tokens: Any) -> None:
+        self.lm: LM = engine.lm
+        self.capture: Any = engine.capture
+        self.rows_at_once: Any = engine.rows_at_once
+        self._engine, self._tokens = engine, torch.from_numpy(tokens)
+
+    def resume(self, *given: Any) -> Tensor:
+        """See the engine's."""
+        logits = self._engine.resume(*given)
+        others = torch.ones(logits.shape[-1], dtype=torch.bool).index_fill(0, self._tokens, False)
+        return logits - FAR * others.to(logits.device)
+
+
+Engine = HookEngine | ResumeEngine | Among
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,11 +12,13 @@ import torch
 from numpy.typing import NDArray
 
 from das.alignment import Alignment
+from das.captures import Captures
 from das.columns import Columns
 from das.dataset import Dataset, Labelled
 from das.engine import Engine, make_engine
 from das.kinds import Boundless, Nested
 from das.lm import LM
+from das.manifold import off_manifold
 from das.score import Hits, captures_for, predictions, score
 from das.site import Site
 from das.subspace import Subspace, random_basis
@@ -46,29 +48,23 @@ class Baselines:
         return (iia - self.noop) / span if span > 1e-9 else float("nan")
 
 
-def baselines(pairs: Labelled, predicted: NDArray[np.int64]) -> Baselines:
-    """From the network's own answers (see `predictions`)."""
-    own = predicted[pairs.base]
-    base_right = own == pairs.base_label
+def solved(pairs: Labelled, predicted: NDArray[np.int64]) -> tuple[Hits, Hits]:
+    """Which pairs' base, and which pairs' (first swapped) source, the network solves. predicted: see `predictions`."""
     changed = pairs.sources != pairs.base
     first = pairs.sources[changed.argmax(0), np.arange(len(pairs))]
-    source_right = predicted[first] == pairs.source_label
+    return predicted[pairs.base] == pairs.base_label, predicted[first] == pairs.source_label
+
+
+def baselines(pairs: Labelled, predicted: NDArray[np.int64]) -> Baselines:
+    """From the network's own answers (see `predictions`)."""
+    base_right, source_right = solved(pairs, predicted)
     return Baselines(
-        noop=float((own == pairs.label).mean()),
+        noop=float((predicted[pairs.base] == pairs.label).mean()),
         majority=float(np.unique(pairs.label, return_counts=True)[1].max() / len(pairs)),
         lm_base=float(base_right.mean()),
         lm_source=float(source_right.mean()),
         ceiling=float((base_right & source_right).mean()),
     )
-
-
-def bootstrap(hits: NDArray[Any], base: NDArray[np.int64], rng: np.random.Generator, draws: int = 2000) -> tuple[float, float]:
-    """The 95 % interval of the mean of `hits` (pairs,) when base prompts are drawn anew; base: each pair's base prompt."""
-    code = np.unique(base, return_inverse=True)[1]
-    total, count = np.bincount(code, hits.astype(float)), np.bincount(code)
-    weights = rng.multinomial(len(count), np.full(len(count), 1 / len(count)), size=draws)
-    means = (weights @ total) / (weights @ count)
-    return float(np.quantile(means, 0.025)), float(np.quantile(means, 0.975))
 
 
 # --- a cell's whole record ---
@@ -92,10 +88,15 @@ def widths(k: int) -> list[int]:
     return sorted({*range(1, EVERY_WIDTH), *wide.tolist(), k})
 
 
-def cut(alignment: Alignment, width: int) -> Subspace:
+def cut(subspace: Subspace, width: int) -> Subspace:
     """The subspace of the first `width` columns of each variable."""
-    index = torch.arange(alignment.hard.mask.shape[1])
-    return replace(alignment.hard, mask=(index < width).float().expand(alignment.hard.mask.shape[0], -1))
+    variables, k = subspace.mask.shape
+    return replace(subspace, mask=(torch.arange(k) < width).float().expand(variables, -1))
+
+
+def cuts(subspace: Subspace) -> list[Subspace]:
+    """The subspace at every width of its rank curve."""
+    return [cut(subspace, width) for width in widths(subspace.mask.shape[1])]
 
 
 def choose_rank(curve: Mapping[int, float], tolerance: float) -> int:
@@ -110,7 +111,8 @@ def evaluate(
 ) -> list[Record]:  # fmt: skip
     """Every cell on every split (`val` among them): IIA and flip IIA with hard and soft masks, curves, baselines.
 
-    A Nested cell's rank is chosen on `val` first; all else is one pass over each split. Hits are those of `test`, if given.
+    A Nested cell's rank is chosen on `val` first; all else is one pass over each split. Hits are those of `test`, if given;
+    how natural patched activations are is looked at on the last split.
     room: bytes in which captures may be kept between the two passes over `val`.
     """
 
@@ -121,22 +123,32 @@ def evaluate(
     sites, curves = [a.cell.site for a in alignments], _curves(alignments)
     for split, data in {"val": splits["val"], **splits}.items():
         captures = captures_for(engine, data, sites, room if split == "val" and curves else 0.0)
-        found: dict[Any, Hits] = {}
-        if split == "val" and curves:
-            found = score(engine, data, curves, progress=tell(split), captures=captures)
-            _choose_ranks(alignments, found)
+        found: dict[Any, Hits] = settle(alignments, engine, data, tell(split), captures) if split == "val" else {}
         missing = _wanted(alignments) | ({} if found else curves)
         found |= score(engine, data, missing, progress=tell(split), captures=captures)
         _note(records, split, data, found, predictions(engine, data.prompts))
+    for record, place in zip(records, off_manifold(alignments, engine, data), strict=True):
+        record.metrics[split] |= asdict(place)
     return records
+
+
+def settle(
+    alignments: Sequence[Alignment], engine: Engine, val: Dataset, progress: Callable[[float], None] | None = None,
+    captures: Captures | None = None,
+) -> dict[Any, Hits]:  # fmt: skip
+    """Cuts every Nested alignment to the rank that its curve on validation pairs gives it; the curves' hits."""
+    curves = _curves(alignments)
+    found = score(engine, val, curves, progress=progress, captures=captures) if curves else {}
+    for i, a in enumerate(alignments):
+        if isinstance(a.cell.kind, Nested):
+            a.hard = a.soft = cut(a.hard, choose_rank(_curve(a, found[i, "curve"]), a.cell.kind.tolerance))
+    return found
 
 
 def _curves(alignments: Sequence[Alignment]) -> dict[Any, tuple[str, Site, list[Subspace]]]:
     """Every Nested cell at all the widths of its rank curve."""
     nested = [(i, a) for i, a in enumerate(alignments) if isinstance(a.cell.kind, Nested)]
-    return {
-        (i, "curve"): (a.cell.hypothesis, a.cell.site, [cut(a, w) for w in widths(a.hard.mask.shape[1])]) for i, a in nested
-    }
+    return {(i, "curve"): (a.cell.hypothesis, a.cell.site, cuts(a.hard)) for i, a in nested}
 
 
 def _wanted(alignments: Sequence[Alignment]) -> dict[Any, tuple[str, Site, list[Subspace]]]:
@@ -154,13 +166,6 @@ def _wanted(alignments: Sequence[Alignment]) -> dict[Any, tuple[str, Site, list[
     return wanted
 
 
-def _choose_ranks(alignments: Sequence[Alignment], found: Mapping[Any, Hits]) -> None:
-    """Cuts every Nested alignment to the rank that its curve on validation pairs gives it."""
-    for i, a in enumerate(alignments):
-        if isinstance(a.cell.kind, Nested):
-            a.hard = a.soft = cut(a, choose_rank(_curve(a, found[i, "curve"]), a.cell.kind.tolerance))
-
-
 def _curve(a: Alignment, hits: Hits) -> dict[int, float]:
     return dict(zip(widths(a.hard.mask.shape[1]), hits.mean(1).tolist(), strict=True))
 
@@ -171,6 +176,7 @@ def _note(
     """Turns a split's hits into every record's metrics and curves."""
     changed = {name: p.label != p.base_label for name, p in data.pairs.items()}
     beside = {name: baselines(p, predicted) for name, p in data.pairs.items()}
+    right = {name: np.all(solved(p, predicted), axis=0) for name, p in data.pairs.items()}
     for i, record in enumerate(records):
         a = record.alignment
         where = a.cell.hypothesis, a.cell.site
@@ -180,7 +186,7 @@ def _note(
         named["iia_soft"] = found.get((i, "soft"), own[None])[0]
         named["random"] = found.get((i, "random"), whole[None])[0]
         name = a.cell.hypothesis
-        record.metrics[split] = _metrics(a, named, changed[name], beside[name])
+        record.metrics[split] = _metrics(a, named, changed[name], beside[name]) | _by_correctness(own, right[name])
         if (i, "curve") in found:
             record.curves[split] = _curve(a, found[i, "curve"])
         if split == "test":
@@ -208,6 +214,12 @@ def _metrics(a: Alignment, named: Mapping[str, Hits], flips: Hits, beside: Basel
     metrics |= {"noop": beside.noop, "majority": beside.majority, "lm_base": beside.lm_base, "lm_source": beside.lm_source}
     metrics |= {"ceiling": beside.ceiling, "normalised": beside.normalised(metrics["iia"]), "rank": float(a.rank)}
     return metrics
+
+
+def _by_correctness(hits: Hits, right: Hits) -> dict[str, float]:
+    """IIA on pairs of which the network answers both prompts correctly, and on the others; each where there are any."""
+    parts = {"iia_correct": hits[right], "iia_incorrect": hits[~right]}
+    return {name: float(some.mean()) for name, some in parts.items() if len(some)}
 
 
 def correct(task: Task, lm: LM, variant: str, inputs: Columns, engine: Engine | None = None) -> Hits:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -16,41 +15,32 @@ import pandas as pd
 import torch
 from pandas.api.types import is_object_dtype
 
-from das.alignment import Cell, untrained
+from das.alignment import Alignment, Cell, untrained
 from das.audit import audit, audit_text
 from das.budget import cost, outline, sites_of, spend
 from das.dataset import Dataset
-from das.engine import Engine, make_engine
+from das.engine import Engine
 from das.errors import DasError
-from das.evaluate import correct, evaluate
+from das.evaluate import evaluate
+from das.evidence import questions, scorecards, values_of
+from das.failures import failing_groups, value_table
 from das.grid import Schedule
 from das.kinds import Kind
 from das.lm import LM, layer_count, load_config, load_tokenizer
+from das.material import SPLITS, Material
 from das.memory import give_back, room
-from das.pairs import Pairs, check_families, make_pairs, split_pools
+from das.nulls import NULLS, Searches, draws_of
+from das.pairs import check_families
 from das.progress import Reporter, silent
 from das.prompt import expand_positions
 from das.run import SCREEN, Run, write
 from das.screen import screen
 from das.settings import Settings, check_keys, name_of
 from das.site import Site, parse_component
+from das.summary import Summary
 from das.task import Task, load_task
 from das.train import forget, train
 from das.workers import run_in_processes
-
-SPLITS = ("train", "val", "test")
-POOL = 3
-"""Prompts in a split's pool per pair wanted of it."""
-
-
-@dataclass
-class Material:
-    """What every worker of a run needs, made the same way by each from the settings alone."""
-
-    lm: LM
-    engine: Engine
-    pairs: dict[str, dict[str, Pairs]]  # split → hypothesis → pairs
-    data: dict[str, Dataset]  # split → tokens
 
 
 class Experiment:
@@ -132,33 +122,7 @@ class Experiment:
 
     def material(self) -> Material:
         """Loads the network, draws and labels the pairs, tokenizes them."""
-        s = self.settings
-        lm = s.lm if isinstance(s.lm, LM) else LM.load(str(s.lm), s.dtype, s.device)
-        sizes = {"train": s.train_pairs, "val": s.val_pairs, "test": s.test_pairs}
-        accept = partial(correct, self.task, lm, "base", engine=make_engine(lm)) if s.only_correct else None
-        pools = split_pools(
-            self.task.model, {k: POOL * n for k, n in sizes.items()}, np.random.default_rng([s.seed, 0]), accept
-        )
-        pairs = {
-            split: {
-                name: make_pairs(
-                    self.task.hypotheses[name],
-                    pools[split],
-                    sizes[split],
-                    np.random.default_rng([s.seed, i, j]),
-                    s.families,
-                    self.task.rivals(name),
-                )
-                for j, name in enumerate(self.hypotheses)
-            }
-            for i, split in enumerate(SPLITS)
-        }
-        data = {split: Dataset.make(self.task, self.tokenizer, p, self.positions) for split, p in pairs.items()}
-        prefixes = [d.shared_prefix() for d in data.values()]
-        shortest = min(len(p) for p in prefixes)
-        same = np.argmin([*(np.stack([p[:shortest] for p in prefixes]) == prefixes[0][:shortest]).all(0), False])
-        longest = max(int(d.prompts.lengths.max()) for d in data.values())
-        return Material(lm, make_engine(lm, prefixes[0][:same], s.components, longest), pairs, data)
+        return Material.make(self.settings, self.task, self.tokenizer, self.hypotheses, self.positions)
 
     # --- the run ---
 
@@ -174,7 +138,11 @@ class Experiment:
         extra = [cell for cell in self.refinement(chosen) if not run.has(cell)]
         if extra:
             self._stage(run, "chosen cells", extra, report)
-        run.write(list(dict.fromkeys([*grid, *self.refinement(chosen)])), chosen, self._labels(grid), time.time() - started)
+        self._search_nulls(run, grid, chosen, report)
+        self._examine(run, chosen, report)
+        cells = list(dict.fromkeys([*grid, *self.refinement(chosen)]))
+        Summary(run, cells, chosen, self._labels(grid)).write(time.time() - started)
+        run.figures()
         report.say(f"done in {time.time() - started:.0f} s: {run.folder}")
         return run
 
@@ -235,26 +203,23 @@ class Experiment:
         missing = [cell for cell in cells if not run.has(cell)]
         if not missing:
             return
-        shards = _shards(missing, self.settings.workers)
-        if len(shards) == 1:
-            self.work(run, name, missing, report)
+        self._share(run, [partial(_work, stage=name, cells=shard) for shard in _shards(missing, self.settings.workers)], report)
+
+    def _share(self, run: Run, jobs: Sequence[Callable[..., None]], report: Reporter) -> None:
+        """Does jobs, functions of an experiment, a run and a reporter, each in a process of its own; one alone in this one."""
+        if len(jobs) == 1:
+            jobs[0](self, run, report=report)
             return
         if not isinstance(self.settings.task, str | Path) or not isinstance(self.settings.lm, str | Path):
             raise DasError("several workers need a task and a network that are given by name or path, not as objects")
         self.__dict__.pop("_material", None)  # the workers make their own
         give_back()
-        run_in_processes([partial(_work, self.settings, run.folder, name, shard) for shard in shards], report)
+        run_in_processes([partial(_elsewhere, self.settings, run.folder, job) for job in jobs], report)
 
     def work(self, run: Run, stage: str, cells: Sequence[Cell], report: Reporter) -> None:
         """Trains and judges cells in this process and writes their folders."""
         m = self._material
-        trained = [cell for cell in cells if cell.trains]
-        done = [untrained(c, m.data["val"].size(m.lm, c.site), self.variables[c.hypothesis]) for c in cells if not c.trains]
-        if trained:
-            done += train(
-                trained, m.engine, m.data["train"], m.data["val"], self.variables, self.schedule,
-                run.folder, stage, self.settings.logger, report, self._room,
-            )  # fmt: skip
+        done = self._aligned(cells, m.engine, m.data, run.folder, stage, report, self.settings.logger)
         with report.task(f"{stage}: evaluating {len(done)} cells", 2) as step:
             records = evaluate(
                 done, m.engine, {"val": m.data["val"], "test": m.data["test"]},
@@ -262,7 +227,70 @@ class Experiment:
             )  # fmt: skip
         for record in records:
             run.save(record)
-        forget(run.folder, trained)
+        forget(run.folder, [cell for cell in cells if cell.trains])
+
+    def _aligned(
+        self, cells: Sequence[Cell], engine: Engine, data: Mapping[str, Dataset], folder: Path, stage: str, report: Reporter,
+        logger: str = "none",
+    ) -> list[Alignment]:  # fmt: skip
+        """The alignments of cells on a data set, trained where they are of a kind that trains."""
+        variables = {name: len(pairs.sources) for name, pairs in data["val"].pairs.items()}
+        done = [untrained(c, data["val"].size(engine.lm, c.site), variables[c.hypothesis]) for c in cells if not c.trains]
+        if trained := [cell for cell in cells if cell.trains]:
+            train_on = data["train"], data["val"], variables, self.schedule
+            done += train(trained, engine, *train_on, folder, stage, logger, report, self._room)
+        return done
+
+    # --- evidence ---
+
+    def _search_nulls(self, run: Run, grid: Sequence[Cell], chosen: Mapping[str, Site], report: Reporter) -> None:
+        """The same search where there is nothing to be found, as often as was asked for and not done yet."""
+        n, workers = self.settings.nulls, self.settings.workers
+        every = [(null, draw) for null in NULLS for draw in range(n) if not run.null_path(null, draw).exists()]
+        if not every:
+            return
+        ranks = {n: run.card(Cell(n, site, self.settings.kind))["rank"] / self.variables[n] for n, site in chosen.items()}
+        shards = [shard for shard in (every[i::workers] for i in range(workers)) if shard]
+        cells = draws_of(grid, chosen, n, self.settings.seed)
+        self._share(run, [partial(_search, wanted=shard, draws=cells, chosen=chosen, ranks=ranks) for shard in shards], report)
+
+    def search(
+        self, run: Run, wanted: Sequence[tuple[str, int]], draws: Sequence[Sequence[Cell]], chosen: Mapping[str, Site],
+        ranks: Mapping[str, float], report: Reporter,
+    ) -> None:  # fmt: skip
+        """Does some draws of nulls in this process and writes their tables."""
+        m = self._material
+
+        def align(cells: Sequence[Cell], engine: Engine, data: Mapping[str, Dataset], name: str) -> list[Alignment]:
+            return self._aligned(cells, engine, data, run.folder / "nulls", f"null: {name}", report)
+
+        searches = Searches(m.engine, m.data, m.engine_of, align, {name: max(1, round(rank)) for name, rank in ranks.items()})
+        for null in NULLS:
+            mine = {draw: draws[draw] for kind, draw in wanted if kind == null}
+            for draw, table in searches.tables(null, mine, chosen):
+                run.save_null(null, draw, table)
+
+    def _examine(self, run: Run, chosen: Mapping[str, Site], report: Reporter) -> None:
+        """Writes the scorecards of the chosen cells, and where they fail."""
+        cells = [cell for cell in self.refinement(chosen) if run.scorecard(cell) is None]
+        if not cells:
+            return
+        m = self._material
+        asked = questions(self.task, self.hypotheses, m.pool, self.settings.seed)
+        values = {split: values_of(self.task, m.pairs[split]) for split in ("val", "test")}
+        with report.task(f"evidence: {len(cells)} chosen cells", 1) as step:
+            data = Dataset.make(self.task, self.tokenizer, asked, self.positions)
+            alignments = [run.alignment(cell.id) for cell in cells]
+            found = scorecards(alignments, m.engine, data, m.data, values)
+            step(1, "")
+        for cell, (card, natural) in zip(cells, found, strict=True):
+            run.save_scorecard(cell, card, natural)
+        for name in chosen:
+            hypothesis, pairs = self.task.hypotheses[name], m.pairs["test"][name]
+            hits = np.mean(
+                [run.hits(cell) for cell in self.refinement({name: chosen[name]}) if cell.kind == self.settings.kind], 0
+            )
+            run.save_failures(name, failing_groups(hypothesis, pairs, hits), value_table(hypothesis, pairs, hits))
 
     @property
     def _room(self) -> float:
@@ -270,9 +298,17 @@ class Experiment:
         return room(self.settings.memory, self._material.lm.device) / self.settings.workers
 
 
-def _work(settings: Settings, folder: Path, stage: str, cells: Sequence[Cell], report: Reporter) -> None:
+def _work(experiment: Experiment, run: Run, stage: str, cells: Sequence[Cell], report: Reporter) -> None:
+    experiment.work(run, stage, cells, report)
+
+
+def _search(experiment: Experiment, run: Run, report: Reporter, **wanted: Any) -> None:
+    experiment.search(run, report=report, **wanted)
+
+
+def _elsewhere(settings: Settings, folder: Path, job: Callable[..., None], report: Reporter) -> None:
     """A worker's share, in a process of its own."""
-    Experiment.from_settings(settings).work(Run(folder), stage, cells, report)
+    job(Experiment.from_settings(settings), Run(folder), report=report)
 
 
 def _shards(cells: Sequence[Cell], workers: int) -> list[list[Cell]]:

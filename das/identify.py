@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from das.columns import Columns
+from das.columns import Columns, codes
 from das.errors import DasError
 from das.pairs import FAMILIES, Pairs, check_families, make_pairs
 from das.rivals import Way, agreement, ways
@@ -50,6 +50,8 @@ class Claim:
         the claim's variable in the same place; where the numbers of variables differ, all by the first swapped source.
     largest: hypothesis true in the network → by the best of all sets of its model's variables that `das.rivals.ways` tries: up
         to three at once, inputs, no-op and whole-vector swap among them. 1 for the claim itself.
+    apart: the best of the ways without inputs of a rival that interchange anything but the claimed variables themselves, told
+        by their values: what could be mistaken for the claim. None where there is no such way.
     computed: the same without inputs. Where a variable's parents act through it alone, interchanging the parents is
         interchanging the variable, so that raw inputs, if they lie together at one site, score 1 in every network.
 
@@ -63,6 +65,7 @@ class Claim:
     own: dict[str, float]
     largest: dict[str, Best]
     computed: dict[str, Best]
+    apart: dict[str, Best | None]
 
     @property
     def rivals(self) -> dict[str, Best]:
@@ -73,6 +76,8 @@ class Claim:
         """What the hypothesis `other`, if true, allows: the largest, and that without inputs."""
         return self.largest[other].iia, self.computed[other].iia
 
+
+Codes = np.ndarray[Any, np.dtype[np.int64]]
 
 Claims = dict[str, Claim]
 """The table: hypothesis claimed → its row."""
@@ -94,6 +99,10 @@ def examine(task: Task, name: str, pairs: Pairs) -> Claim:
         for other, hypothesis in task.hypotheses.items()
     }
     fields = set(pairs.base)
+    computed = {other: [s for s in several if fields.isdisjoint(s.through)] for other, several in found.items()}
+    values = claimed.model.run(pairs.base)
+    own = codes(*(values[v] for v in claimed.variables))
+    apart = {other: _apart(task.hypotheses[other], pairs.base, own, computed[other]) for other in found if other != name}
     return Claim(
         name,
         noop.iia,
@@ -101,8 +110,21 @@ def examine(task: Task, name: str, pairs: Pairs) -> Claim:
         inputs=_best([score for score in found[name] if fields.issuperset(score.through)]),
         own={other: several[0].iia for other, several in found.items()},
         largest={other: _best(several) for other, several in found.items()},
-        computed={other: _best([s for s in several if fields.isdisjoint(s.through)]) for other, several in found.items()},
+        computed={other: _best(several) for other, several in computed.items()},
+        apart=apart,
     )
+
+
+def _apart(hypothesis: Hypothesis, base: Columns, own: Codes, scores: Sequence[Best]) -> Best | None:
+    """The best of the scores through variables whose values are not, one to one, the claim's. own: the claim's, coded."""
+    values = hypothesis.model.run(base)
+
+    def same(variables: Sequence[str]) -> bool:
+        theirs = codes(*(values[v] for v in variables)) if variables else np.zeros_like(own)
+        return bool(theirs.max() == own.max() == codes(theirs, own).max())
+
+    others = [score for score in scores if not same(sorted(score.through))]
+    return _best(others) if others else None
 
 
 def _own(hypothesis: Hypothesis, named: Sequence[str], first: str) -> Way:

@@ -31,6 +31,7 @@ class Family:
     alone: the source differs from the base in the aligned variable and in nothing that does not cause or follow from it.
     base, source: predicates over variables, by parameter name, that the base's or the source's setting must meet.
     balanced: bases in equal numbers per answer, where there are few answers; else as the prompts come.
+    isolating: the swap keeps the answer, and a swap of some other variable by the same source would change it.
     apart: of many such pairs, those that tell the hypothesis from its rivals (see `das.rivals.least`).
     """
 
@@ -39,6 +40,7 @@ class Family:
     base: Callable[..., Any] | None = None
     source: Callable[..., Any] | None = None
     balanced: bool = True
+    isolating: bool = False
     apart: bool = False
 
 
@@ -47,11 +49,14 @@ FAMILIES: dict[str, Family] = {
     "flip": Family(accept=differ),
     "keep": Family(accept=lambda base, answer: ~differ(base, answer)),
     "only": Family(alone=True),
+    "isolate": Family(accept=lambda base, answer: ~differ(base, answer), isolating=True),
     "natural": Family(balanced=False),
     "separate": Family(apart=True),
 }
-"""Sources drawn freely; so that the answer flips; so that it stays; so that only the aligned variable changes; base and source
-both as the prompts come; pairs that tell the hypothesis from its rivals."""
+"""Sources drawn freely; so that the answer flips; so that it stays; so that only the aligned variable changes; so that it stays
+though another variable would change it; base and source both as the prompts come; pairs that tell the hypothesis from its rivals.
+
+`{flip: 0.5, isolate: 0.5}` trains for cause and isolation at once, as RAVEL's multi-task DAS does (arXiv 2402.17700)."""
 
 
 def match(base: Callable[..., Any] | None = None, source: Callable[..., Any] | None = None) -> Family:
@@ -271,8 +276,19 @@ class _Drawer:
         ok = sources.valid(base, source, swapped)
         if family.accept is not None:
             ok &= family.accept(self.answers[base], self._label(base, source))
+        if family.isolating:
+            ok &= self._moved_by_another(base, source[np.arange(len(base)), swapped.argmax(1)])
         first = ok.reshape(-1, k).argmax(1) + k * np.arange(len(bases))
         return ok[first], source[first], swapped[first]
+
+    def _moved_by_another(self, base: Rows, source: Rows) -> Mask:
+        """Where swapping one of the variables that are not aligned, short of the output, would change the answer."""
+        moved = np.zeros(len(base), bool)
+        bases = take(self.pool, base)
+        for variable in (v for v in self.model.variables if v not in (*self.variables, self.model.output)):
+            answer = self.model.intervene(bases, {variable: self.table[variable][source]})[self.model.output]
+            moved |= differ(self.answers[base], answer)
+        return moved
 
     def _subsets(self, n: int) -> Mask:
         """Which variables each row swaps: a non-empty subset, all subsets equally likely."""

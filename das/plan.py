@@ -10,9 +10,10 @@ import numpy as np
 import torch
 
 from das.evaluate import widths
-from das.experiment import POOL, Experiment
+from das.experiment import Experiment
 from das.kinds import Boundless, Nested
 from das.lm import load_config
+from das.material import POOL
 from das.memory import room
 from das.screen import PAIRS
 from das.site import Site

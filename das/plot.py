@@ -1,4 +1,4 @@
-"""Pictures: heatmaps of IIA, rank curves, causal models. Each is a function of a run's tables."""
+"""Pictures: heatmaps of IIA, capacity curves, causal models. Each is a function of a run's tables."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from das.errors import unknown
-from das.site import place_text
+from das.errors import DasError, unknown
+from das.plot_evidence import axes_of, evidence, inches_of, luck, rank_curve, title, write
+from das.text import fitted, plain, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,84 +26,141 @@ METRICS = {
     "iia": "IIA",
     "flip_iia": "flip IIA",
     "iia_soft": "IIA, soft mask",
+    "iia_correct": "IIA where the network is right",
+    "iia_incorrect": "IIA where the network is wrong",
     "normalised": "normalised IIA",
     "whole": "whole-vector IIA",
+    "off_manifold": "share of swaps off the manifold",
+    "distance": "distance of swaps from the manifold",
 }
-INK = {"whole": "#666666", "noop": "#999999", "random": "#cc79a7"}
+LIKE_IIA = ("iia", "iia_soft", "whole")
+"""Metrics on all test pairs, which no-op and ceiling are a floor and a ceiling of."""
 
-
-def _axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
-    return Figure(figsize=size, layout="constrained").add_subplot() if ax is None else ax
+CELL = 0.58, 0.46
+"""Width and height of a heatmap's cell, inches; the interval is written where there is room."""
 
 
 def _shown(token: str) -> str:
     """A token as a label: white space made visible, dollar signs kept from TeX."""
-    return token.strip(" ").replace("\n", "↵").replace("$", r"\$") or "␣"
+    return plain(token.strip(" ").replace("\n", "↵")) or "␣"
 
 
 # --- heatmaps ---
 
+Grid = tuple[list[Any], list[str], Any]
+"""Rows (layer, component), positions in prompt order, values (rows, positions)."""
 
-def grid(run: Run, hypothesis: str, metric: str = "iia", split: str = "test") -> tuple[list[Any], list[str], Any]:
+
+def grid(run: Run, hypothesis: str, metric: str = "iia", split: str = "test") -> Grid:
     """Rows (layer, component), positions in prompt order, and the metric (rows, positions), mean over seeds of the run's
     main subspace; nan where a budget skipped the site."""
     if metric not in METRICS:
         raise unknown("metric", metric, METRICS)
+    column = f"{split}_{metric}"
+    if column not in run.table():
+        raise DasError(f"{run.folder} has no {column}: the run was made without it")
+    return _grid(run, hypothesis, column)
+
+
+def _grid(run: Run, hypothesis: str, column: str) -> Grid:
+    """Of a column of the run's table; all nan where it has no such column."""
     summary = run.summary
     table = run.table()
     mine = table[(table["hypothesis"] == hypothesis) & (table["subspace"] == summary["hypotheses"][hypothesis]["subspace"])]
-    values = mine.pivot_table(index=["layer", "component"], columns="position", values=f"{split}_{metric}")
     screened = run.screened()
     sites = mine if screened is None else screened[screened["hypothesis"] == hypothesis]
     rows = sorted(set(zip(sites["layer"], sites["component"], strict=True)))
     positions = [p for p in summary["tokens"] if p in set(sites["position"])]
-    index = pd.MultiIndex.from_tuples(rows)
-    return rows, positions, values.reindex(index=index, columns=positions).to_numpy()
+    if column not in mine:
+        return rows, positions, np.full((len(rows), len(positions)), np.nan)
+    values = mine.groupby(["layer", "component", "position"])[column].mean().unstack()
+    return rows, positions, values.reindex(index=pd.MultiIndex.from_tuples(rows), columns=positions).to_numpy()
 
 
 def heatmap(run: Run, hypothesis: str, ax: Axes | None = None, metric: str = "iia", bar: bool = True) -> Axes:
-    """Layers × positions on a fixed scale from 0 to 1, each cell with its number; floor and ceiling on the colour bar, and
-    the cell that was chosen on validation outlined."""
+    """Layers × positions on a fixed scale from 0 to 1 (a distance: to its largest), each cell with its number and the IIA's
+    95 % interval; hatched where that is not above the null (`luck`). Floor and ceiling on the colour bar, and the cell that was
+    chosen on validation outlined."""
     rows, positions, values = grid(run, hypothesis, metric)
     entry = run.summary["hypotheses"][hypothesis]
-    ax = _axes(ax, (1.9 + 0.52 * len(positions), 1.7 + 0.42 * len(rows)))
-    image = ax.imshow(values, origin="lower", aspect="auto", cmap=COLOURS, vmin=0, vmax=1)
+    ax = axes_of(ax, _size(rows, positions))
+    top = 1.0 if metric != "distance" else float(np.nanmax(values, initial=1e-9))
+    image = ax.imshow(values, origin="lower", aspect="auto", cmap=COLOURS, vmin=0, vmax=top)
     ax.set_facecolor(SKIPPED)
-    _numbers(ax, values)
-    tokens = run.summary["tokens"]
-    ax.set_xticks(range(len(positions)), [f"{_shown(tokens[p])}\n{p.replace('last-', '−')}" for p in positions], fontsize=8)
-    several = len({component for _, component in rows}) > 1
-    ax.set_yticks(range(len(rows)), [f"{layer} · {c.replace('_', ' ')}" if several else str(layer) for layer, c in rows])
-    ax.set_xlabel("token of an example prompt, position")
-    ax.set_ylabel("layer" if several or rows[0][1] == "block_output" else f"layer, {rows[0][1]}")
+    low, high = (_grid(run, hypothesis, f"test_iia_{end}")[2] for end in ("low", "high"))
+    limit, null = luck(entry)
+    whose = "95 % interval" if metric == "iia" else "the IIA's 95 % interval"
+    hatched = _hatch(ax, image, low <= limit)
+    _numbers(ax, image, (low, high) if metric == "iia" else None)
+    _ticks(ax, rows, {p: run.summary["tokens"][p] for p in positions}, f"hatched: {whose} not above {null}" if hatched else "")
     skipped = ", grey: not trained" if np.isnan(values).any() else ""
-    ax.set_title(f"{entry['hypothesis']}\n{METRICS[metric]} on test pairs, {entry['subspace']}{skipped}", fontsize=10)
+    title(ax, entry, f"{METRICS[metric]} on test pairs, {entry['subspace']}{skipped}")
     corner = positions.index(entry["position"]) - 0.5, rows.index((entry["layer"], entry["component"])) - 0.5
     ax.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor="#d62728", linewidth=2.5, clip_on=False, zorder=3))
     if bar:
-        _bar(ax, image, entry["baselines"])
+        _bar(ax, image, entry["baselines"] if metric in LIKE_IIA else {})
     return ax
 
 
-def _numbers(ax: Axes, values: Any) -> None:
-    """Each cell's number, black or white by the colour under it."""
-    for row, column in np.ndindex(values.shape):
-        value = values[row, column]
-        if np.isfinite(value):
-            text = f"{value:.2f}".replace("0.", ".", 1) if value < 0.995 else "1.0"
-            ax.text(column, row, text, ha="center", va="center", fontsize=8, color="black" if value > 0.6 else "white")
+def _size(rows: Sequence[Any], positions: Sequence[str]) -> tuple[float, float]:
+    """Of a heatmap, inches: room for its cells, and for its title if they are few."""
+    return max(5.2, 1.9 + CELL[0] * len(positions)), 2.0 + CELL[1] * len(rows)
+
+
+def _ticks(ax: Axes, rows: Sequence[Any], tokens: Mapping[str, str], note: str) -> None:
+    """Labels of rows and positions, and a note below them. tokens: position → the token there."""
+    ax.set_xticks(range(len(tokens)), [f"{_shown(t)}\n{p.replace('last-', '−')}" for p, t in tokens.items()], fontsize=8)
+    several = len({component for _, component in rows}) > 1
+    ax.set_yticks(range(len(rows)), [f"{layer} · {c.replace('_', ' ')}" if several else str(layer) for layer, c in rows])
+    ax.set_xlabel(
+        "\n".join(["token of an example prompt, position", *([fitted(note, inches_of(ax)[0], 9)] if note else [])]), fontsize=9
+    )
+    ax.set_ylabel("layer" if several or rows[0][1] == "block_output" else f"layer, {rows[0][1]}")
+
+
+def _dark(image: Any, value: float) -> bool:
+    """Whether the colour of a value wants white upon it."""
+    return bool(image.norm(value) <= 0.6)
+
+
+def _hatch(ax: Axes, image: Any, cells: Any) -> bool:
+    """Thin lines over the cells; whether there are any."""
+    for row, column in np.argwhere(cells & np.isfinite(image.get_array().filled(np.nan))):
+        ink = "white" if _dark(image, image.get_array()[row, column]) else "black"
+        patch = Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, hatch="////", edgecolor=(ink, 0.35), linewidth=0)
+        patch.set_hatch_linewidth(0.5)
+        ax.add_patch(patch)
+    return bool(cells.any())
+
+
+def _numbers(ax: Axes, image: Any, interval: tuple[Any, Any] | None) -> None:
+    """Each cell's number and, where there is room, its interval below."""
+    values = image.get_array().filled(np.nan)
+    width, height = (size / n for size, n in zip(inches_of(ax), values.shape[::-1], strict=True))
+    room = interval is not None and width > 0.75 * CELL[0] and height > 0.75 * CELL[1]
+    for row, column in np.argwhere(np.isfinite(values)):
+        value, cell = values[row, column], (row, column)
+        ends = [end[cell] for end in interval] if interval and room else [np.nan]
+        below = bool(np.isfinite(ends).all())
+        box = {"boxstyle": "square,pad=0.1", "facecolor": image.cmap(image.norm(value)), "edgecolor": "none"}
+        style = {"color": "white" if _dark(image, value) else "black", "bbox": box}
+        write(ax, cell, short(value) if image.norm.vmax <= 1 else f"{value:.1f}", 3.5 * below, 8, **style)
+        if below:
+            write(ax, cell, "–".join(map(short, ends)), -6.5, 6 if width < 0.8 else 7, **style)
 
 
 def _bar(ax: Axes, image: Any, baselines: Mapping[str, float]) -> None:
-    """The colour bar, with the floor (no-op) and the ceiling (the network's own accuracy) marked."""
+    """The colour bar, with the floor (no-op) and the ceiling (the network's own accuracy) marked if there are baselines."""
     bar = ax.get_figure().colorbar(image, ax=ax, pad=0.02, fraction=0.05)  # type: ignore[union-attr]
-    for name in ("noop", "ceiling"):
-        bar.ax.axhline(baselines[name], color="black", linewidth=2)
-        bar.ax.axhline(baselines[name], color="white", linewidth=0.8)
-    ticks = [t for t in (0, 0.25, 0.5, 0.75, 1) if all(abs(t - baselines[n]) > 0.06 for n in ("noop", "ceiling"))]
-    marks = [baselines["noop"], baselines["ceiling"]]
-    labels = [f"no-op {marks[0]:.2f}", f"ceiling {marks[1]:.2f}", *(f"{t:g}" for t in ticks)]
-    bar.ax.set_yticks([*marks, *ticks], labels, fontsize=8)
+    marks = {label: baselines[name] for name, label in (("noop", "no-op"), ("ceiling", "ceiling")) if name in baselines}
+    for mark in marks.values():
+        bar.ax.axhline(mark, color="black", linewidth=2)
+        bar.ax.axhline(mark, color="white", linewidth=0.8)
+    ticks = [t for t in (0, 0.25, 0.5, 0.75, 1) if all(abs(t - mark) > 0.06 for mark in marks.values())]
+    labels = [*(f"{label} {mark:.2f}" for label, mark in marks.items()), *(f"{t:g}" for t in ticks)]
+    if image.norm.vmax == 1:
+        bar.ax.set_yticks([*marks.values(), *ticks], labels)
+    bar.ax.tick_params(labelsize=8)
 
 
 def all_heatmaps(run: Run, metric: str = "iia") -> Figure:
@@ -112,58 +169,24 @@ def all_heatmaps(run: Run, metric: str = "iia") -> Figure:
     columns = min(2, len(names))
     rows = -(-len(names) // columns)
     layers, positions, _ = grid(run, names[0], metric)
-    size = columns * (1.9 + 0.47 * len(positions)), rows * (1.6 + 0.36 * len(layers))
-    figure = Figure(figsize=size, layout="constrained")
+    width, height = _size(layers, positions)
+    figure = Figure(figsize=(columns * width, rows * height), layout="constrained")
     for index, name in enumerate(names):
         heatmap(run, name, figure.add_subplot(rows, columns, index + 1), metric)
     return figure
 
 
-# --- rank curves ---
-
-
-def rank_curve(run: Run, hypothesis: str, ax: Axes | None = None) -> Axes:
-    """IIA against the number of swapped columns at the chosen cell: Nested's whole curve (mean and range over seeds), the
-    ranks that were found, and the baselines."""
-    entry = run.summary["hypotheses"][hypothesis]
-    ax = _axes(ax, (5.2, 3.6))
-    results = run.results()
-    here = results[(results["hypothesis"] == hypothesis) & (results["layer"] == entry["layer"])]
-    here = here[here["component"] == entry["component"]]
-    curve = here[(here["position"] == entry["position"]) & (here["width"] > 0) & (here["split"] == "test")]
-    variables = entry["hypothesis"].count("+") + 1
-    for subspace, rows in curve.groupby("subspace"):
-        by_width = rows.groupby("width")["value"]
-        ranks = variables * by_width.mean().index.to_numpy()
-        ax.plot(ranks, by_width.mean(), color="#0072b2", marker=".", label=f"{subspace}, by rank")
-        ax.fill_between(ranks, by_width.min(), by_width.max(), color="#0072b2", alpha=0.2, linewidth=0)
-    for marker, (name, found) in zip("osD^v", _found(entry).items(), strict=False):
-        ax.plot(
-            found["rank"], found["test_iia"], marker, color="#d55e00", markersize=8, label=f"{name}: rank {found['rank']:g}"
-        )
-    for name, style in (("whole", "--"), ("noop", ":"), ("random", "-.")):
-        value = entry["baselines"][name]
-        ax.axhline(value, linestyle=style, color=INK[name], label=f"{name} {value:.2f}")
-    ax.set_xscale("log", base=2)
-    ax.xaxis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:g}"))
-    ax.set_ylim(0, 1.02)
-    ax.set_xlabel("swapped columns" + (f", {variables} variables together" if variables > 1 else ""))
-    ax.set_ylabel("IIA on test pairs")
-    ax.set_title(f"{entry['hypothesis']} at {place_text(entry)}", fontsize=10)
-    ax.legend(fontsize=7, loc="lower right")
-    return ax
-
-
-def _found(entry: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    return {entry["subspace"]: entry, **entry["beside"]}
+# --- all of them ---
 
 
 def figures(run: Run) -> list[Path]:
     """Draws every figure of a run into its folder; their paths."""
     drawn: dict[str, Any] = {}
-    for name in run.summary["hypotheses"]:
+    for name, entry in run.summary["hypotheses"].items():
         drawn[f"heatmap_{name}.png"] = heatmap(run, name).get_figure()
         drawn[f"rank_{name}.png"] = rank_curve(run, name).get_figure()
+        if entry.get("scorecard"):
+            drawn[f"evidence_{name}.png"] = evidence(entry)
     drawn["heatmaps.png"] = all_heatmaps(run)
     for file, figure in drawn.items():
         figure.savefig(run.folder / file, dpi=150)
@@ -181,7 +204,7 @@ def dag(parents: Mapping[str, Sequence[str]], output: str, ax: Axes | None = Non
     levels = [[n for n in parents if depth[n] == level] for level in range(max(depth.values()) + 1)]
     place = {n: ((i + 1) / (len(level) + 1), y) for y, level in enumerate(levels) for i, n in enumerate(level)}
     widest = max(map(len, levels))
-    ax = _axes(ax, (1.6 * widest + 1, 1.1 * len(levels) + 0.4))
+    ax = axes_of(ax, (1.6 * widest + 1, 1.1 * len(levels) + 0.4))
     for name, above in parents.items():
         for parent in above:
             ax.annotate(

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, astuple
-from importlib.metadata import version
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,23 +15,21 @@ import yaml
 from safetensors.numpy import load_file, save_file
 
 from das.alignment import Alignment, Cell
-from das.columns import codes
 from das.errors import DasError, unknown
-from das.evaluate import Record, bootstrap
-from das.kinds import kind_name, plain_kind
+from das.evaluate import Record
+from das.evidence import Natural, Scorecard
+from das.failures import Group
+from das.score import Hits
 from das.settings import Settings, read_yaml
 from das.site import Site
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FREE = ("workers", "threads", "logger", "device", "memory")
-"""Settings that may change when a run is resumed: they do not change its table."""
+FREE = ("workers", "threads", "logger", "device", "memory", "nulls")
+"""Settings that may change when a run is resumed: they change nothing that is there."""
 
 SCREEN = "screen.parquet"
-
-BESIDE = ("noop", "whole", "random", "majority", "lm_base", "lm_source", "ceiling")
-"""The baselines that stand beside every IIA."""
 
 
 def write(path: Path, writer: Callable[[Path], Any]) -> None:
@@ -42,9 +39,14 @@ def write(path: Path, writer: Callable[[Path], Any]) -> None:
     partial.replace(path)
 
 
+def _json(path: Path) -> dict[str, Any] | None:
+    body: dict[str, Any] | None = json.loads(path.read_text()) if path.exists() else None
+    return body
+
+
 class Run:
-    """A run folder: `config.yaml`, `pairs.parquet`, `audit.json`, `cells/<id>/`, `results.parquet`, `examples.parquet`,
-    `summary.json`, figures, and with a budget `screen.parquet`."""
+    """A run folder: `config.yaml`, `pairs.parquet`, `audit.json`, `cells/<id>/`, `failures_*.json`, `results.parquet`,
+    `examples.parquet`, `summary.json`, figures; with a budget `screen.parquet`, and with nulls `nulls/`."""
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
@@ -103,6 +105,10 @@ class Run:
         card: dict[str, Any] = json.loads((self._cell(cell) / "card.json").read_text())
         return card
 
+    def hits(self, cell: Cell) -> Hits:
+        """Of a finished cell on the test pairs, in their order. (pairs,)"""
+        return load_file(self._cell(cell) / "hits.safetensors")["test"].astype(bool)
+
     def alignment(self, cell_id: str) -> Alignment:
         """A trained cell by its id (a column of `table()`)."""
         return Alignment.load(self.folder / "cells" / cell_id)
@@ -115,6 +121,49 @@ class Run:
             sites.setdefault(cell.site, []).append(self.card(cell)["metrics"]["val"]["iia"])
         return {name: max(sites, key=lambda site: float(np.mean(sites[site]))) for name, sites in scores.items()}
 
+    # --- evidence ---
+
+    def save_scorecard(self, cell: Cell, card: Scorecard, natural: Natural) -> None:
+        """Writes a chosen cell's scorecard, and beside it its hits on the natural pairs."""
+        folder: Path = self._cell(cell)
+        hits: dict[str, Any] = {"hits": natural.hits.astype(np.uint8), "base": natural.base}
+        write(folder / "natural.safetensors", lambda p: save_file(hits, p))
+        write(folder / "scorecard.json", lambda p: p.write_text(json.dumps(card.plain(), indent=1) + "\n"))
+
+    def scorecard(self, cell: Cell) -> dict[str, Any] | None:
+        """What `das.evidence.Scorecard` holds of a chosen cell; None where it was not made."""
+        return _json(self._cell(cell) / "scorecard.json")
+
+    def natural(self, cell: Cell) -> Natural:
+        """A chosen cell's hits on the natural pairs."""
+        kept = load_file(self._cell(cell) / "natural.safetensors")
+        return Natural(kept["hits"].astype(bool), kept["base"])
+
+    def save_failures(self, hypothesis: str, groups: Sequence[Group], table: Sequence[Mapping[str, Any]]) -> None:
+        """Writes where a hypothesis' chosen alignments fail: the groups that stand out, and IIA by value."""
+        body = {"groups": [asdict(group) | {"text": group.text()} for group in groups], "by_value": list(table)}
+        path = self.folder / f"failures_{hypothesis}.json"
+        write(path, lambda p: p.write_text(json.dumps(body, indent=1, default=str) + "\n"))
+
+    def failures(self, hypothesis: str) -> dict[str, Any]:
+        """`groups` and `by_value`, see `das.failures`; empty where they were not looked for."""
+        return _json(self.folder / f"failures_{hypothesis}.json") or {"groups": [], "by_value": []}
+
+    def null_path(self, null: str, draw: int) -> Path:
+        """Where the table of one draw of a null lies, or will."""
+        return self.folder / "nulls" / f"{null}-{draw}.parquet"
+
+    def save_null(self, null: str, draw: int, table: pd.DataFrame) -> None:
+        """Writes the table of one draw of a null."""
+        path = self.null_path(null, draw)
+        path.parent.mkdir(exist_ok=True)
+        write(path, lambda p: table.to_parquet(p))
+
+    def nulls(self) -> pd.DataFrame | None:
+        """The rows of all draws of all nulls (see `das.nulls`); None where there are none."""
+        paths = sorted((self.folder / "nulls").glob("[!.]*.parquet"))
+        return pd.concat([pd.read_parquet(path) for path in paths], ignore_index=True) if paths else None
+
     # --- tables ---
 
     def screened(self) -> pd.DataFrame | None:
@@ -122,56 +171,6 @@ class Run:
         and why it was trained or skipped (see `das.screen` and `das.budget`); None where the run had no budget."""
         path = self.folder / SCREEN
         return pd.read_parquet(path) if path.exists() else None
-
-    def write(self, cells: Sequence[Cell], chosen: Mapping[str, Site], labels: Mapping[str, Any], seconds: float) -> None:
-        """The tables, the summary and the figures, from the cells' folders."""
-        cells = sorted(cells, key=lambda c: (c.hypothesis, c.site.layer, *astuple(c.site)[1:], kind_name(c.kind), c.seed))
-        cards = {cell: self.card(cell) for cell in cells}
-        results = pd.DataFrame([row for cell in cells for row in _rows(cell, cards[cell])])
-        write(self.folder / "results.parquet", lambda p: results.to_parquet(p))
-        hits = {cell: load_file(self._cell(cell) / "hits.safetensors")["test"] for cell in cells}
-        examples = pd.concat(
-            [pd.DataFrame({"cell": c.id, "pair": np.arange(len(h)), "hit": h.astype(bool)}) for c, h in hits.items()]
-        )
-        examples["cell"] = examples["cell"].astype("category")
-        write(self.folder / "examples.parquet", lambda p: examples.to_parquet(p, index=False))
-        summary = self._summary(cards, hits, chosen, labels, seconds)
-        write(self.folder / "summary.json", lambda p: p.write_text(json.dumps(summary, indent=1) + "\n"))
-        self.figures()
-
-    def _summary(
-        self, cards: Mapping[Cell, dict[str, Any]], hits: Mapping[Cell, Any], chosen: Mapping[str, Site],
-        labels: Mapping[str, Any], seconds: float,
-    ) -> dict[str, Any]:  # fmt: skip
-        config = read_yaml(self.folder / "config.yaml")
-        body: dict[str, Any] = {
-            "task": config["task"],
-            "lm": config["lm"],
-            "versions": {p: version(p) for p in ("torch", "transformers", "pytorch-lightning", "numpy")},
-            "wall_seconds": round(seconds, 1),
-            "cells": len(cards),
-            "tokens": labels["tokens"],
-            "hypotheses": {},
-        }
-        for name, site in chosen.items():
-            base = self._test_bases(name)
-            kinds: dict[Any, list[Cell]] = {}
-            for cell in cards:
-                if cell.hypothesis == name and cell.site == site:
-                    kinds.setdefault(cell.kind, []).append(cell)
-            entries = {kind_name(kind): _entry(members, cards, hits, base) for kind, members in kinds.items()}
-            main = kind_name(next(k for k in kinds if plain_kind(k) == config["subspace"]))
-            beside = {kind: entry for kind, entry in entries.items() if kind != main}
-            place = {"hypothesis": labels["names"][name], **asdict(site), "subspace": main, "grid": labels["grid"][name]}
-            body["hypotheses"][name] = place | entries[main] | {"beside": beside}
-        accuracies = [entry["baselines"]["lm_base"] for entry in body["hypotheses"].values()]
-        body["task_accuracy"] = float(np.mean(accuracies))
-        return body
-
-    def _test_bases(self, hypothesis: str) -> Any:
-        mine = [("split", "==", "test"), ("hypothesis", "==", hypothesis)]
-        pairs = pd.read_parquet(self.folder / "pairs.parquet", filters=mine)
-        return codes(*(pairs[c].to_numpy() for c in pairs.columns if c.startswith("base.")))
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -208,46 +207,3 @@ class Run:
         from das import plot
 
         return plot.figures(self)
-
-
-def _rows(cell: Cell, card: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A cell's rows of the results table; a rank curve's points have their width, everything else has width 0."""
-    head = {
-        "cell": cell.id, "hypothesis": cell.hypothesis, **asdict(cell.site),
-        "subspace": kind_name(cell.kind), "seed": cell.seed,
-    }  # fmt: skip
-    rows = []
-    for split, metrics in card["metrics"].items():
-        rows += [head | {"split": split, "metric": m, "width": 0, "value": v} for m, v in metrics.items()]
-    for split, curve in card["curves"].items():
-        rows += [head | {"split": split, "metric": "iia", "width": int(w), "value": v} for w, v in curve.items()]
-    return rows
-
-
-def _entry(cells: Sequence[Cell], cards: Mapping[Cell, Any], hits: Mapping[Cell, Any], base: Any) -> dict[str, Any]:
-    """The summary of one kind of subspace at the chosen site: mean ± sd over seeds, interval over base prompts."""
-
-    def over(split: str, metric: str) -> list[float]:
-        return [float(cards[c]["metrics"][split].get(metric, float("nan"))) for c in cells]
-
-    low, high = bootstrap(np.mean([hits[c] for c in cells], axis=0), base, np.random.default_rng(0))
-    ranks = [cards[c]["rank"] for c in cells]
-    return {
-        "val_iia": float(np.mean(over("val", "iia"))),
-        "test_iia": float(np.mean(over("test", "iia"))),
-        "test_iia_sd": float(np.std(over("test", "iia"), ddof=1)) if len(cells) > 1 else None,
-        "test_ci": [low, high],
-        "test_flip_iia": float(np.mean(over("test", "flip_iia"))),
-        "test_iia_soft": float(np.mean(over("test", "iia_soft"))),
-        "normalised": float(np.mean(over("test", "normalised"))),
-        "rank": float(np.median(ranks)),
-        "baselines": {name: float(np.mean(over("test", name))) for name in BESIDE},
-        "flip_baselines": {name: float(np.mean(over("test", f"flip_{name}"))) for name in ("whole", "random")},
-        "seeds": [
-            {
-                "seed": c.seed, "rank": cards[c]["rank"], "steps": cards[c]["steps"],
-                **{f"{s}_{m}": cards[c]["metrics"][s].get(m) for s in ("val", "test") for m in ("iia", "flip_iia")},
-            }
-            for c in cells
-        ],
-    }  # fmt: skip

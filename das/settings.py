@@ -41,7 +41,9 @@ class Settings:
         train_pairs: Pairs per hypothesis to train on.
         val_pairs: Pairs per hypothesis to choose on.
         test_pairs: Pairs per hypothesis to report on.
-        families: Family of pairs and its share: flip, keep, resample, only, natural, separate.
+        families: Family of pairs and its share: flip, keep, isolate, resample, only, natural, separate.
+        nulls: Draws of each null on which the search is tried again, for a p-value of its best cell: untrained networks of
+            the same shape, shuffled answers, random subspaces. None by default; 5 will do. May be added to a finished run.
         only_correct: Use only prompts that the network answers correctly.
         steps: Optimiser steps per cell at most.
         batch: Pairs per step and hypothesis.
@@ -71,6 +73,7 @@ class Settings:
     val_pairs: int = 512
     test_pairs: int = 1000
     families: dict[str, float] = field(default_factory=lambda: {"flip": 0.5, "keep": 0.5})
+    nulls: int = 0
     only_correct: bool = False
     steps: int = 200
     batch: int = 64
@@ -89,6 +92,8 @@ class Settings:
         for name in counts.split():
             if getattr(self, name) < 1:
                 raise DasError(f"{name} is {getattr(self, name)}: expected at least 1")
+        if self.nulls < 0 or self.nulls == 1:
+            raise DasError(f"nulls is {self.nulls}: expected 0, or at least 2 draws")
         if isinstance(self.layers, str) and self.layers != "all":
             raise DasError(f"layers is {self.layers!r}: expected all, or a list such as [0, 5, 10]")
         if self.budget is not None and not 0 < self.budget <= 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -21,10 +21,12 @@ class Subspace:
 
     basis: (d, variables, k) fp32, all its columns orthonormal; None for the whole vector.
     mask: (variables, k), how much of each column is swapped: 0 or 1 when hard.
+    outside: swap everything but this instead.
     """
 
     basis: Tensor | None
     mask: Tensor
+    outside: bool = False
 
     @classmethod
     def whole(cls, variables: int) -> Subspace:
@@ -36,6 +38,11 @@ class Subspace:
         """Columns that are swapped, over all variables; the whole vector counts as 0 learned columns."""
         return 0 if self.basis is None else int((self.mask > 0.5).sum())
 
+    @property
+    def complement(self) -> Subspace:
+        """Everything but this."""
+        return replace(self, outside=not self.outside)
+
     def delta(self, base: Tensor, sources: Tensor) -> Tensor:
         """The change that the swap makes. base: (rows, d); sources: (variables, rows, d). Returns (rows, d)."""
         return change([self], base, sources)[0]
@@ -46,16 +53,19 @@ def change(subspaces: Sequence[Subspace], base: Tensor, sources: Tensor) -> Tens
 
     With the whole vector and several variables, a row takes the vector of its first source that differs from the base.
     """
-    whole = [s.basis is None for s in subspaces]
+    whole, outside = (torch.tensor(list(of)) for of in zip(*((s.basis is None, s.outside) for s in subspaces), strict=True))
     out = torch.empty(len(subspaces), *base.shape, device=base.device)
-    if any(whole):
-        out[torch.tensor(whole)] = _whole(base, sources)
+    if bool((whole | outside).any()):
+        everything = _whole(base, sources)
+        out[whole] = everything
     rest = [s for s in subspaces if s.basis is not None]
     if rest:
         k = max(s.mask.shape[1] for s in rest)
         basis = torch.stack([_pad(s.basis.to(base.device), k) for s in rest if s.basis is not None])
         mask = torch.stack([_pad(s.mask.to(base.device), k) for s in rest])[:, None]
-        out[~torch.tensor(whole)] = project(basis, mask, base, sources)
+        out[~whole] = project(basis, mask, base, sources)
+    if bool(outside.any()):
+        out[outside] = everything - out[outside]
     return out
 
 

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 
 TINY = {
     "layers": [1, 2], "positions": ["c.last", "last"], "steps": 20, "batch": 32, "check_every": 10, "chosen_seeds": 2,
-    "train_pairs": 300, "val_pairs": 80, "test_pairs": 100, "threads": 1,
+    "train_pairs": 300, "val_pairs": 80, "test_pairs": 100, "threads": 1, "nulls": 2,
     "subspace": {"kind": "boundless", "k": 8},
     "beside": [{"kind": "nested", "k": 8}, {"kind": "random", "k": 2}, {"kind": "full"}],
 }  # fmt: skip
@@ -49,13 +49,12 @@ def config(tmp_path, **changes):
 def assert_same_tables(a, b):
     for name in ("results", "examples", "pairs"):
         pd.testing.assert_frame_equal(*(pd.read_parquet(r.folder / f"{name}.parquet") for r in (a, b)))
-    left, right = ({k: v for k, v in r.summary.items() if k != "wall_seconds"} for r in (a, b))
-    assert left == right
+    pd.testing.assert_frame_equal(*(pd.json_normalize(r.summary).drop(columns="wall_seconds") for r in (a, b)))
 
 
 def test_the_folder_holds_what_it_promises(run):
     names = {path.name for path in run.folder.iterdir()}
-    files = "config.yaml pairs.parquet audit.json cells results.parquet examples.parquet summary.json heatmaps.png logs"
+    files = "config.yaml pairs.parquet audit.json cells results.parquet examples.parquet summary.json heatmaps.png logs nulls"
     assert set(files.split()) <= names
     assert {f"{figure}_{name}.png" for figure in ("heatmap", "rank") for name in ("sum", "left_product")} <= names
     assert not any("partial" in name for name in names)
@@ -133,7 +132,7 @@ def test_a_finished_run_is_not_done_again(run):
     assert {path: path.stat().st_mtime_ns for path in (run.folder / "cells").rglob("*")} == before
 
 
-@pytest.mark.parametrize("moment", ["checkpoints/*/last.ckpt", "cells/*/card.json"])
+@pytest.mark.parametrize("moment", ["checkpoints/*/last.ckpt", "cells/*/card.json", "nulls/[!.]*.parquet"])
 def test_a_run_that_is_killed_goes_on_and_ends_with_the_same_table(run, tmp_path, moment):
     out, path = tmp_path / "killed", config(tmp_path)
     command = [sys.executable, "-m", "das", "run", str(path), "--out", str(out)]
@@ -152,6 +151,52 @@ def test_a_run_that_is_killed_goes_on_and_ends_with_the_same_table(run, tmp_path
     assert main(["run", str(path), "--out", str(out)]) == 0
     assert {p: p.stat().st_mtime_ns for p in done} == done
     assert_same_tables(run, Run.open(out))
+
+
+def test_every_draw_of_every_null_is_there_and_gives_a_p_value(run):
+    table = run.nulls()
+    assert set(table["null"]) == {"untrained", "shuffled", "random"}
+    cells = table[table["width"] == 0]
+    assert cells.groupby(["null", "draw", "hypothesis"]).size().eq(4).all()  # all sites of this small grid
+    for name, entry in run.summary["hypotheses"].items():
+        mine = cells[cells["hypothesis"] == name]
+        for null, found in entry["nulls"].items():
+            best = mine[mine["null"] == null].groupby("draw")["iia"].max()
+            assert found["draws"] == pytest.approx(best.tolist())
+            assert 0 <= found["p"] <= 1
+        assert entry["verdict"]["p"] == max(found["p"] for found in entry["nulls"].values())
+        assert entry["verdict"]["facts"]["p"].keys() == entry["nulls"].keys()
+
+
+def test_every_cell_has_its_interval_and_how_natural_it_is(run):
+    table = run.table()
+    assert (table["test_iia_low"] <= table["test_iia_high"]).all()
+    by_site = table.groupby(["hypothesis", "layer", "position", "subspace"])
+    assert (by_site["test_iia"].mean() <= by_site["test_iia_high"].max()).all()
+    assert table["test_off_manifold"].between(0, 1).all()
+    assert (table[table["subspace"] == "full"]["test_off_manifold"] < 0.4).all()
+
+
+def test_chosen_cells_have_scorecards_failures_and_comparisons(run):
+    for name, entry in run.summary["hypotheses"].items():
+        for kind in (entry, *entry["beside"].values()):
+            assert {"cause", "isolate", "decoding", "ablation", "recovery", "rest"} <= kind["scorecard"].keys()
+        assert {row["variable"] for row in run.failures(name)["by_value"]} >= {"a", "b", "c"}
+    kinds = {(row["one"], row["other"]) for row in run.summary["comparisons"] if row["pairs"] == "test"}
+    assert ("sum.total: boundless8", "full") in kinds
+    assert sum(row["pairs"] == "natural" for row in run.summary["comparisons"]) == 1
+
+
+def test_nulls_may_be_added_to_a_finished_run(tmp_path):
+    small = {"hypotheses": ["sum"], "layers": [1], "positions": ["last"], "beside": [], "chosen_seeds": 1}
+    plain = experiment(**small, nulls=0).run(tmp_path / "run")
+    before = plain.summary["hypotheses"]["sum"]
+    assert plain.nulls() is None
+    assert before["nulls"] == {}
+    assert "no nulls were run" in before["verdict"]["sentence"]
+    after = experiment(**small, nulls=2).run(tmp_path / "run").summary["hypotheses"]["sum"]
+    assert set(after["nulls"]) == {"untrained", "shuffled", "random"}
+    assert after["test_iia"] == before["test_iia"]
 
 
 def test_a_folder_of_other_settings_is_refused(run):

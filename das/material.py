@@ -1,0 +1,74 @@
+"""Material: what every process of a run needs, made the same way by each from the settings alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from das.columns import Columns
+from das.dataset import Dataset, Rows
+from das.engine import Engine, make_engine
+from das.evaluate import correct
+from das.lm import LM
+from das.pairs import Pairs, make_pairs, split_pools
+from das.prompt import Tokenizer
+from das.settings import Settings
+from das.task import Task
+
+SPLITS = ("train", "val", "test")
+POOL = 3
+"""Prompts in a split's pool per pair wanted of it."""
+
+
+@dataclass
+class Material:
+    """pairs: split → hypothesis → pairs. data: split → the same as tokens. pool: the test split's prompts.
+
+    prefix, longest: what all prompts begin with, and how many tokens the longest has.
+    """
+
+    lm: LM
+    engine: Engine
+    pairs: dict[str, dict[str, Pairs]]
+    data: dict[str, Dataset]
+    pool: Columns
+    components: Sequence[str]
+    prefix: Rows
+    longest: int
+
+    @classmethod
+    def make(
+        cls, settings: Settings, task: Task, tokenizer: Tokenizer, hypotheses: Sequence[str], positions: Sequence[str]
+    ) -> Material:
+        """Loads the network, draws and labels the pairs, tokenizes them."""
+        s = settings
+        lm = s.lm if isinstance(s.lm, LM) else LM.load(str(s.lm), s.dtype, s.device)
+        sizes = {"train": s.train_pairs, "val": s.val_pairs, "test": s.test_pairs}
+        accept = partial(correct, task, lm, "base", engine=make_engine(lm)) if s.only_correct else None
+        rng = np.random.default_rng([s.seed, 0])
+        pools = split_pools(task.model, {split: POOL * n for split, n in sizes.items()}, rng, accept)
+
+        def pairs_of(name: str, split: str) -> Pairs:
+            rng = np.random.default_rng([s.seed, SPLITS.index(split), list(hypotheses).index(name)])
+            return make_pairs(task.hypotheses[name], pools[split], sizes[split], rng, s.families, task.rivals(name))
+
+        pairs = {split: {name: pairs_of(name, split) for name in hypotheses} for split in SPLITS}
+        data = {split: Dataset.make(task, tokenizer, p, positions) for split, p in pairs.items()}
+        prefix, longest = _common_prefix(list(data.values())), max(int(d.prompts.lengths.max()) for d in data.values())
+        engine = make_engine(lm, prefix, s.components, longest)
+        return cls(lm, engine, pairs, data, pools["test"], s.components, prefix, longest)
+
+    def engine_of(self, lm: LM) -> Engine:
+        """An engine like this one for another network."""
+        return make_engine(lm, self.prefix, self.components, self.longest)
+
+
+def _common_prefix(data: Sequence[Dataset]) -> Rows:
+    """The tokens that the prompts of all data sets begin with."""
+    prefixes = [some.shared_prefix() for some in data]
+    shortest = min(map(len, prefixes))
+    same = (np.stack([p[:shortest] for p in prefixes]) == prefixes[0][:shortest]).all(0)
+    return prefixes[0][: np.argmin([*same, False])]

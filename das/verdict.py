@@ -1,0 +1,105 @@
+"""Verdict: what may be said of a hypothesis. The rule, and nothing else.
+
+In this order; the first that holds is the verdict:
+
+1. *task not solved*: the network's accuracy on the pairs' base prompts is less than halfway from the commonest answer to 1.
+2. *not above the null*: the 95 % interval of the test IIA does not lie above a no-op, the commonest label and a random subspace
+   of the same rank; or, where nulls were run, the best of a grid reaches the test IIA by luck with p ≥ .05 under any of them.
+3. *illusory*: the part of the subspace that the network reads flips less than half of the answers that the subspace flips.
+4. *not identifiable*: were a rival hypothesis true, a subspace that carries something else than the claimed variable could
+   score .98 or more on these pairs, by the causal models alone.
+5. *supported*: the interval's lower end is at least .8 on the scale from no-op (0) to the network's own accuracy (1), and no
+   rival could score as much.
+6. *partly*: what is left. The region where it fails, or the rival that could score as much, is named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+SOLVED, ALPHA, READ, SAME, SUPPORTED = 0.5, 0.05, 0.5, 0.98, 0.8
+
+VERDICTS = ("supported", "partly", "illusory", "not identifiable", "not above the null", "task not solved")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a verdict rests on; shares of the test pairs at the chosen cell, means over seeds.
+
+    accuracy, commonest: the network's own on base prompts, and that of always saying the commonest answer. low: lower end of
+    the IIA's 95 % interval. majority: the commonest label. p: null → p-value of the grid's best, empty if none was run.
+    cause, read_cause: answers flipped by the subspace, and by the part of it that is read, of those to be flipped; None where
+    it was not asked. rival, rival_iia: the hypothesis that could score most, if true, and how much; None if there is none.
+    failing: the largest group of failures, in words.
+    """
+
+    hypothesis: str
+    accuracy: float
+    commonest: float
+    iia: float
+    low: float
+    noop: float
+    majority: float
+    random: float
+    ceiling: float
+    p: Mapping[str, float]
+    cause: float | None = None
+    read_cause: float | None = None
+    rival: str | None = None
+    rival_iia: float | None = None
+    failing: str | None = None
+
+    @property
+    def normalised(self) -> float:
+        """The interval's lower end on the scale from no-op (0) to ceiling (1)."""
+        span = self.ceiling - self.noop
+        return (self.low - self.noop) / span if span > 1e-9 else 0.0
+
+    @property
+    def floor(self) -> float:
+        """The best that takes no learning."""
+        return max(self.noop, self.majority, self.random)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One of `VERDICTS`, the one sentence that says why, and the worst p-value (None: no nulls were run)."""
+
+    verdict: str
+    sentence: str
+    p: float | None
+    facts: dict[str, Any]
+
+
+def judge(facts: Facts) -> Verdict:
+    """The verdict of this module's rule."""
+    verdict, why = _rule(facts)
+    p = max(facts.p.values(), default=None)
+    ran = f"nulls run: {', '.join(facts.p)}" if facts.p else "no nulls were run"
+    return Verdict(verdict, f"{facts.hypothesis}: {verdict}; {why} ({ran}).", p, asdict(facts))
+
+
+def _rule(f: Facts) -> tuple[str, str]:
+    """Verdict and reason."""
+    if f.accuracy < f.commonest + SOLVED * (1 - f.commonest):
+        return "task not solved", f"the network answers {f.accuracy:.2f} of the prompts, the commonest answer {f.commonest:.2f}"
+    if f.low <= f.floor:
+        return (
+            "not above the null",
+            f"IIA {f.iia:.2f} (from {f.low:.2f}) is no more than {f.floor:.2f}, had without learning",
+        )
+    worst = max(f.p, key=lambda null: f.p[null], default="")
+    if worst and f.p[worst] >= ALPHA:
+        return "not above the null", f"a grid's best reaches IIA {f.iia:.2f} by luck with p = {f.p[worst]:.2g} ({worst})"
+    if f.cause and f.read_cause is not None and f.read_cause < READ * f.cause:
+        return "illusory", f"the subspace flips {f.cause:.2f}, the part of it that the network reads only {f.read_cause:.2f}"
+    if f.rival_iia is not None and f.rival_iia >= SAME:
+        return "not identifiable", f"were {f.rival} true, something else could score {f.rival_iia:.2f} on these pairs"
+    explained = f.rival_iia is not None and f.rival_iia >= f.low
+    if f.normalised >= SUPPORTED and not explained:
+        return "supported", f"IIA {f.iia:.2f} (no-op {f.noop:.2f}, ceiling {f.ceiling:.2f})"
+    rival = f"; were {f.rival} true, something else could score {f.rival_iia:.2f}" if explained else ""
+    failing = f"; it fails most on {f.failing}" if f.failing else ""
+    return "partly", f"IIA {f.iia:.2f} (no-op {f.noop:.2f}, ceiling {f.ceiling:.2f}){rival}{failing}"
