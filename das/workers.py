@@ -42,9 +42,17 @@ class _Sender:
         self.messages.put(("end", self.worker))
 
 
-def _run(job: Job, messages: Any, worker: int) -> None:
+_MESSAGES: list[Any] = []
+"""In a worker: the queue to the parent process, which can be handed on at the start alone."""
+
+
+def _begin(messages: Any) -> None:
     gc.freeze()  # what was imported before the fork stays shared: the collector would write to all of it
-    job(_Sender(messages, worker))
+    _MESSAGES.append(messages)
+
+
+def _run(job: Job, worker: int) -> None:
+    job(_Sender(_MESSAGES[0], worker))
 
 
 def run_in_processes(jobs: Sequence[Job], report: Reporter, module: str) -> None:
@@ -53,9 +61,9 @@ def run_in_processes(jobs: Sequence[Job], report: Reporter, module: str) -> None
     context = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
     if sys.platform == "linux":
         context.set_forkserver_preload([module])
-    with context.Manager() as manager, ProcessPoolExecutor(len(jobs), mp_context=context) as pool:
-        messages = manager.Queue()
-        running = [pool.submit(_run, job, messages, worker) for worker, job in enumerate(jobs)]
+    messages = context.Queue()
+    with ProcessPoolExecutor(len(jobs), context, _begin, (messages,)) as pool:
+        running = [pool.submit(_run, job, worker) for worker, job in enumerate(jobs)]
         _relay(messages, running, report)
         try:
             for future in running:
