@@ -17,6 +17,7 @@ from das.dataset import Dataset, Labelled
 from das.engine import Engine, make_engine
 from das.kinds import Boundless, Nested
 from das.lm import LM
+from das.memory import give_back
 from das.score import Hits, captures_for, predictions, score
 from das.site import Site
 from das.subspace import Subspace, random_basis
@@ -127,6 +128,7 @@ def evaluate(
             _choose_ranks(alignments, found)
         missing = _wanted(alignments) | ({} if found else curves)
         found |= score(engine, data, missing, progress=tell(split), captures=captures)
+        give_back()
         _note(records, split, data, found, predictions(engine, data.prompts))
     return records
 

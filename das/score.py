@@ -78,7 +78,6 @@ def _hits(engine: Engine, batch: Batch, site: Site, wanted: Wanted[Key]) -> dict
 @torch.no_grad()
 def predictions(engine: Engine, prompts: Encoded, rows: int = 256) -> NDArray[np.int64]:
     """The network's own answer (token) to every prompt."""
-    give_back()
     parts = []
     for start in range(0, len(prompts), rows):
         logits = engine.capture(prompts.take(slice(start, start + rows)), []).logits
