@@ -5,7 +5,7 @@ of its own, everything included: imports, pairs, captures, training with early s
 pyvene trains six cells with its tutorial's recipe on the same pairs with the causal model's labels; its clock counts training
 steps alone, up to the check at which its validation IIA stops rising, and is scaled from the six cells to the grid. One
 thread, processor seconds, so that other work on the machine does not count. Cells of pyvene's that the JSON file already
-holds are not trained again.
+holds from such a machine are not trained again.
 
     python benchmarks/time_to_iia.py --json benchmarks/results/time_to_iia.json
 """
@@ -72,7 +72,7 @@ def pyvene(cell: s.PyveneCell, val: Dataset, test: Dataset) -> dict[str, Any]:
 
 def theirs(path: Path | None) -> list[dict[str, Any]]:
     """A row for each of pyvene's cells, written as soon as it is trained; those that are there already are taken."""
-    rows = json.loads(path.read_text())["rows"] if path and path.exists() else []
+    rows = _kept(path) if path and path.exists() else []
     known = {row["cell"] for row in rows}
     missing = [cell for cell in CELLS if name(*cell) not in known]
     material = Experiment(**RUN).material() if missing else None
@@ -83,6 +83,12 @@ def theirs(path: Path | None) -> list[dict[str, Any]]:
         gauge.table(rows[-1:])
         gauge.write_json(path, rows)
     return rows
+
+
+def _kept(path: Path) -> list[dict[str, Any]]:
+    """The rows of a file that was written on such a machine as this one."""
+    found = json.loads(path.read_text())
+    return found["rows"] if found["machine"] == gauge.machine() else []
 
 
 def name(layer: int, position: str) -> str:
@@ -98,10 +104,9 @@ def total(rows: Sequence[Mapping[str, Any]], cells: int, seconds: float) -> dict
 def main() -> None:
     parser = gauge.parser(__doc__)
     options = parser.parse_args()
-    rows = theirs(options.json)
+    trained = {row["cell"]: row for row in theirs(options.json)}
     seconds, table = ours()
-    found = {name(*cell): float(table.loc[cell, "test_iia"]) for cell in CELLS}
-    rows = [row | {"ours_iia": found[row["cell"]]} for row in rows]
+    rows = [trained[name(*cell)] | {"ours_iia": float(table.loc[cell, "test_iia"])} for cell in CELLS]
     whole = total(rows, len(table), seconds)
     gauge.table(rows)
     gauge.table([whole])
