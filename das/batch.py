@@ -80,11 +80,13 @@ class Batch:
         """The counterfactual answers (tokens) of hypotheses one after another."""
         return torch.from_numpy(np.concatenate([self.pairs[name].label for name in names]))
 
-    def shares(self, engine: Engine, site: Site, copies: Mapping[str, int], widen: int = 1) -> Iterator[dict[str, slice]]:
+    def shares(
+        self, engine: Engine, site: Site, copies: Mapping[str, int], gradients: bool = True
+    ) -> Iterator[dict[str, slice]]:
         """What to run at once at a site, when each hypothesis has so many copies of its pairs to be run there: neighbours
-        that have equally many together, as far as the engine takes as many rows (`widen` times as many)."""
+        that have equally many together, as far as the engine takes as many rows."""
         tokens = self.bases.prompts.ids.shape[1] - int(self.columns[site.position].min())
-        most = widen * engine.rows_at_once(site.spot, tokens)
+        most = engine.rows_at_once(site.spot, tokens, gradients)
         for names in _runs(list(self.pairs), copies):
             pairs = max(len(self.pairs[name]) for name in names)
             beside = max(1, most // pairs)

@@ -83,9 +83,9 @@ class HookEngine:
             logits = self.lm.logits(capture.prompts.take(rows), copies)
         return logits.view(copies, n, -1)
 
-    def rows_at_once(self, spot: Spot, tokens: int) -> int:
-        """How many rows may be resumed at once, with gradients, when the prompts have `tokens` columns from the site on."""
-        return _rows(self.lm, self.lm.layers * (tokens + 64))
+    def rows_at_once(self, spot: Spot, tokens: int, gradients: bool = True) -> int:
+        """How many rows may be resumed at once when the prompts have `tokens` columns from the site on."""
+        return _rows(self.lm, self.lm.layers if gradients else 1, tokens + 64)
 
 
 class ResumeEngine:
@@ -175,9 +175,9 @@ class ResumeEngine:
             logits = self._forward(attention, self._above(entry, hidden, inside), input_ids=ids)
         return logits.view(copies, n, -1)
 
-    def rows_at_once(self, spot: Spot, tokens: int) -> int:
-        """How many rows may be resumed at once, with gradients, when the prompts have `tokens` columns from the site on."""
-        return _rows(self.lm, max(1, self.lm.layers - entry_of(spot)) * tokens)
+    def rows_at_once(self, spot: Spot, tokens: int, gradients: bool = True) -> int:
+        """How many rows may be resumed at once when the prompts have `tokens` columns from the site on."""
+        return _rows(self.lm, max(1, self.lm.layers - entry_of(spot)) if gradients else 1, tokens)
 
     def _above(self, entry: int, hidden: Tensor, patched: bool) -> list[nn.Module]:
         """The network's layers from `entry` on, started with hidden states; the last is run for the last token alone,
@@ -227,11 +227,12 @@ WORKING = 2**26
 """Bytes that one re-run may take on a CPU, where larger ones would only miss the caches."""
 
 
-def _rows(lm: LM, token_layers: int) -> int:
-    """How many rows a backward pass has room for, at 24 hidden states a token and layer; on CUDA in an eighth of all memory."""
+def _rows(lm: LM, layers: int, tokens: int) -> int:
+    """How many rows there is room for when so many layers are held at once (a backward pass needs them all, a forward pass
+    one), at 24 hidden states a token and layer; on CUDA in an eighth of all memory."""
     cuda = lm.device.type == "cuda"
     room = torch.cuda.get_device_properties(lm.device).total_memory / 8 if cuda else WORKING
-    return max(1, int(room / (token_layers * 24 * lm.width * lm.dtype.itemsize)))
+    return max(1, int(room / (layers * tokens * 24 * lm.width * lm.dtype.itemsize)))
 
 
 # --- which engine ---

@@ -145,8 +145,8 @@ def scorecards(
         card.expected, card.expected_restored = (float((p.label == p.base_label).mean()) for p in (natural, rest))
         card.decoding = _decoding(a, engine, splits, values)
     names = [key(a.cell.hypothesis, "natural") for a in alignments]
-    hits = [Natural(found[i, name][0], asked.pairs[name].base) for i, name in enumerate(names)]
-    return list(zip(cards, hits, strict=True))
+    natural_hits = [Natural(found[i, name][0], asked.pairs[name].base) for i, name in enumerate(names)]
+    return list(zip(cards, natural_hits, strict=True))
 
 
 def _parts(trial: str, a: Alignment, reading: Reading | None) -> dict[str, Subspace]:

@@ -214,7 +214,7 @@ class Experiment:
             raise DasError("several workers need a task and a network that are given by name or path, not as objects")
         self.__dict__.pop("_material", None)  # the workers make their own
         give_back()
-        run_in_processes([partial(_elsewhere, self.settings, run.folder, job) for job in jobs], report)
+        run_in_processes([partial(_elsewhere, self.settings, run.folder, job) for job in jobs], report, __name__)
 
     def work(self, run: Run, stage: str, cells: Sequence[Cell], report: Reporter) -> None:
         """Trains and judges cells in this process and writes their folders."""

@@ -53,8 +53,9 @@ FAMILIES: dict[str, Family] = {
     "natural": Family(balanced=False),
     "separate": Family(apart=True),
 }
-"""Sources drawn freely; so that the answer flips; so that it stays; so that only the aligned variable changes; so that it stays
-though another variable would change it; base and source both as the prompts come; pairs that tell the hypothesis from its rivals.
+"""Sources drawn freely; so that the answer flips; so that it stays; so that only the aligned variable changes; so that it
+stays though another variable would change it; base and source both as the prompts come; pairs that tell the hypothesis from
+its rivals.
 
 `{flip: 0.5, isolate: 0.5}` trains for cause and isolation at once, as RAVEL's multi-task DAS does (arXiv 2402.17700)."""
 

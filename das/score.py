@@ -13,6 +13,7 @@ from das.batch import Batch, batches
 from das.captures import Captures
 from das.dataset import Dataset
 from das.engine import Engine
+from das.memory import give_back
 from das.prompt import Encoded
 from das.site import Site
 from das.subspace import Subspace, change
@@ -22,9 +23,6 @@ Hits = NDArray[np.bool_]
 """(subspaces, pairs): whether the patched network gave the counterfactual answer."""
 Wanted = Mapping[Key, tuple[str, Site, Sequence[Subspace]]]
 """key → hypothesis, site, subspaces."""
-
-WIDEN = 4
-"""Without gradients so many times more rows fit than with them."""
 
 
 def captures_for(engine: Engine, data: Dataset, sites: Sequence[Site], room: float = 0.0) -> Captures:
@@ -39,20 +37,22 @@ def score(
     captures: Captures | None = None,
 ) -> dict[Key, Hits]:  # fmt: skip
     """Hits of any subspaces in one pass over the data, key → (subspaces, pairs). captures: kept ones, if there are any."""
+    give_back()
     captures = captures or captures_for(engine, data, [site for _, site, _ in wanted.values()])
-    hits: dict[Key, list[Hits]] = {key: [] for key in wanted}
     every = {name: np.arange(len(data.pairs[name])) for name in dict.fromkeys(name for name, _, _ in wanted.values())}
+    hits = {key: np.zeros((len(subspaces), len(every[name])), bool) for key, (name, _, subspaces) in wanted.items()}
     sites: dict[Site, list[Key]] = {}
     for key, (_, site, _) in wanted.items():
         sites.setdefault(site, []).append(key)
-    for done, batch in batches(data, captures, every, rows):
+    for i, (done, batch) in enumerate(batches(data, captures, every, rows)):
         for site, keys in sites.items():
             here = {key: wanted[key] for key in keys if wanted[key][0] in batch.pairs}
             for key, found in _hits(engine, batch, site, here).items():
-                hits[key].append(found)
+                hits[key][:, i * rows : (i + 1) * rows] = found
+        del batch  # before the next is captured
         if progress:
             progress(done)
-    return {key: np.concatenate(parts, 1) for key, parts in hits.items()}
+    return hits
 
 
 def _hits(engine: Engine, batch: Batch, site: Site, wanted: Wanted[Key]) -> dict[Key, Hits]:
@@ -65,7 +65,7 @@ def _hits(engine: Engine, batch: Batch, site: Site, wanted: Wanted[Key]) -> dict
         stack += subspaces
     swaps = {name: batch.swap(name, site) for name in stacks}
     found = {name: np.zeros((len(stack), len(batch.pairs[name])), bool) for name, stack in stacks.items()}
-    for share in batch.shares(engine, site, {name: len(stack) for name, stack in stacks.items()}, WIDEN):
+    for share in batch.shares(engine, site, {name: len(stack) for name, stack in stacks.items()}, gradients=False):
         some = {name: swaps[name] for name in share}
         deltas = [change(stacks[name][part], swaps[name].base, swaps[name].source) for name, part in share.items()]
         answers = batch.resume(engine, site, some, deltas).argmax(-1).cpu()

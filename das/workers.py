@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import queue
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -20,8 +22,8 @@ Job = Callable[[Reporter], None]
 class _Sender:
     """A reporter that sends to the parent process, and ends with it."""
 
-    def __init__(self, messages: Any, worker: int, parent: int) -> None:
-        self.messages, self.worker, self.parent = messages, worker, parent
+    def __init__(self, messages: Any, worker: int) -> None:
+        self.messages, self.worker = messages, worker
 
     def say(self, text: str) -> None:
         self.messages.put(("say", self.worker, text))
@@ -31,7 +33,8 @@ class _Sender:
         self.messages.put(("begin", self.worker, name, total))
 
         def step(done: float, note: str) -> None:
-            if os.getppid() != self.parent:
+            parent = multiprocessing.parent_process()
+            if parent is None or not parent.is_alive():
                 os._exit(1)
             self.messages.put(("step", self.worker, done, note))
 
@@ -39,16 +42,28 @@ class _Sender:
         self.messages.put(("end", self.worker))
 
 
-def _run(job: Job, messages: Any, worker: int, parent: int) -> None:
-    job(_Sender(messages, worker, parent))
+_MESSAGES: list[Any] = []
+"""In a worker: the queue to the parent process, which can be handed on at the start alone."""
 
 
-def run_in_processes(jobs: Sequence[Job], report: Reporter) -> None:
-    """Runs each job (a picklable function of a reporter) in a process of its own; their progress goes to `report`."""
-    context = multiprocessing.get_context("spawn")
-    with context.Manager() as manager, ProcessPoolExecutor(len(jobs), mp_context=context) as pool:
-        messages = manager.Queue()
-        running = [pool.submit(_run, job, messages, worker, os.getpid()) for worker, job in enumerate(jobs)]
+def _begin(messages: Any) -> None:
+    gc.freeze()  # what was imported before the fork stays shared: the collector would write to all of it
+    _MESSAGES.append(messages)
+
+
+def _run(job: Job, worker: int) -> None:
+    job(_Sender(_MESSAGES[0], worker))
+
+
+def run_in_processes(jobs: Sequence[Job], report: Reporter, module: str) -> None:
+    """Runs each job (a picklable function of a reporter) in a process of its own; their progress goes to `report`. module:
+    what they import, on Linux once for all of them: forked from a process that has done so, they share its memory."""
+    context = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
+    if sys.platform == "linux":
+        context.set_forkserver_preload([module])
+    messages = context.Queue()
+    with ProcessPoolExecutor(len(jobs), context, _begin, (messages,)) as pool:
+        running = [pool.submit(_run, job, worker) for worker, job in enumerate(jobs)]
         _relay(messages, running, report)
         try:
             for future in running:

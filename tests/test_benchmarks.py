@@ -123,7 +123,7 @@ def test_speed_compares_a_grid_step_with_pyvenes_cells(run, monkeypatch):
 @pytest.mark.filterwarnings("ignore")
 def test_time_to_iia_runs_both_to_the_end_on_the_same_cells(run, monkeypatch):
     small = {"layers": [3], "positions": ["last"], "steps": 4, "train_pairs": 128, "val_pairs": 64, "test_pairs": 64}
-    monkeypatch.setattr(time_to_iia, "OURS", time_to_iia.OURS | small)
+    monkeypatch.setattr(time_to_iia, "RUN", time_to_iia.RUN | small)
     for name, value in {"CELLS": [(3, "last")], "STEPS": 4, "CHECK": 2}.items():
         monkeypatch.setattr(time_to_iia, name, value)
     found = run(time_to_iia)

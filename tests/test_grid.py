@@ -164,6 +164,23 @@ def test_the_screen_runs_no_more_rows_than_the_engine_takes(price, monkeypatch):
     assert 0 < max(seen) <= most < 64
 
 
+def test_scoring_runs_as_many_rows_as_one_layer_has_room_for_and_gives_the_same(price, monkeypatch):
+    _, m = price
+    want = {0: ("left_and_right", Site(3, "last"), [WHOLE] * 20)}
+    expected = score(m.engine, m.data["val"], want)[0]
+    monkeypatch.setattr("das.engine.WORKING", 500_000)
+    most, seen, resume = m.engine.rows_at_once(("block_output", 3), 1, gradients=False), [], ResumeEngine.resume
+
+    def noted(self, capture, spot, columns, values, *rows):
+        seen.append(values.shape[0] * values.shape[1])
+        return resume(self, capture, spot, columns, values, *rows)
+
+    monkeypatch.setattr(ResumeEngine, "resume", noted)
+    assert (score(m.engine, m.data["val"], want, rows=4)[0] == expected).all()
+    assert max(seen) == most // 4 * 4
+    assert most > m.engine.rows_at_once(("block_output", 3), 1)
+
+
 def test_a_network_is_tried_once_per_component_and_layer_not_per_position(monkeypatch):
     from das.lm import LM
 
