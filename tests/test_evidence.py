@@ -8,6 +8,7 @@ import torch
 
 from das import Experiment, load_task
 from das.alignment import Alignment, Cell
+from das.batch import Batch
 from das.columns import differ
 from das.dataset import Dataset
 from das.decoding import classes, decoded
@@ -18,6 +19,7 @@ from das.manifold import Natural, off_manifold
 from das.nulls import SITES, draws_of, redrawn, reinitialised, shuffled, twin
 from das.pairs import make_pairs
 from das.reading import read
+from das.score import captures_for
 from das.structures import STRUCTURES
 from das.subspace import Subspace, random_basis
 from das.trials import trials
@@ -160,7 +162,7 @@ def test_the_whole_vector_isolates_nothing():
 
 
 def test_what_an_illusion_s_network_reads_does_nothing_alone():
-    made, e, m, data = planted("illusory")
+    made = planted("illusory")[0]
     found = card("illusory", made.basis)
     assert found.cause["code"] == 1
     assert found.read_cause["code"] == found.unread_cause["code"] == found.whole_cause["code"] == 0
@@ -177,7 +179,7 @@ def test_a_louder_copy_is_no_illusion():
 
 
 def test_read_and_unread_part_are_orthonormal_and_apart():
-    made, e, m, data = planted("plain")
+    made, _, m, data = planted("plain")
     basis = random_basis(len(made.basis), 4, torch.Generator().manual_seed(0))
     a = aligned("plain", basis)
     parts = read(m.engine, data, key(a.cell.hypothesis, "natural"), a.cell.site, a.hard)
@@ -246,7 +248,7 @@ def test_natural_activations_are_natural_and_far_ones_are_not():
 
 
 def test_a_whole_vector_is_natural_and_an_illusion_is_not():
-    made, e, m, data = planted("illusory")
+    made, _, m, _ = planted("illusory")
     whole, illusion = off_manifold([aligned("illusory", None), aligned("illusory", made.basis)], m.engine, m.data["test"])
     assert whole.off_manifold < 0.2
     assert illusion.off_manifold > 0.4  # half of the pairs have equal codes, and nothing to swap
@@ -279,7 +281,7 @@ def test_an_untrained_network_has_the_shape_and_none_of_the_weights():
     for (name, a), b in zip(lm.model.named_parameters(), other.model.parameters(), strict=True):
         assert a.shape == b.shape
         assert "norm" in name or not torch.allclose(a, b)
-    weights = [[p for p in some.model.parameters() if p.dim() > 1][0] for some in (other, again, third)]
+    weights = [next(p for p in some.model.parameters() if p.dim() > 1) for some in (other, again, third)]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
     linear = torch.nn.Linear(40, 50)
@@ -298,19 +300,11 @@ def test_shuffled_pairs_keep_everything_but_whose_label_is_whose():
 
 
 def test_among_answers_only_one_of_the_answers_is_likeliest():
-    _, e, m, data = planted("plain")
+    _, e, m, _ = planted("plain")
     tokens = np.unique(m.data["test"].pairs["code"].label)
     engine = Among(m.engine_of(reinitialised(m.lm, 0)), tokens)
-    found = card_of_noise(engine, e, m)
-    assert set(found.tolist()) <= set(tokens.tolist())
-
-
-def card_of_noise(engine, e, m):
-    """The answers of an engine to whole-vector swaps."""
-    from das.batch import Batch
-    from das.score import captures_for
-
     data, site = m.data["test"], e.grid()[-1].site
     batch = Batch.capture(data, captures_for(engine, data, [site]), {"code": np.arange(32)})
     swap = batch.swap("code", site)
-    return batch.resume(engine, site, {"code": swap}, [torch.zeros_like(swap.base)[None]]).argmax(-1).flatten()
+    answers = batch.resume(engine, site, {"code": swap}, [torch.zeros_like(swap.base)[None]]).argmax(-1)
+    assert set(answers.flatten().tolist()) <= set(tokens.tolist())

@@ -42,7 +42,9 @@ def test_the_rule(case):
 def test_the_sentence_has_the_figures_the_reason_and_the_nulls_that_were_run():
     assert set(VERDICTS) == {expected for _, expected in CASES.values()}
     partly = judge(replace(GOOD, low=0.8, rival_iia=0.85))
-    assert all(part in partly.sentence for part in ("h.v: partly", "0.95", "other", "0.85", "base x = 1", "nulls run: shuffled"))
+    assert all(
+        part in partly.sentence for part in ("h.v: partly", "0.95", "other", "0.85", "base x = 1", "nulls run: shuffled")
+    )
     assert "no nulls were run" in judge(replace(GOOD, p={})).sentence
     assert judge(replace(GOOD, p={})).p is None
     assert judge(replace(GOOD, p={"a": 0.01, "b": 0.02})).p == 0.02
