@@ -251,4 +251,4 @@ def test_skipped_cells_are_empty_in_a_heatmap(part):
     np.testing.assert_array_equal(np.isnan(values), [[True, True, False]] * 2)
     axes = part[0].heatmap("code.code")
     assert "grey: not trained" in axes.get_title()
-    assert len(axes.texts) == 2
+    assert len(axes.texts) == 4
