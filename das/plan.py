@@ -15,6 +15,7 @@ from das.kinds import Boundless, Nested
 from das.lm import load_config
 from das.material import POOL
 from das.memory import room
+from das.nulls import SITES
 from das.screen import PAIRS
 from das.site import Site
 
@@ -25,7 +26,7 @@ class Plan:
 
     grid, chosen: cells in the grid and added at the chosen ones; trained: of the grid, about as many as the budget pays for.
     tokens: of a prompt, and after the prefix that all share.
-    flops: floating-point operations of training and of evaluation. memory: bytes by part. seconds: estimated on this
+    flops: floating-point operations by what they are for. memory: bytes by part. seconds: estimated on this
     machine from a timed matrix product of the network's width.
     """
 
@@ -78,6 +79,10 @@ def plan(experiment: Experiment) -> Plan:
         "training": s.steps * s.batch * (2 * cells * each + capture) + checks * cells * each,
         "evaluation": judged * cells * each,
     }
+    if s.nulls:
+        searched = s.nulls * len(e.hypotheses) * min(SITES, len(grid) // len(e.hypotheses))  # cells of one null
+        steps = s.steps * s.batch * (4 * searched * each + (s.nulls + 1) * capture)
+        flops["nulls"] = steps + (2 * checks + 3 * s.val_pairs) * searched * each
     return Plan(
         grid=len(grid),
         trained=trained,

@@ -25,6 +25,11 @@ def test_a_rank_curve_is_judged_at_many_widths():
     assert planned(subspace="nested:k=32").flops["evaluation"] > 4 * planned(subspace="fixed:k=32").flops["evaluation"]
 
 
+def test_nulls_cost_more_the_more_there_are():
+    assert "nulls" not in planned().flops
+    assert 0 < planned(nulls=2).flops["nulls"] < planned(nulls=4).flops["nulls"]
+
+
 def test_a_part_of_the_grid_costs_less():
     whole, part = planned(layers="all"), planned(layers="all", budget=0.2)
     assert part.trained < whole.trained
