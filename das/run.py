@@ -15,6 +15,8 @@ import yaml
 from safetensors.numpy import load_file, save_file
 
 from das.alignment import Alignment, Cell
+from das.columns import codes
+from das.dataset import Rows
 from das.errors import DasError, unknown
 from das.evaluate import Record
 from das.evidence import Natural, Scorecard
@@ -22,6 +24,7 @@ from das.failures import Group
 from das.score import Hits
 from das.settings import Settings, read_yaml
 from das.site import Site
+from das.stats import Bootstrap, Difference
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -181,6 +184,26 @@ class Run:
     def results(self) -> pd.DataFrame:
         """`results.parquet`: a row per cell, split and metric."""
         return pd.read_parquet(self.folder / "results.parquet")
+
+    def test_bases(self, hypothesis: str) -> Rows:
+        """The base prompt of each test pair, as a number. (pairs,)"""
+        mine = [("split", "==", "test"), ("hypothesis", "==", hypothesis)]
+        pairs = pd.read_parquet(self.folder / "pairs.parquet", filters=mine)
+        return codes(*(pairs[c].to_numpy() for c in pairs.columns if c.startswith("base.")))
+
+    def compare(self, cell_id: str, other_id: str) -> Difference:
+        """How much better one cell does than another, with its interval and p-value: on the test pairs where both are of one
+        hypothesis, on the natural pairs, each by its own labels, where both are chosen ones of different hypotheses."""
+        one, other = (self.alignment(name).cell for name in (cell_id, other_id))
+        if one.hypothesis == other.hypothesis:
+            return Bootstrap(self.test_bases(one.hypothesis)).difference(self.hits(one), self.hits(other))
+        for cell in (one, other):
+            if self.scorecard(cell) is None:
+                raise DasError(
+                    f"{cell.id} is no chosen cell: cells of different hypotheses share natural pairs if chosen alone"
+                )
+        natural = self.natural(one), self.natural(other)
+        return Bootstrap(natural[0].base).difference(*(n.hits for n in natural))
 
     def table(self) -> pd.DataFrame:
         """One row per cell, a column per split and metric (`test_iia`, `val_flip_iia`, …), rank curves left out."""

@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 
 from das.alignment import Cell
-from das.columns import codes
 from das.kinds import kind_name, plain_kind
 from das.run import Run, write
 from das.score import Hits
@@ -41,7 +40,7 @@ class Summary:
         self.hits = {cell: run.hits(cell) for cell in self.cells}
         self.config = read_yaml(run.folder / "config.yaml")
         self.nulls = run.nulls()
-        self.bootstraps = {name: Bootstrap(_test_bases(run, name)) for name in chosen}
+        self.bootstraps = {name: Bootstrap(run.test_bases(name)) for name in chosen}
 
     def write(self, seconds: float) -> None:
         """The tables and the summary into the run's folder."""
@@ -234,12 +233,6 @@ def _mean(values: Sequence[Any]) -> Any:
 def _seed(cell: Cell, card: Mapping[str, Any]) -> dict[str, Any]:
     named = {f"{s}_{m}": card["metrics"][s].get(m) for s in ("val", "test") for m in ("iia", "flip_iia")}
     return {"seed": cell.seed, "rank": card["rank"], "steps": card["steps"], **named}
-
-
-def _test_bases(run: Run, hypothesis: str) -> Any:
-    mine = [("split", "==", "test"), ("hypothesis", "==", hypothesis)]
-    pairs = pd.read_parquet(run.folder / "pairs.parquet", filters=mine)
-    return codes(*(pairs[c].to_numpy() for c in pairs.columns if c.startswith("base.")))
 
 
 def _head(cell: Cell) -> dict[str, Any]:

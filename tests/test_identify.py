@@ -340,3 +340,25 @@ def test_wrong_arguments_are_one_clear_line(name, capsys):
     assert err.startswith("das: ")
     assert err.count("\n") == 1
     assert message in err
+
+
+# --- what could be mistaken for the claim ---
+
+
+@pytest.mark.parametrize(
+    ("claim", "rival", "apart"),
+    [
+        ("left_boundary", "left_and_right", {"in_bracket"}),  # above_lower is the claim itself: the whole answer is next
+        ("bracket", "midpoint", {"midpoint"}),  # midpoint and half_width together are the bracket in other words
+        ("midpoint", "bracket", {"bracket"}),
+    ],
+)
+def test_the_claimed_variable_under_another_name_is_not_mistaken_for_it(claim, rival, apart):
+    task = load_task("price_tagging")
+    pool = task.model.sample(np.random.default_rng(0), 4000)
+    pairs = make_pairs(task.hypotheses[claim], pool, 1000, np.random.default_rng(1))
+    found = examine(task, claim, pairs)
+    assert claim not in found.apart
+    assert set(found.apart[rival].through) == apart
+    assert found.apart[rival].iia <= found.computed[rival].iia
+    assert found.apart[rival].iia < 0.9

@@ -187,6 +187,22 @@ def test_chosen_cells_have_scorecards_failures_and_comparisons(run):
     assert sum(row["pairs"] == "natural" for row in run.summary["comparisons"]) == 1
 
 
+def test_cells_are_compared_on_the_same_pairs(run):
+    table = run.table()
+    at = {name: table[(table["hypothesis"] == name) & (table["seed"] == 0)] for name in ("sum", "left_product")}
+    one, other = at["sum"]["cell"].iloc[0], at["sum"]["cell"].iloc[1]
+    iia = table.set_index("cell")["test_iia"]
+    assert run.compare(one, other).mean == pytest.approx(iia[one] - iia[other])
+    chosen = {
+        name: next(c for c in cells["cell"] if (run.folder / "cells" / c / "scorecard.json").exists())
+        for name, cells in at.items()
+    }
+    found = run.compare(chosen["sum"], chosen["left_product"])
+    assert found.low <= found.mean <= found.high
+    with pytest.raises(DasError, match="no chosen cell"):
+        run.compare(next(c for c in at["sum"]["cell"] if run.scorecard(run.alignment(c).cell) is None), chosen["left_product"])
+
+
 def test_nulls_may_be_added_to_a_finished_run(tmp_path):
     small = {"hypotheses": ["sum"], "layers": [1], "positions": ["last"], "beside": [], "chosen_seeds": 1}
     plain = experiment(**small, nulls=0).run(tmp_path / "run")
