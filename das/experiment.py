@@ -253,6 +253,7 @@ class Experiment:
         shards = [shard for shard in (every[i::workers] for i in range(workers)) if shard]
         cells = draws_of(grid, chosen, n, self.settings.seed)
         self._share(run, [partial(_search, wanted=shard, draws=cells, chosen=chosen, ranks=ranks) for shard in shards], report)
+        forget(run.folder / "nulls")
 
     def search(
         self, run: Run, wanted: Sequence[tuple[str, int]], draws: Sequence[Sequence[Cell]], chosen: Mapping[str, Site],
@@ -283,14 +284,13 @@ class Experiment:
             alignments = [run.alignment(cell.id) for cell in cells]
             found = scorecards(alignments, m.engine, data, m.data, values)
             step(1, "")
+        for name, site in chosen.items():
+            hypothesis, pairs = self.task.hypotheses[name], m.pairs["test"][name]
+            main = [Cell(name, site, self.settings.kind, seed) for seed in range(self.settings.chosen_seeds)]
+            hits = np.mean([run.hits(cell) for cell in main], axis=0)
+            run.save_failures(name, failing_groups(hypothesis, pairs, hits), value_table(hypothesis, pairs, hits))
         for cell, (card, natural) in zip(cells, found, strict=True):
             run.save_scorecard(cell, card, natural)
-        for name in chosen:
-            hypothesis, pairs = self.task.hypotheses[name], m.pairs["test"][name]
-            hits = np.mean(
-                [run.hits(cell) for cell in self.refinement({name: chosen[name]}) if cell.kind == self.settings.kind], 0
-            )
-            run.save_failures(name, failing_groups(hypothesis, pairs, hits), value_table(hypothesis, pairs, hits))
 
     @property
     def _room(self) -> float:

@@ -106,8 +106,8 @@ def train(
     return module.alignments()
 
 
-def forget(folder: Path, cells: Sequence[Cell]) -> None:
-    """Removes the checkpoints of cells that are finished."""
-    shutil.rmtree(_work(folder, cells), ignore_errors=True)
+def forget(folder: Path, cells: Sequence[Cell] | None = None) -> None:
+    """Removes the checkpoints of cells that are finished; by default all."""
+    shutil.rmtree(folder / "checkpoints" if cells is None else _work(folder, cells), ignore_errors=True)
     with contextlib.suppress(OSError):
         (folder / "checkpoints").rmdir()
