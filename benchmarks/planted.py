@@ -19,8 +19,8 @@ from das.structures import STRUCTURES
 from das.subspace import largest_angle
 
 SETTINGS = {
-    "subspace": "nested:k=8", "chosen_seeds": 1, "train_pairs": 1024, "val_pairs": 300, "test_pairs": 300, "steps": 300,
-    "batch": 64, "check_every": 100, "nulls": 4, "logger": "none",
+    "subspace": "nested:k=8", "chosen_seeds": 1, "train_pairs": 1024, "val_pairs": 300, "test_pairs": 300, "steps": 200,
+    "batch": 64, "check_every": 100, "nulls": 3, "logger": "none",
 }  # fmt: skip
 
 NOTHING = ("absent", "shuffled", "untrained")

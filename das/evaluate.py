@@ -19,7 +19,7 @@ from das.engine import Engine, make_engine
 from das.kinds import Boundless, Nested
 from das.lm import LM
 from das.manifold import off_manifold
-from das.memory import give_back
+from das.memory import trim
 from das.score import Hits, captures_for, predictions, score
 from das.site import Site
 from das.subspace import Subspace, random_basis
@@ -127,7 +127,7 @@ def evaluate(
         found: dict[Any, Hits] = settle(alignments, engine, data, tell(split), captures) if split == "val" else {}
         missing = _wanted(alignments) | ({} if found else curves)
         found |= score(engine, data, missing, progress=tell(split), captures=captures)
-        give_back()
+        trim()
         _note(records, split, data, found, predictions(engine, data.prompts))
     for record, place in zip(records, off_manifold(alignments, engine, data), strict=True):
         record.metrics[split] |= asdict(place)

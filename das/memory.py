@@ -37,9 +37,14 @@ def room(gib: float | None, device: torch.device) -> float:
 
 
 def give_back() -> None:
-    """Returns what Python has freed to the system, which glibc would keep for later."""
+    """Frees what is held in cycles, and trims."""
     gc.collect()
+    trim()
+
+
+def trim() -> None:
+    """Returns what Python has freed to the system, which glibc would keep for later."""
     if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl has none
-        if trim is not None:
-            trim(0)
+        malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl has none
+        if malloc_trim is not None:
+            malloc_trim(0)

@@ -13,7 +13,7 @@ from das.batch import Batch, batches
 from das.captures import Captures
 from das.dataset import Dataset
 from das.engine import Engine
-from das.memory import give_back
+from das.memory import trim
 from das.prompt import Encoded
 from das.site import Site
 from das.subspace import Subspace, change
@@ -37,7 +37,7 @@ def score(
     captures: Captures | None = None,
 ) -> dict[Key, Hits]:  # fmt: skip
     """Hits of any subspaces in one pass over the data, key → (subspaces, pairs). captures: kept ones, if there are any."""
-    give_back()
+    trim()
     captures = captures or captures_for(engine, data, [site for _, site, _ in wanted.values()])
     every = {name: np.arange(len(data.pairs[name])) for name in dict.fromkeys(name for name, _, _ in wanted.values())}
     hits = {key: np.zeros((len(subspaces), len(every[name])), bool) for key, (name, _, subspaces) in wanted.items()}
