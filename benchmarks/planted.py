@@ -8,6 +8,7 @@ the whole experiment on each, nulls among it, and compares its verdict with the 
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from pathlib import Path
@@ -36,10 +37,11 @@ def judged(name, draw, **settings):
         )
         (entry,) = run.summary["hypotheses"].values()
         angle = None if planted.basis is None else largest_angle(found(run, entry), planted.basis)
+    normalised = None if math.isnan(entry["normalised"]) else entry["normalised"]
     given, expected = entry["verdict"]["verdict"], STRUCTURES[name].expected
     return {
         "structure": name, "draw": draw, "verdict": given, "expected": expected, "right": given == expected,
-        "rank": entry["rank"], "angle": angle, "iia": entry["test_iia"], "normalised": entry["normalised"],
+        "rank": entry["rank"], "angle": angle, "iia": entry["test_iia"], "normalised": normalised,
         "p": entry["verdict"]["p"], "seconds": time.time() - start,
     }  # fmt: skip
 

@@ -88,7 +88,7 @@ def _rule(f: Facts) -> tuple[str, str]:
     if f.low <= f.floor:
         return (
             "not above the null",
-            f"IIA {f.iia:.2f} (from {f.low:.2f}) is no more than {f.floor:.2f}, had without learning",
+            f"IIA {f.iia:.2f} (interval from {f.low:.2f}) is no more than {f.floor:.2f}, had without learning",
         )
     worst = max(f.p, key=lambda null: f.p[null], default="")
     if worst and f.p[worst] >= ALPHA:
