@@ -131,7 +131,8 @@ class Experiment:
         started = time.time()
         run = Run(Path(out))
         run.prepare(self.settings)
-        self._audit(run, report)
+        if not (run.folder / "audit.json").exists():
+            self._share(run, [Experiment._audit], report)
         grid = self._within_budget(run, report)
         self._stage(run, "grid", grid, report)
         chosen = run.choose(grid)
@@ -155,9 +156,7 @@ class Experiment:
         return material
 
     def _audit(self, run: Run, report: Reporter) -> None:
-        """Writes the pairs and what can be said of them; once per run folder."""
-        if (run.folder / "audit.json").exists():
-            return
+        """Writes the pairs and what can be said of them."""
         m = self._material
         audits = {}
         for split in SPLITS:
@@ -206,9 +205,11 @@ class Experiment:
         self._share(run, [partial(_work, stage=name, cells=shard) for shard in _shards(missing, self.settings.workers)], report)
 
     def _share(self, run: Run, jobs: Sequence[Callable[..., None]], report: Reporter) -> None:
-        """Does jobs, functions of an experiment, a run and a reporter, each in a process of its own; one alone in this one."""
-        if len(jobs) == 1:
-            jobs[0](self, run, report=report)
+        """Does jobs, functions of an experiment, a run and a reporter, each in a process of its own; where one worker is all
+        that was asked for, in this one."""
+        if self.settings.workers == 1:
+            for job in jobs:
+                job(self, run, report=report)
             return
         if not isinstance(self.settings.task, str | Path) or not isinstance(self.settings.lm, str | Path):
             raise DasError("several workers need a task and a network that are given by name or path, not as objects")

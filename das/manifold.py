@@ -75,7 +75,7 @@ def off_manifold(alignments: Sequence[Alignment], engine: Engine, data: Dataset)
     drawn = {name: np.arange(min(ROWS, len(pairs))) for name, pairs in data.pairs.items()}
     natural: dict[Site, list[Tensor]] = {site: [] for site in sites}
     patched: dict[int, list[Tensor]] = {i: [] for i in range(len(alignments))}
-    for _, batch in batches(data, captures_for(engine, data, sites), drawn, rows=64):
+    for _, batch in batches(data, captures_for(engine, data, sites), drawn, rows=32):
         for site in sites:
             here = {i: a for i, a in enumerate(alignments) if a.cell.site == site}
             natural[site].append(_collect(batch, site, here, patched))

@@ -33,7 +33,7 @@ def captures_for(engine: Engine, data: Dataset, sites: Sequence[Site], room: flo
 
 @torch.no_grad()
 def score(
-    engine: Engine, data: Dataset, wanted: Wanted[Key], rows: int = 64, progress: Callable[[float], None] | None = None,
+    engine: Engine, data: Dataset, wanted: Wanted[Key], rows: int = 32, progress: Callable[[float], None] | None = None,
     captures: Captures | None = None,
 ) -> dict[Key, Hits]:  # fmt: skip
     """Hits of any subspaces in one pass over the data, key → (subspaces, pairs). captures: kept ones, if there are any."""
