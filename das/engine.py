@@ -286,10 +286,13 @@ def _resumable(lm: LM, components: Sequence[str]) -> bool:
     return all(any(module is m for m in lm.blocks[layer].modules()) for layer, module in taps)
 
 
-def make_engine(lm: LM, prefix: Any = None, components: Sequence[str] = ("block_output",), length: int = 9) -> Engine:
+def make_engine(lm: LM, prefix: Any = None, components: Sequence[str] | None = None, length: int = 9) -> Engine:
     """The fastest engine that gives this network's exact answers to prompts of up to `length` tokens; DasError where not
     even a full forward can be patched. A module that is no Hugging Face network gets full forwards untried, since nothing
-    says what it takes."""
+    says what it takes. components: what is to be swapped; by default block outputs, where there are blocks."""
+    if components is None and not len(lm.blocks):
+        return HookEngine(lm)
+    components = ("block_output",) if components is None else components
     if not hasattr(lm.model, "config"):
         for component in components:
             lm.tap(component, 0)

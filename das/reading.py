@@ -26,8 +26,9 @@ ROWS, ANSWERS = 128, 8
 ENERGY = 0.999
 """The share of the squared gradients that the read directions hold."""
 
-SLIGHT = 0.1
-"""A column whose part in a space is shorter than this has none in it."""
+SLIGHT = 0.02
+"""A column whose part in a space is shorter than this has none in it. (A copy that nothing reads may be many times louder than
+what is read, and a swap may go by the sum of the two.)"""
 
 
 @dataclass(frozen=True)

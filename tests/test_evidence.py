@@ -20,7 +20,7 @@ from das.nulls import SITES, draws_of, redrawn, reinitialised, shuffled, twin
 from das.pairs import make_pairs
 from das.reading import read
 from das.score import captures_for
-from das.structures import STRUCTURES
+from das.structures import LOUD, STRUCTURES
 from das.subspace import Subspace, random_basis
 from das.trials import trials
 
@@ -176,6 +176,13 @@ def test_a_louder_copy_is_no_illusion():
     found = card("louder distractor", mixed)
     assert found.cause["code"] == found.read_cause["code"] == 1
     assert 0.5 < found.dormancy < 0.9  # most of it is fed by the copy, but what is read varies as well
+
+
+def test_nor_is_a_copy_that_is_ten_times_as_loud():
+    made = planted("louder distractor")[0]
+    found = card("louder distractor", torch.linalg.qr(made.basis[:, :2] + LOUD * made.basis[:, 2:])[0])
+    assert found.cause["code"] == found.read_cause["code"] == 1
+    assert found.read_share < 0.02
 
 
 def test_read_and_unread_part_are_orthonormal_and_apart():

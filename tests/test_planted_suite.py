@@ -13,6 +13,7 @@ sys.path.append(str(ROOT / "benchmarks"))
 import planted as benchmark
 
 from das import Experiment
+from das.evaluate import task_accuracy
 from das.planted import Plan, Xor
 from das.score import predictions, score
 from das.structures import BITS, COPY, STRUCTURES, WIDTH, louder, redundant
@@ -64,6 +65,11 @@ def test_every_structure_deserves_a_verdict_that_there_is():
 @pytest.mark.parametrize("name", MADE)
 def test_a_network_that_was_made_solves_its_task_exactly(name, draw):
     assert accuracy(name, draw) == 1
+
+
+def test_a_network_without_blocks_can_be_asked_too():
+    made = case(TRAINED)[0]
+    assert task_accuracy(made.task, made.lm, 200, ["base"])["base"] > 0.98
 
 
 def test_one_that_was_trained_solves_it_and_one_that_was_not_does_not():
