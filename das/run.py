@@ -183,7 +183,10 @@ class Run:
 
     def results(self) -> pd.DataFrame:
         """`results.parquet`: a row per cell, split and metric."""
-        return pd.read_parquet(self.folder / "results.parquet")
+        table = pd.read_parquet(self.folder / "results.parquet")
+        if "component" not in table:
+            raise DasError(f"{self.folder} was made by an older version of das: run it again, in another folder")
+        return table
 
     def test_bases(self, hypothesis: str) -> Rows:
         """The base prompt of each test pair, as a number. (pairs,)"""
