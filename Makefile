@@ -23,6 +23,7 @@ lint: .venv/ready
 
 bench: .venv/ready
 	$(BIN)/python benchmarks/rank.py --json benchmarks/results/rank.json
+	$(BIN)/python benchmarks/planted.py --json benchmarks/results/planted.json
 	$(BIN)/python benchmarks/speed.py --json benchmarks/results/speed.json
 	$(BIN)/python benchmarks/time_to_iia.py --json benchmarks/results/time_to_iia.json
 	$(BIN)/python benchmarks/scaling.py --json benchmarks/results/scaling.json
