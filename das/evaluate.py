@@ -16,6 +16,7 @@ from das.captures import Captures
 from das.columns import Columns
 from das.dataset import Dataset, Labelled
 from das.engine import Engine, make_engine
+from das.failures import splits
 from das.kinds import Boundless, Nested
 from das.lm import LM
 from das.manifold import off_manifold
@@ -178,7 +179,7 @@ def _note(
     """Turns a split's hits into every record's metrics and curves."""
     changed = {name: p.label != p.base_label for name, p in data.pairs.items()}
     beside = {name: baselines(p, predicted) for name, p in data.pairs.items()}
-    right = {name: np.all(solved(p, predicted), axis=0) for name, p in data.pairs.items()}
+    right = {name: solved(p, predicted) for name, p in data.pairs.items()}
     for i, record in enumerate(records):
         a = record.alignment
         where = a.cell.hypothesis, a.cell.site
@@ -188,7 +189,9 @@ def _note(
         named["iia_soft"] = found.get((i, "soft"), own[None])[0]
         named["random"] = found.get((i, "random"), whole[None])[0]
         name = a.cell.hypothesis
-        record.metrics[split] = _metrics(a, named, changed[name], beside[name]) | _by_correctness(own, right[name])
+        record.metrics[split] = _metrics(a, named, changed[name], beside[name])
+        parts = splits(*right[name], own).items()
+        record.metrics[split] |= {f"iia_{part}": found["iia"] for part, found in parts if found["pairs"]}
         if (i, "curve") in found:
             record.curves[split] = _curve(a, found[i, "curve"])
         if split == "test":
@@ -216,12 +219,6 @@ def _metrics(a: Alignment, named: Mapping[str, Hits], flips: Hits, beside: Basel
     metrics |= {"noop": beside.noop, "majority": beside.majority, "lm_base": beside.lm_base, "lm_source": beside.lm_source}
     metrics |= {"ceiling": beside.ceiling, "normalised": beside.normalised(metrics["iia"]), "rank": float(a.rank)}
     return metrics
-
-
-def _by_correctness(hits: Hits, right: Hits) -> dict[str, float]:
-    """IIA on pairs of which the network answers both prompts correctly, and on the others; each where there are any."""
-    parts = {"iia_correct": hits[right], "iia_incorrect": hits[~right]}
-    return {name: float(some.mean()) for name, some in parts.items() if len(some)}
 
 
 def correct(task: Task, lm: LM, variant: str, inputs: Columns, engine: Engine | None = None) -> Hits:

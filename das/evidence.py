@@ -140,10 +140,13 @@ def scorecards(
     found = score(engine, asked, wanted)
     for (i, name), hits in found.items():
         _note(cards[i], name.split(": ")[1], dict(zip(figures[i, name], hits.mean(1).tolist(), strict=True)))
+    places = dict.fromkeys((a.cell.hypothesis, a.cell.site) for a in alignments)
+    vectors = {place: [_vectors(engine, splits[split], *place) for split in ("val", "test")] for place in places}
     for card, a in zip(cards, alignments, strict=True):
         natural, rest = (asked.pairs[key(a.cell.hypothesis, trial)] for trial in ("natural", "rest"))
         card.expected, card.expected_restored = (float((p.label == p.base_label).mean()) for p in (natural, rest))
-        card.decoding = _decoding(a, engine, splits, values)
+        fit, test = vectors[a.cell.hypothesis, a.cell.site]
+        card.decoding = _decoding(a, fit, test, values)
     names = [key(a.cell.hypothesis, "natural") for a in alignments]
     natural_hits = [Natural(found[i, name][0], asked.pairs[name].base) for i, name in enumerate(names)]
     return list(zip(cards, natural_hits, strict=True))
@@ -177,13 +180,10 @@ def _note(card: Scorecard, trial: str, figures: Mapping[str, float]) -> None:
         vars(card).update(figures)
 
 
-def _decoding(
-    a: Alignment, engine: Engine, splits: Mapping[str, Dataset], values: Mapping[str, Values]
-) -> dict[str, tuple[float, float]]:
-    """Variable → held-out accuracy from its part of the subspace, and that of the commonest class."""
-    name = a.cell.hypothesis
-    fit, test = (_vectors(engine, splits[split], name, a.cell.site) for split in ("val", "test"))
-    done = {}
+def _decoding(a: Alignment, fit: Tensor, test: Tensor, values: Mapping[str, Values]) -> dict[str, tuple[float, float]]:
+    """Variable → held-out accuracy from its part of the subspace, and that of the commonest class. fit, test: what the base
+    prompts of the validation and the test pairs have at the site, (pairs, n·size)."""
+    name, done = a.cell.hypothesis, {}
     for i, variable in enumerate(values["val"][name]):
         own = torch.eye(fit.shape[1]) if a.hard.basis is None else a.hard.basis[:, i, a.hard.mask[i] > 0.5]
         found = decoded(fit @ own, test @ own, *(values[split][name][variable] for split in ("val", "test")))

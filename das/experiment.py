@@ -136,9 +136,7 @@ class Experiment:
         grid = self._within_budget(run, report)
         self._stage(run, "grid", grid, report)
         chosen = run.choose(grid)
-        extra = [cell for cell in self.refinement(chosen) if not run.has(cell)]
-        if extra:
-            self._stage(run, "chosen cells", extra, report)
+        self._stage(run, "chosen cells", self.refinement(chosen), report)
         self._search_nulls(run, grid, chosen, report)
         self._examine(run, chosen, report)
         cells = list(dict.fromkeys([*grid, *self.refinement(chosen)]))
@@ -250,7 +248,8 @@ class Experiment:
         every = [(null, draw) for null in NULLS for draw in range(n) if not run.null_path(null, draw).exists()]
         if not every:
             return
-        ranks = {n: run.card(Cell(n, site, self.settings.kind))["rank"] / self.variables[n] for n, site in chosen.items()}
+        found = {name: run.card(Cell(name, site, self.settings.kind))["rank"] for name, site in chosen.items()}
+        ranks = {name: max(1, round(rank / self.variables[name])) for name, rank in found.items()}
         shards = [shard for shard in (every[i::workers] for i in range(workers)) if shard]
         cells = draws_of(grid, chosen, n, self.settings.seed)
         self._share(run, [partial(_search, wanted=shard, draws=cells, chosen=chosen, ranks=ranks) for shard in shards], report)
@@ -258,7 +257,7 @@ class Experiment:
 
     def search(
         self, run: Run, wanted: Sequence[tuple[str, int]], draws: Sequence[Sequence[Cell]], chosen: Mapping[str, Site],
-        ranks: Mapping[str, float], report: Reporter,
+        ranks: Mapping[str, int], report: Reporter,
     ) -> None:  # fmt: skip
         """Does some draws of nulls in this process and writes their tables."""
         m = self._material
@@ -266,7 +265,7 @@ class Experiment:
         def align(cells: Sequence[Cell], engine: Engine, data: Mapping[str, Dataset], name: str) -> list[Alignment]:
             return self._aligned(cells, engine, data, run.folder / "nulls", f"null: {name}", report)
 
-        searches = Searches(m.engine, m.data, m.engine_of, align, {name: max(1, round(rank)) for name, rank in ranks.items()})
+        searches = Searches(m.engine, m.data, m.engine_of, align, ranks)
         for null in NULLS:
             mine = {draw: draws[draw] for kind, draw in wanted if kind == null}
             for draw, table in searches.tables(null, mine, chosen):

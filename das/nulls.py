@@ -123,7 +123,7 @@ class Searches:
             yield self.align(cells, engine, self.data, f"untrained network {draw}"), engine, self.data
 
     def _random(self, draws: Mapping[int, Sequence[Cell]]) -> Iterator[_Found]:
-        cells = [replace(c, kind=Random(max(1, self.ranks[c.hypothesis]))) for some in draws.values() for c in some]
+        cells = [replace(c, kind=Random(self.ranks[c.hypothesis])) for some in draws.values() for c in some]
         yield self.align(cells, self.engine, self.data, "random subspaces"), self.engine, self.data
 
 

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from das.site import place_text
 from das.text import fitted, plain, short
+from das.verdict import UNLEARNED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -76,7 +77,7 @@ def luck(entry: Mapping[str, Any]) -> tuple[float, str]:
     nulls = [null["quantile95"] for null in entry.get("nulls", {}).values()]
     if nulls:
         return max(nulls), f"the null ({short(max(nulls))})"
-    best = max(entry["baselines"][name] for name in ("noop", "majority", "random"))
+    best = max(entry["baselines"][name] for name in UNLEARNED)
     return best, f"no-op, majority and random ({short(best)})"
 
 

@@ -20,7 +20,7 @@ from das.score import Hits
 from das.settings import read_yaml
 from das.site import Site, place_text
 from das.stats import Bootstrap, Difference, Null
-from das.verdict import Facts, judge
+from das.verdict import UNLEARNED, Facts, judge
 
 BESIDE = ("noop", "whole", "random", "majority", "lm_base", "lm_source", "ceiling")
 """The baselines that stand beside every IIA."""
@@ -97,7 +97,7 @@ class Summary:
     def _hypothesis(self, name: str) -> dict[str, Any]:
         site, kinds = self.chosen[name], self._kinds(name)
         entries = {kind: self._entry(members) for kind, members in kinds.items()}
-        main = next(kind for kind, members in kinds.items() if plain_kind(members[0].kind) == self.config["subspace"])
+        main = kind_name(self._main(name)[0].kind)
         beside = {kind: entry for kind, entry in entries.items() if kind != main}
         place = {"hypothesis": self.labels["names"][name], **asdict(site), "subspace": main, "grid": self.labels["grid"][name]}
         found = {"nulls": self._nulls(name, entries[main]), "failures": self.run.failures(name)["groups"]}
@@ -154,7 +154,7 @@ class Summary:
             commonest=max(audit["base_answers"].values(), default=0.0),
             iia=entry["test_iia"],
             low=entry["test_ci"][0],
-            **{part: beside[part] for part in ("noop", "majority", "random", "ceiling")},
+            **{part: beside[part] for part in (*UNLEARNED, "ceiling")},
             p={null: figures["p"] for null, figures in found["nulls"].items()},
             **{part: float(np.mean(shares)) for part, shares in flips.items()},
             rival=rival,

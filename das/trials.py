@@ -33,6 +33,7 @@ def trials(hypothesis: Hypothesis, pool: Columns, rng: np.random.Generator, n: i
     are the same."""
     drawn = _Candidates(hypothesis, pool, rng)
     own, base = hypothesis.variables, drawn.answer([])
+    answers = {"base": base, "rest": drawn.rest(own)}
     every = np.arange(CANDIDATES)
     fitting = {("natural", own, ""): every, ("resampled", own, "base"): every, ("rest", own, "rest"): every}
     for v in own:
@@ -40,9 +41,8 @@ def trials(hypothesis: Hypothesis, pool: Columns, rng: np.random.Generator, n: i
         fitting["cause " + v, (v,), ""] = np.flatnonzero(~kept)
         for w in (w for w in hypothesis.model.variables if w not in (v, hypothesis.model.output)):
             fitting[f"isolate {v} from {w}", (v,), "base"] = np.flatnonzero(kept & differ(base, drawn.answer([w])))
-    alone = differ(base, drawn.answer(own)) & ~differ(base, drawn.rest(own))
+    alone = differ(base, drawn.answer(own)) & ~differ(base, answers["rest"])
     fitting["complete", own, "base"] = np.flatnonzero(alone)
-    answers = {"base": base, "rest": drawn.rest(own)}
     return {
         name: drawn.pairs(rows[:n], swapped, answers[expected] if expected else drawn.answer(swapped))
         for (name, swapped, expected), rows in fitting.items()

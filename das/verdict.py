@@ -21,6 +21,9 @@ from typing import Any
 
 SOLVED, ALPHA, READ, SAME, SUPPORTED = 0.5, 0.05, 0.5, 0.98, 0.8
 
+UNLEARNED = ("noop", "majority", "random")
+"""Baselines that take no learning."""
+
 VERDICTS = ("supported", "partly", "illusory", "not identifiable", "not above the null", "task not solved")
 
 
@@ -60,7 +63,7 @@ class Facts:
     @property
     def floor(self) -> float:
         """The best that takes no learning."""
-        return max(self.noop, self.majority, self.random)
+        return float(max(getattr(self, name) for name in UNLEARNED))
 
 
 @dataclass(frozen=True)
