@@ -27,6 +27,7 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/speed.py --json benchmarks/results/speed.json
 	$(BIN)/python benchmarks/time_to_iia.py --json benchmarks/results/time_to_iia.json
 	$(BIN)/python benchmarks/scaling.py --json benchmarks/results/scaling.json
+	$(BIN)/python benchmarks/paper_faults.py --json benchmarks/results/paper_faults.json
 	if command -v nvidia-smi > /dev/null; then $(BIN)/python benchmarks/gpu.py --json benchmarks/results/gpu.json; fi
 
 clean:

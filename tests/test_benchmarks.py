@@ -11,6 +11,7 @@ from conftest import ROOT
 sys.path.append(str(ROOT / "benchmarks"))
 import gauge
 import gpu
+import paper_faults
 import scaling
 import speed
 import synthetic
@@ -131,3 +132,30 @@ def test_time_to_iia_runs_both_to_the_end_on_the_same_cells(run, monkeypatch):
     assert row["pyvene_steps"] in (2, 4)
     assert 0.3 < row["pyvene_iia"] < 1
     assert found["ratio"] == pytest.approx(row["pyvene_s"] * found["grid_cells"] / found["ours_grid_s"])
+
+
+def test_paper_faults_trains_and_scores_every_arm_on_the_same_pairs(run):
+    found = run(paper_faults, "--quick")
+    rows = {(row["fault"], row["cell"]): row for row in found["rows"]}
+    assert len(rows) == len(paper_faults.ARMS) * len(paper_faults.SITES)
+    assert found["mislabelled"] == pytest.approx(1 / 12)
+    for (fault, cell), row in rows.items():
+        arm, none = paper_faults.ARMS[fault], rows["none", cell]
+        assert row["difference"] == pytest.approx(row["iia"] - none["iia"])
+        assert arm.labels or row["reported"] == row["iia"]
+        assert arm.hard != paper_faults.Arm() or row["hard"] == none["hard"]
+    assert [row["fault"] for row in found["costs"]] == [name for name in paper_faults.ARMS if name != "none"]
+
+
+def test_the_released_rate_peaks_after_four_fifths_and_barely_falls():
+    rates = [paper_faults.released_rate(step, 100) for step in range(101)]
+    assert max(rates) == rates[80] == 1
+    assert rates[40] == pytest.approx(0.5)
+    assert rates[100] == pytest.approx(7 / 7.2)
+
+
+def test_the_released_mask_is_a_blend_at_its_temperature_and_hard_when_cold():
+    boundary = torch.tensor([0.5])
+    warm, cold = (paper_faults.released_mask(boundary, 8, temperature)[0] for temperature in (50.0, 0.01))
+    assert warm[2] == pytest.approx(float(torch.sigmoid(torch.tensor(2 / 50)) ** 2))
+    assert cold.tolist() == pytest.approx([0.5, 1, 1, 1, 0.5, 0, 0, 0], abs=1e-6)
