@@ -1,8 +1,9 @@
 # make demo   the main job on the shipped network, from nothing       make test   all tests, from nothing
+# make paper  the demo, its shifts, and the paper's table beside it
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo paper test lint bench clean
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "das needs Python 3.11 or newer; give another: make PYTHON=...")'
@@ -12,6 +13,10 @@ BIN := .venv/bin
 
 demo: .venv/ready
 	$(BIN)/das run configs/demo.yaml
+
+paper: .venv/ready
+	$(BIN)/das run configs/paper/price-tagger-tiny.yaml
+	$(BIN)/das paper-table runs/demo
 
 test: .venv/ready lint
 	$(BIN)/python -m pytest

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -91,6 +92,14 @@ class CausalModel:
                     raise unknown(f"parent of {node.name!r}", parent, names)
         self._nodes = _in_order(nodes, self.inputs.names)
         self.output = output
+
+    def over(self, inputs: Inputs) -> CausalModel:
+        """The same mechanisms over other values of the same inputs."""
+        if set(inputs.names) != set(self.inputs.names):
+            raise DasError(f"the model's inputs are {', '.join(self.inputs.names)}; given {', '.join(inputs.names)}")
+        model = copy(self)
+        model.inputs = inputs
+        return model
 
     @property
     def variables(self) -> list[str]:

@@ -24,6 +24,8 @@ usage: das COMMAND …            das COMMAND --help says more
   das fit-lm TASK|YAML          train a small network on a task                        (--out FOLDER)
   das plan TASK|YAML            cells, memory and time of a run, before weights load   (--lm NAME)
   das run TASK|YAML             train and judge alignments over layers × positions     (--lm NAME --out FOLDER)
+  das shift RUN                 do its alignments survive another prompt?              (--shifts … --retrain 0.2)
+  das paper-table RUN           the Boundless DAS paper's table beside this run's
   das plot RUN                  draw a run's figures anew
 
 A task file is Python and runs as you do. Settings come from the command line, from a YAML file, or both."""
@@ -44,6 +46,8 @@ def run(settings: Any, out: str | None) -> None:
     experiment = Experiment.from_settings(settings)
     done = experiment.run(folder, report)
     report.say(_summary_text(done.summary))
+    if settings.shifts:
+        report.say(f"\n{done.robustness().text()}")
 
 
 def plan(settings: Any, out: str | None) -> None:
@@ -54,28 +58,29 @@ def plan(settings: Any, out: str | None) -> None:
     print(plan(Experiment.from_settings(settings)).text())
 
 
-def check(task: str, lm: str = "price-tagger-tiny", positions: list[str] | None = None, accuracy: bool = False) -> None:
-    """Check a task with a network's tokenizer and show a prompt with its positions.
+def check(task: str, lm: str = "price-tagger-tiny", positions: list[str] | None = None, accuracy: bool = True) -> None:
+    """Check a task with a network's tokenizer: shows a prompt with its positions and, for the base prompt and every shift, in
+    how many prompts the positions exist and how many the network answers correctly.
 
     Args:
         task: Task file or name.
         lm: Whose tokenizer (and, with --accuracy, weights).
         positions: Places to mark; by default the task's.
-        accuracy: Also load the weights and measure the network's accuracy on the base prompt and on every shift.
+        accuracy: Also load the weights and measure the network's accuracy.
     """
     from das.task import load_task
 
     loaded = load_task(task)
-    from das.lm import LM, load_tokenizer
+    from das.check import check
+    from das.lm import load_tokenizer
 
     tokenizer = load_tokenizer(lm)
     loaded.check(tokenizer, positions)
     print(loaded.show(tokenizer, positions))
-    if accuracy:
-        from das.evaluate import task_accuracy
-
-        for name, share in task_accuracy(loaded, LM.load(lm)).items():
-            print(f"accuracy on {name}: {share:.3f}")
+    rows, unsound = check(loaded, tokenizer, positions, lm if accuracy else None)
+    print(f"\n{aligned(rows)}\n")
+    if unsound:
+        raise DasError("; ".join(unsound))
     print(f"{loaded.name}: sound with the tokenizer of {lm}")
 
 
@@ -108,6 +113,36 @@ def _write(path: Path, text: str) -> None:
         path.write_text(text)
     except OSError as error:
         raise DasError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def shift(run: str, shifts: Any = "all", retrain: float | dict[str, float] = 0.0) -> None:
+    """Test every alignment of a finished run, as it is, on the same question put otherwise: a table, `shift.json`, and the
+    figures shift_*.png in the run's folder. What is there already is not done again.
+
+    Args:
+        run: The run's folder.
+        shifts: `all` that the task declares; names, also joined by + and `few_shot:2`, `chat`, `offset:8`; or a mapping from
+            names of your own to shifts, whose keys compose: {frogs: {context: "Frogs sing.", where: inside}, other:
+            {of: true_false, replace: {dollars: euros}, answers: {true: Yes}, given: {lower: 2.5}, few_shot: 2, chat: true}}.
+        retrain: Share of the grid to train anew under each shift, to compare with, or a mapping from shift to share.
+    """
+    from das.progress import console
+    from das.run import Run
+
+    print(Run.open(run).shift(shifts, retrain, console()).text())
+
+
+def paper_table(run: str) -> None:
+    """The table of the Boundless DAS paper (arXiv 2305.08809) beside the same rows of a run of price tagging.
+
+    Args:
+        run: The run's folder, tested under the paper's shifts.
+    """
+    from das.paper import paper_table
+    from das.robustness import Robustness
+    from das.run import Run
+
+    print(paper_table(Robustness(Run.open(run))))
 
 
 def plot(run: str) -> None:
@@ -150,7 +185,8 @@ def new(name: str, folder: str = "tasks") -> None:
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
-    "new": new, "check": check, "identify": identify, "fit-lm": fit_lm, "plan": plan, "run": run, "plot": plot,
+    "new": new, "check": check, "identify": identify, "fit-lm": fit_lm, "plan": plan, "run": run, "shift": shift,
+    "paper-table": paper_table, "plot": plot,
 }  # fmt: skip
 WITH_SETTINGS = {"run": "Settings", "plan": "Settings", "fit-lm": "FitSettings"}
 

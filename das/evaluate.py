@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from das.alignment import Alignment
 from das.captures import Captures
-from das.columns import Columns
+from das.columns import Columns, codes
 from das.dataset import Dataset, Labelled
 from das.engine import Engine, make_engine
 from das.failures import splits
@@ -22,9 +22,11 @@ from das.lm import LM
 from das.manifold import off_manifold
 from das.memory import trim
 from das.score import Hits, captures_for, predictions, score
+from das.shifts import Variant
 from das.site import Site
 from das.subspace import Subspace, random_basis
-from das.task import Task
+from das.task import Task, ask
+from das.verdict import solves
 
 EVERY_WIDTH = 8
 """Rank curves have every width up to here and about geometrically spaced ones beyond."""
@@ -135,6 +137,16 @@ def evaluate(
     return records
 
 
+def examine(
+    alignments: Sequence[Alignment], engine: Engine, data: Dataset, progress: Callable[[float], None] | None = None
+) -> list[Record]:
+    """Finished alignments as they are, on one more data set: metrics and hits of its `test` pairs."""
+    records = [Record(alignment) for alignment in alignments]
+    found = score(engine, data, _wanted(alignments, finished=True), progress=progress)
+    _note(records, "test", data, found, predictions(engine, data.prompts))
+    return records
+
+
 def settle(
     alignments: Sequence[Alignment], engine: Engine, val: Dataset, progress: Callable[[float], None] | None = None,
     captures: Captures | None = None,
@@ -154,13 +166,14 @@ def _curves(alignments: Sequence[Alignment]) -> dict[Any, tuple[str, Site, list[
     return {(i, "curve"): (a.cell.hypothesis, a.cell.site, cuts(a.hard)) for i, a in nested}
 
 
-def _wanted(alignments: Sequence[Alignment]) -> dict[Any, tuple[str, Site, list[Subspace]]]:
-    """What else has to be scored: (cell, part), and the whole vector once per hypothesis and site."""
+def _wanted(alignments: Sequence[Alignment], finished: bool = False) -> dict[Any, tuple[str, Site, list[Subspace]]]:
+    """What has to be scored: (cell, part), and the whole vector once per hypothesis and site. Until they are finished, Nested
+    cells have curves in place of a subspace of their own."""
     wanted: dict[Any, tuple[str, Site, list[Subspace]]] = {}
     for i, a in enumerate(alignments):
         where = a.cell.hypothesis, a.cell.site
         parts = {
-            "own": [] if isinstance(a.cell.kind, Nested) else [a.hard],
+            "own": [a.hard] if finished or not isinstance(a.cell.kind, Nested) else [],
             "soft": [a.soft] if isinstance(a.cell.kind, Boundless) else [],
             "random": _rank_matched(a),
         }
@@ -221,19 +234,36 @@ def _metrics(a: Alignment, named: Mapping[str, Hits], flips: Hits, beside: Basel
     return metrics
 
 
-def correct(task: Task, lm: LM, variant: str, inputs: Columns, engine: Engine | None = None) -> Hits:
+def correct(asked: Variant, lm: LM, inputs: Columns, engine: Engine | None = None) -> Hits:
     """Which prompts of a variant, on the given input rows, the network answers correctly, strictly: its first token is the
     answer's. (rows,)  engine: one to use again, without a prefix."""
-    prompts, answers = task.ask(variant, inputs, lm.tokenizer)
+    prompts, answers = ask(asked, inputs, lm.tokenizer)
     engine = engine or make_engine(lm, Dataset(prompts, {}).shared_prefix(), length=int(prompts.lengths.max()))
     right: Hits = predictions(engine, prompts) == answers
     return right
 
 
+@dataclass(frozen=True)
+class Accuracy:
+    """The network's accuracy on natural prompts, and that of always saying the commonest answer."""
+
+    share: float
+    commonest: float
+
+    @property
+    def solved(self) -> bool:
+        """By the verdict's rule: at least halfway from the commonest answer to 1."""
+        return solves(self.share, self.commonest)
+
+
+def accuracy(asked: Variant, lm: LM, n: int = 500) -> Accuracy:
+    """On `n` drawn prompts of a variant."""
+    inputs = asked.inputs.sample(np.random.default_rng(0), n)
+    answers = codes(asked.model.over(asked.inputs).run(inputs)[asked.model.output])
+    return Accuracy(float(correct(asked, lm, inputs).mean()), float(np.bincount(answers).max() / n))
+
+
 def task_accuracy(task: Task, lm: LM, n: int = 500, variants: Sequence[str] | None = None) -> dict[str, float]:
     """The network's accuracy (see `correct`) on `n` drawn prompts of each variant; by default of the base and every shift."""
-    table = {}
-    for name in ["base", *task.shifts] if variants is None else variants:
-        inputs = task.variant(name)[2].sample(np.random.default_rng(0), n)
-        table[name] = float(correct(task, lm, name, inputs).mean())
-    return table
+    names = ["base", *task.shifts] if variants is None else variants
+    return {name: accuracy(task.variant(name, lm.tokenizer), lm, n).share for name in names}

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from pandas.api.types import is_object_dtype
 
 from das.alignment import Alignment, Cell, untrained
 from das.audit import audit, audit_text
@@ -32,10 +31,11 @@ from das.memory import give_back, room
 from das.nulls import NULLS, Searches, draws_of
 from das.pairs import check_families
 from das.progress import Reporter, silent
-from das.prompt import expand_positions
-from das.run import SCREEN, Run, write
+from das.prompt import Tokenizer, expand_positions
+from das.run import SCREEN, Run, pair_table, write
 from das.screen import screen
 from das.settings import Settings, check_keys, name_of
+from das.shifts import named_shifts, parse_shift
 from das.site import Site, parse_component
 from das.summary import Summary
 from das.task import Task, load_task
@@ -52,9 +52,10 @@ class Experiment:
     def __init__(self, task: str | Path | Task, lm: str | Path | LM, **settings: Any) -> None:
         check_keys(settings, Settings, "Experiment")
         self.settings = Settings(task, lm, **settings)
-        self.task = load_task(task)
         s = self.settings
         self.tokenizer = lm.tokenizer if isinstance(lm, LM) else load_tokenizer(str(lm))
+        self.task = _under(s.under, load_task(task), self.tokenizer)
+        named_shifts(s.shifts, self.task.shifts)
         depth = lm.layers if isinstance(lm, LM) else layer_count(load_config(str(lm)))
         self.layers = list(range(depth)) if isinstance(s.layers, str) else list(s.layers)
         for layer in self.layers:
@@ -142,6 +143,8 @@ class Experiment:
         cells = list(dict.fromkeys([*grid, *self.refinement(chosen)]))
         Summary(run, cells, chosen, self._labels(grid)).write(time.time() - started)
         run.figures()
+        if self.settings.shifts:
+            run.shift(self.settings.shifts, self.settings.retrain, report, self.settings.task, self.settings.lm)
         report.say(f"done in {time.time() - started:.0f} s: {run.folder}")
         return run
 
@@ -160,14 +163,9 @@ class Experiment:
         for split in SPLITS:
             audits[split] = {n: audit(self.task, n, p, m.data[split].pairs[n].label) for n, p in m.pairs[split].items()}
         tables = [
-            pd.DataFrame(p.columns()).assign(split=split, hypothesis=name)
-            for split, table in m.pairs.items()
-            for name, p in table.items()
+            pair_table(p).assign(split=split, hypothesis=name) for split, table in m.pairs.items() for name, p in table.items()
         ]
-        frame = pd.concat(tables, ignore_index=True)
-        for column in (c for c in frame if is_object_dtype(frame[c])):
-            frame[column] = frame[column].map(lambda v: v if v is None or isinstance(v, str) else json.dumps(v, default=str))
-        write(run.folder / "pairs.parquet", lambda path: frame.to_parquet(path))
+        write(run.folder / "pairs.parquet", lambda path: pd.concat(tables, ignore_index=True).to_parquet(path))
         write(run.folder / "audit.json", lambda path: path.write_text(json.dumps(audits, indent=1)))
         for name in self.hypotheses:
             report.say(audit_text(name, audits["test"][name]))
@@ -296,6 +294,16 @@ class Experiment:
     def _room(self) -> float:
         """Bytes for captures in each worker."""
         return room(self.settings.memory, self._material.lm.device) / self.settings.workers
+
+
+def _under(shift: Any, task: Task, tokenizer: Tokenizer) -> Task:
+    """The task under a shift that the settings name."""
+    if shift == "base":
+        return task
+    try:
+        return task.under(parse_shift(shift, task.shifts), tokenizer)
+    except DasError as error:
+        raise DasError(f"under {shift!r}: {error}") from error
 
 
 def _work(experiment: Experiment, run: Run, stage: str, cells: Sequence[Cell], report: Reporter) -> None:

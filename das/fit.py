@@ -37,10 +37,11 @@ def corpus(task: Task) -> list[str]:
     """Prompts and answers of every variant, counterfactual answers among them: everything that the tokenizer must know."""
     rng, texts = np.random.default_rng(0), []
     for variant in variants(task):
-        prompt, model, inputs = task.variant(variant)
-        few = inputs.size is not None and inputs.size <= 20_000
-        columns = model.run(inputs.enumerate() if few else inputs.sample(rng, 5000))
-        texts += prompt.render(columns).texts + prompt.answer_texts(columns[model.output])
+        asked = task.variant(variant)
+        few = asked.inputs.size is not None and asked.inputs.size <= 20_000
+        drawn = asked.inputs.enumerate() if few else asked.inputs.sample(rng, 5000)
+        columns = asked.model.over(asked.inputs).run(drawn)
+        texts += asked.prompt.render(columns).texts + asked.prompt.answer_texts(columns[asked.model.output])
     for _ in range(10):
         texts += task.prompt.answer_texts(task.outputs(task.model.sample(rng, 5000)))
     return texts
@@ -143,6 +144,8 @@ def fit(settings: FitSettings, report: Reporter = silent) -> dict[str, float]:
         torch.set_num_threads(settings.threads)
     tokenizer = make_tokenizer(corpus(task), settings.whole_numbers)
     task.check(tokenizer)
+    for change in [*task.shifts.values(), *task.siblings.values()]:
+        task.check_shift(change, tokenizer)
     batches = _Batches(task, tokenizer, settings)
     model, work = _new_model(tokenizer, settings), out.with_name(f"{out.name}.partial")
     _begin(work, settings)

@@ -26,6 +26,9 @@ OUTER = 0.95
 FLOOR = 0.01
 """Directions in which natural activations vary less than this share of the mean variance count as varying so much."""
 
+TINY = 1e-12
+"""Beside distances, so that where nothing varies nothing is far."""
+
 
 @dataclass(frozen=True)
 class Place:
@@ -65,7 +68,7 @@ class Natural:
         """Where activations (rows, d) lie among the held natural ones."""
         distance = self._distance(rows)
         beyond = distance > self._held.quantile(OUTER)
-        return Place(float(beyond.float().mean()), float((distance.median() / self._held.median()).sqrt()))
+        return Place(float(beyond.float().mean()), float(((distance.median() + TINY) / (self._held.median() + TINY)).sqrt()))
 
 
 @torch.no_grad()
@@ -95,7 +98,7 @@ def _collect(batch: Batch, site: Site, here: Mapping[int, Alignment], patched: d
 
 
 def _law(rows: Tensor) -> Natural:
-    """From one half of the distinct activations, with the other half held."""
+    """From one half of the distinct activations, with the other half held; where all are equal, the one they are is both."""
     rows = torch.unique(rows, dim=0)
     rows = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))]
-    return Natural(rows[::2], rows[1::2])
+    return Natural(rows[::2], rows[1::2] if len(rows) > 1 else rows)

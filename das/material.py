@@ -41,13 +41,14 @@ class Material:
 
     @classmethod
     def make(
-        cls, settings: Settings, task: Task, tokenizer: Tokenizer, hypotheses: Sequence[str], positions: Sequence[str]
-    ) -> Material:
-        """Loads the network, draws and labels the pairs, tokenizes them."""
+        cls, settings: Settings, task: Task, tokenizer: Tokenizer, hypotheses: Sequence[str], positions: Sequence[str],
+        splits: Sequence[str] = SPLITS, lm: LM | None = None,
+    ) -> Material:  # fmt: skip
+        """Loads the network, if it is not given; draws and labels the pairs of the splits, and tokenizes them."""
         s = settings
-        lm = s.lm if isinstance(s.lm, LM) else LM.load(str(s.lm), s.dtype, s.device)
+        lm = lm or load_network(s)
         sizes = {"train": s.train_pairs, "val": s.val_pairs, "test": s.test_pairs}
-        accept = partial(correct, task, lm, "base", engine=make_engine(lm)) if s.only_correct else None
+        accept = partial(correct, task.variant("base"), lm, engine=make_engine(lm)) if s.only_correct else None
         rng = np.random.default_rng([s.seed, 0])
         pools = split_pools(task.model, {split: POOL * n for split, n in sizes.items()}, rng, accept)
 
@@ -55,7 +56,7 @@ class Material:
             rng = np.random.default_rng([s.seed, SPLITS.index(split), list(hypotheses).index(name)])
             return make_pairs(task.hypotheses[name], pools[split], sizes[split], rng, s.families, task.rivals(name))
 
-        pairs = {split: {name: pairs_of(name, split) for name in hypotheses} for split in SPLITS}
+        pairs = {split: {name: pairs_of(name, split) for name in hypotheses} for split in splits}
         data = {split: Dataset.make(task, tokenizer, p, positions) for split, p in pairs.items()}
         prefix, longest = _common_prefix(list(data.values())), max(int(d.prompts.lengths.max()) for d in data.values())
         engine = make_engine(lm, prefix, s.components, longest)
@@ -64,6 +65,12 @@ class Material:
     def engine_of(self, lm: LM) -> Engine:
         """An engine like this one for another network."""
         return make_engine(lm, self.prefix, self.components, self.longest)
+
+
+def load_network(settings: Settings) -> LM:
+    """The network that the settings name, or hold."""
+    s = settings
+    return s.lm if isinstance(s.lm, LM) else LM.load(str(s.lm), s.dtype, s.device)
 
 
 def _common_prefix(data: Sequence[Dataset]) -> Rows:

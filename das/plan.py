@@ -17,6 +17,7 @@ from das.material import POOL
 from das.memory import room
 from das.nulls import SITES
 from das.screen import PAIRS
+from das.shifts import named_shifts
 from das.site import Site
 
 
@@ -83,6 +84,10 @@ def plan(experiment: Experiment) -> Plan:
         searched = s.nulls * len(e.hypotheses) * min(SITES, len(grid) // len(e.hypotheses))  # cells of one null
         steps = s.steps * s.batch * (4 * searched * each + (s.nulls + 1) * capture)
         flops["nulls"] = steps + (2 * checks + 3 * s.val_pairs) * searched * each
+    if shifts := named_shifts(s.shifts, e.task.shifts):
+        shares = list(s.retrain.values()) if isinstance(s.retrain, dict) else [s.retrain] * len(shifts)
+        trained_anew = sum(shares) * (flops["training"] + flops["evaluation"])
+        flops["shifts"] = trained_anew + (1 + sum(shares)) * len(shifts) * 3 * s.test_pairs * cells * each
     return Plan(
         grid=len(grid),
         trained=trained,

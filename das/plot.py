@@ -83,7 +83,7 @@ def heatmap(run: Run, hypothesis: str, ax: Axes | None = None, metric: str = "ii
     chosen on validation outlined."""
     rows, positions, values = grid(run, hypothesis, metric)
     entry = run.summary["hypotheses"][hypothesis]
-    ax = axes_of(ax, _size(rows, positions))
+    ax = axes_of(ax, size_of(rows, positions))
     top = 1.0 if metric != "distance" else float(np.nanmax(values, initial=1e-9))
     image = ax.imshow(values, origin="lower", aspect="auto", cmap=COLOURS, vmin=0, vmax=top)
     ax.set_facecolor(SKIPPED)
@@ -91,8 +91,8 @@ def heatmap(run: Run, hypothesis: str, ax: Axes | None = None, metric: str = "ii
     limit, null = luck(entry)
     whose = "95 % interval" if metric == "iia" else "the IIA's 95 % interval"
     hatched = _hatch(ax, image, low <= limit)
-    _numbers(ax, image, (low, high) if metric == "iia" else None)
-    _ticks(ax, rows, {p: run.summary["tokens"][p] for p in positions}, f"hatched: {whose} not above {null}" if hatched else "")
+    numbers(ax, image, (low, high) if metric == "iia" else None)
+    ticks(ax, rows, {p: run.summary["tokens"][p] for p in positions}, f"hatched: {whose} not above {null}" if hatched else "")
     skipped = ", grey: not trained" if np.isnan(values).any() else ""
     title(ax, entry, f"{METRICS[metric]} on test pairs, {entry['subspace']}{skipped}")
     corner = positions.index(entry["position"]) - 0.5, rows.index((entry["layer"], entry["component"])) - 0.5
@@ -102,12 +102,12 @@ def heatmap(run: Run, hypothesis: str, ax: Axes | None = None, metric: str = "ii
     return ax
 
 
-def _size(rows: Sequence[Any], positions: Sequence[str]) -> tuple[float, float]:
+def size_of(rows: Sequence[Any], positions: Sequence[str]) -> tuple[float, float]:
     """Of a heatmap, inches: room for its cells, and for its title if they are few."""
     return max(5.2, 1.9 + CELL[0] * len(positions)), 2.0 + CELL[1] * len(rows)
 
 
-def _ticks(ax: Axes, rows: Sequence[Any], tokens: Mapping[str, str], note: str) -> None:
+def ticks(ax: Axes, rows: Sequence[Any], tokens: Mapping[str, str], note: str) -> None:
     """Labels of rows and positions, and a note below them. tokens: position → the token there."""
     ax.set_xticks(range(len(tokens)), [f"{_shown(t)}\n{p.replace('last-', '−')}" for p, t in tokens.items()], fontsize=8)
     several = len({component for _, component in rows}) > 1
@@ -120,7 +120,8 @@ def _ticks(ax: Axes, rows: Sequence[Any], tokens: Mapping[str, str], note: str) 
 
 def _dark(image: Any, value: float) -> bool:
     """Whether the colour of a value wants white upon it."""
-    return bool(image.norm(value) <= 0.6)
+    red, green, blue, _ = image.cmap(image.norm(value))
+    return bool(0.299 * red + 0.587 * green + 0.114 * blue < 0.5)
 
 
 def _hatch(ax: Axes, image: Any, cells: Any) -> bool:
@@ -133,7 +134,7 @@ def _hatch(ax: Axes, image: Any, cells: Any) -> bool:
     return bool(cells.any())
 
 
-def _numbers(ax: Axes, image: Any, interval: tuple[Any, Any] | None) -> None:
+def numbers(ax: Axes, image: Any, interval: tuple[Any, Any] | None) -> None:
     """Each cell's number and, where there is room, its interval below."""
     values = image.get_array().filled(np.nan)
     width, height = (size / n for size, n in zip(inches_of(ax), values.shape[::-1], strict=True))
@@ -156,10 +157,10 @@ def _bar(ax: Axes, image: Any, baselines: Mapping[str, float]) -> None:
     for mark in marks.values():
         bar.ax.axhline(mark, color="black", linewidth=2)
         bar.ax.axhline(mark, color="white", linewidth=0.8)
-    ticks = [t for t in (0, 0.25, 0.5, 0.75, 1) if all(abs(t - mark) > 0.06 for mark in marks.values())]
-    labels = [*(f"{label} {mark:.2f}" for label, mark in marks.items()), *(f"{t:g}" for t in ticks)]
+    marked = [t for t in (0, 0.25, 0.5, 0.75, 1) if all(abs(t - mark) > 0.06 for mark in marks.values())]
+    labels = [*(f"{label} {mark:.2f}" for label, mark in marks.items()), *(f"{t:g}" for t in marked)]
     if image.norm.vmax == 1:
-        bar.ax.set_yticks([*marks.values(), *ticks], labels)
+        bar.ax.set_yticks([*marks.values(), *marked], labels)
     bar.ax.tick_params(labelsize=8)
 
 
@@ -169,7 +170,7 @@ def all_heatmaps(run: Run, metric: str = "iia") -> Figure:
     columns = min(2, len(names))
     rows = -(-len(names) // columns)
     layers, positions, _ = grid(run, names[0], metric)
-    width, height = _size(layers, positions)
+    width, height = size_of(layers, positions)
     figure = Figure(figsize=(columns * width, rows * height), layout="constrained")
     for index, name in enumerate(names):
         heatmap(run, name, figure.add_subplot(rows, columns, index + 1), metric)

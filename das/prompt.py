@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import string
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -31,6 +32,15 @@ class Rendered:
     texts: list[str]
     spans: dict[str, Indices]
 
+    def take(self, row: int) -> Rendered:
+        """One of them."""
+        return Rendered(self.texts[row : row + 1], {name: span[row : row + 1] for name, span in self.spans.items()})
+
+
+def literal(text: str) -> str:
+    """A text as a template holds it: braces doubled."""
+    return text.replace("{", "{{").replace("}", "}}")
+
 
 @dataclass(frozen=True)
 class Prompt:
@@ -39,10 +49,13 @@ class Prompt:
     template: text with `{field}` or `{field:.2f}` for variables of the causal model, as in `str.format`.
     answers: output value → the text that follows the prompt, or a function from one to the other. The text is taken as
         it stands: where a space separates it from the prompt, it begins with the space.
+    fillers: field of the template that is no variable → texts of which each prompt gets one, by a hash of its other fields: the
+        same setting is always the same prompt.
     """
 
     template: str
     answers: Mapping[Any, str] | Callable[[Any], str]
+    fillers: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @cached_property
     def _pieces(self) -> list[tuple[str, str | None, str, str | None]]:
@@ -61,8 +74,15 @@ class Prompt:
 
     @property
     def fields(self) -> list[str]:
-        """The names of the template's fields, in order, each once."""
-        return list(dict.fromkeys(name for _, name, _, _ in self._pieces if name is not None))
+        """The names of the variables in the template, in order, each once."""
+        return list(dict.fromkeys(name for _, name, _, _ in self._pieces if name is not None and name not in self.fillers))
+
+    @property
+    def around(self) -> tuple[str, str]:
+        """The template's text before its first field and behind its last one, as the template holds it."""
+        named = [i for i, (_, name, _, _) in enumerate(self._pieces) if name is not None]
+        texts = [literal(text) for text, *_ in self._pieces]
+        return ("".join(texts[: named[0] + 1]), "".join(texts[named[-1] + 1 :])) if named else (self.template, self.template)
 
     def render(self, columns: Mapping[str, Column]) -> Rendered:
         """One text per row. A field that occurs twice has the span of its first occurrence."""
@@ -71,7 +91,9 @@ class Prompt:
                 raise unknown("field of the template", name, columns)
         values = {name: columns[name].tolist() for name in self.fields}
         n = same_length({name: columns[name] for name in self.fields}) if values else same_length(columns)
-        spans = {name: np.zeros((n, 2), np.int64) for name in self.fields}
+        rows = [zlib.crc32(repr(row).encode()) for row in zip(*values.values(), strict=True)] if values else [0] * n
+        values |= {name: [texts[row % len(texts)] for row in rows] for name, texts in self.fillers.items()}
+        spans = {name: np.zeros((n, 2), np.int64) for name in values}
         texts = [self._write({name: column[row] for name, column in values.items()}, row, spans) for row in range(n)]
         return Rendered(texts, spans)
 
@@ -254,6 +276,25 @@ def _whole(spec: str, first: Indices, last: Indices) -> Indices:
     return first[:, None] + np.arange(counts[0])
 
 
+def coverage(rendered: Rendered, tokenizer: Tokenizer, positions: Sequence[str]) -> dict[str, float]:
+    """Position → the share of the prompts in which it exists; of a whole span, with its commonest number of tokens."""
+    return {spec: _covered(rendered, tokenizer, spec) for spec in positions}
+
+
+def _covered(rendered: Rendered, tokenizer: Tokenizer, spec: str) -> float:
+    try:
+        encode(rendered, tokenizer, [spec])
+        return 1.0
+    except DasError:
+        sizes: list[int] = []
+        for row in range(len(rendered.texts)):
+            try:
+                sizes.append(encode(rendered.take(row), tokenizer, [spec]).positions[spec].shape[1])
+            except DasError:
+                sizes.append(0)
+        return max(np.bincount(sizes)[1:], default=0) / len(sizes)
+
+
 def answer_token(tokenizer: Tokenizer, text: str, answer: str) -> int:
     """The first token of `answer` where it follows the prompt `text`."""
     prompt, whole = tokenizer(text)["input_ids"], tokenizer(text + answer)["input_ids"]
@@ -273,7 +314,7 @@ def answer_tokens(tokenizer: Tokenizer, text: str, answers: Sequence[str]) -> In
 
 def tokens_at(rendered: Rendered, tokenizer: Tokenizer, positions: Sequence[str]) -> dict[str, str]:
     """Position → the text of its token(s) in the first prompt, in the order of the prompt."""
-    one = Rendered(rendered.texts[:1], {name: span[:1] for name, span in rendered.spans.items()})
+    one = rendered.take(0)
     encoded = encode(one, tokenizer, positions)
     offsets = tokenizer(one.texts, return_offsets_mapping=True)["offset_mapping"][0]
     order = sorted(encoded.positions.items(), key=lambda item: tuple(item[1][0]))
@@ -282,7 +323,7 @@ def tokens_at(rendered: Rendered, tokenizer: Tokenizer, positions: Sequence[str]
 
 def show(rendered: Rendered, tokenizer: Tokenizer, positions: Sequence[str], row: int = 0) -> str:
     """One prompt with its chosen tokens in ⟦brackets⟧, and below it each position with its token."""
-    one = Rendered(rendered.texts[row : row + 1], {name: span[row : row + 1] for name, span in rendered.spans.items()})
+    one = rendered.take(row)
     encoded = encode(one, tokenizer, positions)
     offsets = tokenizer(one.texts, return_offsets_mapping=True)["offset_mapping"][0]
     chosen = {int(column) for at in encoded.positions.values() for column in at[0]}

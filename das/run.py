@@ -12,15 +12,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import yaml
+from pandas.api.types import is_object_dtype
+from pandas.util import hash_pandas_object
 from safetensors.numpy import load_file, save_file
 
 from das.alignment import Alignment, Cell
-from das.columns import codes
 from das.dataset import Rows
 from das.errors import DasError, unknown
 from das.evaluate import Record
 from das.evidence import Natural, Scorecard
 from das.failures import Group
+from das.pairs import Pairs
+from das.progress import Reporter, silent
 from das.score import Hits
 from das.settings import Settings, read_yaml
 from das.site import Site
@@ -29,8 +32,13 @@ from das.stats import Bootstrap, Difference
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FREE = ("workers", "threads", "logger", "device", "memory", "nulls")
+    from das.robustness import Robustness
+
+FREE = ("workers", "threads", "logger", "device", "memory", "nulls", "shifts", "retrain")
 """Settings that may change when a run is resumed: they change nothing that is there."""
+
+ADDED = {"under": "base"}
+"""What settings had been before there was a choice."""
 
 SCREEN = "screen.parquet"
 
@@ -40,6 +48,22 @@ def write(path: Path, writer: Callable[[Path], Any]) -> None:
     partial = path.with_name(f".partial-{path.name}")
     writer(partial)
     partial.replace(path)
+
+
+def pair_table(pairs: Pairs) -> pd.DataFrame:
+    """A row per pair, as `pairs.parquet` holds them: what is neither a number nor a text is JSON."""
+    frame = pd.DataFrame(pairs.columns())
+    for column in (c for c in frame if is_object_dtype(frame[c])):
+        frame[column] = frame[column].map(lambda v: v if v is None or isinstance(v, str) else json.dumps(v, default=str))
+    return frame
+
+
+def prompt_codes(table: pd.DataFrame) -> dict[str, Rows]:
+    """Of a table of pairs, `base` and `source.<variable>` → a number for each row's prompt, equal for equal prompts."""
+    columns = sorted(str(c) for c in table if str(c).startswith(("base.", "source.")) and table[c].notna().any())
+    roles = dict.fromkeys(c.rpartition(".")[0] for c in columns)
+    mine = {role: [c for c in columns if c.rpartition(".")[0] == role] for role in roles}
+    return {role: hash_pandas_object(table[names], index=False).to_numpy().view(np.int64) for role, names in mine.items()}
 
 
 def _json(path: Path) -> dict[str, Any] | None:
@@ -68,7 +92,7 @@ class Run:
         path, mine = self.folder / "config.yaml", settings.plain()
         if path.exists():
             theirs = read_yaml(path)
-            changed = [k for k in mine if k not in FREE and theirs.get(k) != mine[k]]
+            changed = [k for k in mine if k not in FREE and theirs.get(k, ADDED.get(k)) != mine[k]]
             if changed:
                 k = changed[0]
                 raise DasError(f"{self.folder} holds a run with {k} = {theirs.get(k)!r}, not {mine[k]!r}: give another folder")
@@ -188,11 +212,14 @@ class Run:
             raise DasError(f"{self.folder} was made by an older version of das: run it again, in another folder")
         return table
 
+    def prompts(self, hypothesis: str, splits: Sequence[str]) -> dict[str, Rows]:
+        """Of the pairs of some splits, `base` and `source.<variable>` → a number for each prompt, equal for equal ones."""
+        mine = [("split", "in", list(splits)), ("hypothesis", "==", hypothesis)]
+        return prompt_codes(pd.read_parquet(self.folder / "pairs.parquet", filters=mine))
+
     def test_bases(self, hypothesis: str) -> Rows:
         """The base prompt of each test pair, as a number. (pairs,)"""
-        mine = [("split", "==", "test"), ("hypothesis", "==", hypothesis)]
-        pairs = pd.read_parquet(self.folder / "pairs.parquet", filters=mine)
-        return codes(*(pairs[c].to_numpy() for c in pairs.columns if c.startswith("base.")))
+        return self.prompts(hypothesis, ["test"])["base"]
 
     def compare(self, cell_id: str, other_id: str) -> Difference:
         """How much better one cell does than another, with its interval and p-value: on the test pairs where both are of one
@@ -217,6 +244,33 @@ class Run:
         wide = results.pivot(index=keys, columns="column", values="value").reset_index().rename_axis(columns=None)
         return wide.rename(columns={"test_rank": "rank"}).drop(columns="val_rank")
 
+    # --- shifts ---
+
+    def settings(self, task: Any = None, lm: Any = None) -> Settings:
+        """What the run was made with. task, lm: the objects themselves, where the run was given objects and no names."""
+        values = read_yaml(self.folder / "config.yaml")
+        return Settings(**values | {key: thing for key, thing in (("task", task), ("lm", lm)) if thing is not None})
+
+    def shift(
+        self, shifts: Any = "all", retrain: float | Mapping[str, float] = 0.0, report: Reporter = silent, task: Any = None,
+        lm: Any = None,
+    ) -> Robustness:  # fmt: skip
+        """Tests every alignment, as it is, on the same question put otherwise; what is there already is not done again.
+
+        shifts: `all` that the task declares, names, or a mapping from names to what `das.shifts.parse_shift` reads.
+        retrain: share of the grid to train anew under each shift (or shift → share), to compare with. Writes `shifts/`,
+        `shift.json` and the figures `shift_*.png` into the run's folder.
+        """
+        from das.transfer import transfer
+
+        return transfer(self, shifts, retrain, report, task, lm)
+
+    def robustness(self) -> Robustness:
+        """What the shifts came to that the run was tested under."""
+        from das.robustness import Robustness
+
+        return Robustness(self)
+
     # --- pictures ---
 
     def heatmap(self, hypothesis: str, ax: Axes | None = None, metric: str = "iia") -> Axes:
@@ -232,4 +286,9 @@ class Run:
         """Draws every figure anew from the tables; their paths."""
         from das import plot
 
-        return plot.figures(self)
+        drawn = plot.figures(self)
+        if (self.folder / "shift.json").exists():
+            from das import plot_shift
+
+            drawn += plot_shift.figures(self.robustness())
+        return drawn

@@ -38,6 +38,12 @@ class Settings:
         chosen_seeds: Seeds on the chosen cells.
         budget: Share of the grid's training cost, up to 1, to spend on the most promising sites of each hypothesis, as a
             screen of the training pairs ranks them; by default everything is trained, unscreened.
+        under: The shift to train and judge under: base, a name that the task declares, names joined by +, or a mapping (see
+            `das shift --help`).
+        shifts: Shifts to test every alignment under when the grid is done: all, names, or a mapping from names to shifts. May
+            be added to a finished run.
+        retrain: Share of the grid to train anew under each of these shifts, so that there is something to compare with, or a
+            mapping from shift to share. May be added to a finished run.
         train_pairs: Pairs per hypothesis to train on.
         val_pairs: Pairs per hypothesis to choose on.
         test_pairs: Pairs per hypothesis to report on.
@@ -69,6 +75,9 @@ class Settings:
     seeds: int = 1
     chosen_seeds: int = 3
     budget: float | None = None
+    under: Any = "base"
+    shifts: Any = field(default_factory=list)
+    retrain: float | dict[str, float] = 0.0
     train_pairs: int = 4096
     val_pairs: int = 512
     test_pairs: int = 1000
@@ -98,6 +107,9 @@ class Settings:
             raise DasError(f"layers is {self.layers!r}: expected all, or a list such as [0, 5, 10]")
         if self.budget is not None and not 0 < self.budget <= 1:
             raise DasError(f"budget is {self.budget}: expected a share of the grid, more than 0 and at most 1")
+        for share in self.retrain.values() if isinstance(self.retrain, dict) else [self.retrain]:
+            if not 0 <= share <= 1:
+                raise DasError(f"retrain is {share}: expected a share of the grid, from 0 to 1")
         if self.memory is not None and not 0 <= self.memory < math.inf:
             raise DasError(f"memory is {self.memory}: expected GiB, 0 or more")
         if self.dtype not in DTYPES:

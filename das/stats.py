@@ -46,11 +46,16 @@ class Bootstrap:
         drawn = np.random.default_rng(self._seed).multinomial(n, np.full(n, 1 / n), size=self._draws)
         return drawn.astype(np.float32)
 
+    def by_row(self, hits: NDArray[Any]) -> Floats:
+        """The mean of every row of hits in every draw. hits: (rows, pairs). (draws, rows)"""
+        total = np.stack([np.bincount(self._code, row.astype(float)) for row in hits], 1)
+        means: Floats = (self._weights @ total) / (self._weights @ np.bincount(self._code))[:, None]
+        return means
+
     def means(self, hits: NDArray[Any]) -> Floats:
         """The mean of the hits in every draw. (draws,)"""
         hits = np.atleast_2d(hits)
-        total = np.stack([np.bincount(self._code, row.astype(float)) for row in hits], 1)
-        by_seed = (self._weights @ total) / (self._weights @ np.bincount(self._code))[:, None]
+        by_seed = self.by_row(hits)
         rng, seeds = np.random.default_rng(self._seed + 1), len(hits)
         share = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=self._draws) / seeds
         mean: Floats = (by_seed * share).sum(1)
@@ -58,17 +63,29 @@ class Bootstrap:
 
     def interval(self, hits: NDArray[Any]) -> tuple[float, float]:
         """The 95 % interval of the mean of the hits."""
-        return _quantiles(self.means(hits))
+        return quantiles(self.means(hits))
 
     def difference(self, hits: NDArray[Any], other: NDArray[Any]) -> Difference:
         """Of two scores on the same pairs."""
         drawn = self.means(hits) - self.means(other)
         tail = min(float((drawn <= 0).mean()), float((drawn >= 0).mean()))
-        return Difference(float(np.mean(hits) - np.mean(other)), *_quantiles(drawn), min(1.0, 2 * max(tail, 1 / len(drawn))))
+        return Difference(float(np.mean(hits) - np.mean(other)), *quantiles(drawn), min(1.0, 2 * max(tail, 1 / len(drawn))))
 
 
-def _quantiles(drawn: Floats) -> tuple[float, float]:
-    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+def correlation(one: Floats, other: Floats) -> Floats:
+    """Pearson's, along the last axis; nan where one does not vary."""
+    a, b = (x - x.mean(-1, keepdims=True) for x in (one, other))
+    scale = np.sqrt((a * a).sum(-1) * (b * b).sum(-1))
+    r: Floats = np.divide((a * b).sum(-1), scale, out=np.full(scale.shape, np.nan), where=scale > 1e-12)
+    return r
+
+
+def quantiles(drawn: Floats) -> tuple[float, float]:
+    """The 95 % interval of what was drawn, leaving out what is not defined; nan where nothing is."""
+    known = drawn[np.isfinite(drawn)]
+    if not len(known):
+        return float("nan"), float("nan")
+    low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 
 

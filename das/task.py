@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from das.causal import CausalModel
 from das.columns import Column, Columns
-from das.domains import Inputs
 from das.errors import DasError, unknown
-from das.prompt import Encoded, Prompt, Tokenizer, answer_tokens, encode, expand_positions, show, tokens_at
+from das.prompt import Encoded, Prompt, Rendered, Tokenizer, answer_tokens, coverage, encode, expand_positions, show, tokens_at
+from das.shifts import Change, Shift, Variant, parse_shift
 
 ENTRY_POINT = "das.tasks"
 """Packages offer tasks under this entry-point group: name → `module:task`."""
@@ -44,20 +44,6 @@ class Hypothesis:
 
 
 @dataclass(frozen=True)
-class Shift:
-    """Another way to write the task; what is None stays as it is.
-
-    prompt: other words (context, sibling instruction, paraphrase), with their own answers.
-    inputs: another distribution of inputs.
-    model: only for siblings whose question differs: what they answer.
-    """
-
-    prompt: Prompt | None = None
-    inputs: Inputs | None = None
-    model: CausalModel | None = None
-
-
-@dataclass(frozen=True)
 class Task:
     """What a network is asked, and how it might find the answer.
 
@@ -70,8 +56,8 @@ class Task:
     prompt: Prompt
     hypotheses: Mapping[str, Hypothesis]
     positions: Sequence[str] = ("last",)
-    shifts: Mapping[str, Shift] = field(default_factory=dict)
-    siblings: Mapping[str, Shift] = field(default_factory=dict)
+    shifts: Mapping[str, Change] = field(default_factory=dict)
+    siblings: Mapping[str, Change] = field(default_factory=dict)
     name: str = "task"
 
     def __post_init__(self) -> None:
@@ -101,26 +87,26 @@ class Task:
         """The task's other hypotheses."""
         return [hypothesis for other, hypothesis in self.hypotheses.items() if other != name]
 
-    def variant(self, name: str) -> tuple[Prompt, CausalModel, Inputs]:
-        """Prompt, answering model and inputs of `base`, of a shift or of a sibling."""
-        options = {"base": Shift(), **self.shifts, **self.siblings}
-        if name not in options:
-            raise unknown("shift", name, options)
-        shift = options[name]
-        model = shift.model or self.model
-        return shift.prompt or self.prompt, model, shift.inputs or self.model.inputs
+    def variant(self, name: str, tokenizer: Tokenizer | None = None) -> Variant:
+        """Prompt, inputs and answering model of `base`, of a shift or of a sibling. tokenizer: whose chat template is used."""
+        return self.apply(parse_shift(name, {"base": Shift(), **self.shifts, **self.siblings}), tokenizer)
+
+    def apply(self, change: Change, tokenizer: Tokenizer | None = None) -> Variant:
+        """The question as it is put under a shift."""
+        return change.apply(Variant(self.prompt, self.model.inputs, self.model), tokenizer)
+
+    def under(self, change: Change, tokenizer: Tokenizer | None = None) -> Task:
+        """The same task under a shift: its prompt, and its hypotheses over its inputs."""
+        variant = self.apply(change, tokenizer)
+        if variant.model is not self.model:
+            raise DasError("this shift asks another question (it has a model of its own): what aligns here says nothing of it")
+        hypotheses = {n: Hypothesis(h.model.over(variant.inputs), *h.variables) for n, h in self.hypotheses.items()}
+        return replace(self, prompt=variant.prompt, hypotheses=hypotheses)
 
     def draw(self, variant: str, tokenizer: Tokenizer, rng: np.random.Generator, n: int) -> tuple[Encoded, NDArray[np.int64]]:
         """`n` drawn prompts of a variant (see `variant`) and the tokens that answer them."""
-        return self.ask(variant, self.variant(variant)[2].sample(rng, n), tokenizer)
-
-    def ask(self, variant: str, inputs: Columns, tokenizer: Tokenizer) -> tuple[Encoded, NDArray[np.int64]]:
-        """The prompts of a variant on the given input rows, and the tokens that answer them."""
-        prompt, model, _ = self.variant(variant)
-        columns = model.run(inputs)
-        rendered = prompt.render(columns)
-        answers = answer_tokens(tokenizer, rendered.texts[0], prompt.answer_texts(columns[model.output]))
-        return encode(rendered, tokenizer), answers
+        asked = self.variant(variant, tokenizer)
+        return ask(asked, asked.inputs.sample(rng, n), tokenizer)
 
     def encode(self, inputs: Columns, tokenizer: Tokenizer, positions: Sequence[str] = ()) -> Encoded:
         """The prompts of the given input rows as tokens, with named positions resolved."""
@@ -134,11 +120,14 @@ class Task:
         text = self.prompt.render(self._shown({name: column[:1] for name, column in inputs.items()})).texts[0]
         return answer_tokens(tokenizer, text, self.prompt.answer_texts(outputs))
 
+    def example(self, seed: int = 0) -> Rendered:
+        """A drawn prompt."""
+        return self.prompt.render(self._shown(self.model.sample(np.random.default_rng(seed), 1)))
+
     def show(self, tokenizer: Tokenizer, positions: Sequence[str] | None = None, seed: int = 0) -> str:
         """A drawn prompt with the tokens at the positions marked."""
-        inputs = self.model.sample(np.random.default_rng(seed), 1)
         specs = expand_positions(self.positions if positions is None else positions)
-        return show(self.prompt.render(self._shown(inputs)), tokenizer, specs)
+        return show(self.example(seed), tokenizer, specs)
 
     def outputs(self, inputs: Columns) -> Column:
         """Answers on the given rows, and counterfactual ones under every hypothesis with the rows as each other's sources:
@@ -152,26 +141,38 @@ class Task:
 
     def tokens_at(self, tokenizer: Tokenizer, positions: Sequence[str], seed: int = 0) -> dict[str, str]:
         """Position → the text of its token in a drawn prompt, in the order of the prompt."""
-        return tokens_at(
-            self.prompt.render(self._shown(self.model.sample(np.random.default_rng(seed), 1))), tokenizer, positions
-        )
+        return tokens_at(self.example(seed), tokenizer, positions)
 
     def check(self, tokenizer: Tokenizer, positions: Sequence[str] | None = None, n: int = 500) -> None:
         """DasError unless the task can be run: hypotheses that answer alike, distinct first answer tokens, fields and
-        positions that exist, in the base prompt and in every shift. Looks at `n` drawn prompts; needs no weights.
+        positions that exist. Looks at `n` drawn prompts; needs no weights. Shifts are not looked at (see `check_shift`).
         """
         for name, hypothesis in self.hypotheses.items():
             if row := self.model.difference(hypothesis.model, n=n):
                 raise DasError(f"hypothesis {name!r} does not answer as the first hypothesis does on {row}")
-        for name in ["base", *self.shifts]:
-            prompt, model, inputs = self.variant(name)
-            try:
-                variant = replace(self, prompt=prompt, shifts={}, siblings={})
-                drawn = inputs.sample(np.random.default_rng(0), n)
-                outputs = self.outputs(drawn) if model is self.model else model.run(drawn)[model.output]
-                variant._check_text(drawn, outputs, tokenizer, positions)
-            except DasError as error:
-                raise DasError(f"{'prompt' if name == 'base' else f'shift {name!r}'}: {error}") from error
+        drawn = self.model.sample(np.random.default_rng(0), n)
+        try:
+            self._check_text(drawn, self.outputs(drawn), tokenizer, positions)
+        except DasError as error:
+            raise DasError(f"prompt: {error}") from error
+
+    def check_shift(self, change: Change, tokenizer: Tokenizer, positions: Sequence[str] = (), n: int = 500) -> None:
+        """DasError unless the question can be put under a shift: known words, distinct first answer tokens, fields and
+        positions that exist."""
+        variant = self.apply(change, tokenizer)
+        drawn = variant.inputs.sample(np.random.default_rng(0), n)
+        if variant.model is self.model:
+            shifted = self.under(change, tokenizer)
+            shifted._check_text(drawn, shifted.outputs(drawn), tokenizer, positions)
+        else:
+            asked = replace(self, prompt=variant.prompt, hypotheses=self.hypotheses)
+            asked._check_text(drawn, variant.model.run(drawn)[variant.model.output], tokenizer, positions)
+
+    def coverage(self, change: Change, tokenizer: Tokenizer, positions: Sequence[str], n: int = 200) -> dict[str, float]:
+        """Position → the share of a shift's drawn prompts in which it exists."""
+        variant = self.apply(change, tokenizer)
+        drawn = variant.model.over(variant.inputs).run(variant.inputs.sample(np.random.default_rng(0), n))
+        return coverage(variant.prompt.render(drawn), tokenizer, positions)
 
     def _check_text(self, inputs: Columns, outputs: Column, tokenizer: Tokenizer, positions: Sequence[str] | None) -> None:
         spans = [f"{name}.first" for name in self.prompt.fields]
@@ -190,6 +191,14 @@ class Task:
                 )
             if token == tokenizer.unk_token_id:
                 raise DasError(f"answer {text!r} is unknown to the tokenizer")
+
+
+def ask(asked: Variant, inputs: Columns, tokenizer: Tokenizer) -> tuple[Encoded, NDArray[np.int64]]:
+    """The prompts of a variant on the given input rows, and the tokens that answer them."""
+    columns = asked.model.over(asked.inputs).run(inputs)
+    rendered = asked.prompt.render(columns)
+    answers = answer_tokens(tokenizer, rendered.texts[0], asked.prompt.answer_texts(columns[asked.model.output]))
+    return encode(rendered, tokenizer), answers
 
 
 def load_task(source: str | Path | Task, folder: str | Path = "tasks") -> Task:

@@ -76,6 +76,11 @@ class Verdict:
     facts: dict[str, Any]
 
 
+def solves(accuracy: float, commonest: float) -> bool:
+    """Whether a network solves a task: it is right at least halfway from the commonest answer's share to 1."""
+    return accuracy >= commonest + SOLVED * (1 - commonest)
+
+
 def judge(facts: Facts) -> Verdict:
     """The verdict of this module's rule."""
     verdict, why = _rule(facts)
@@ -86,7 +91,7 @@ def judge(facts: Facts) -> Verdict:
 
 def _rule(f: Facts) -> tuple[str, str]:
     """Verdict and reason."""
-    if f.accuracy < f.commonest + SOLVED * (1 - f.commonest):
+    if not solves(f.accuracy, f.commonest):
         return "task not solved", f"the network answers {f.accuracy:.2f} of the prompts, the commonest answer {f.commonest:.2f}"
     if f.low <= f.floor:
         return (

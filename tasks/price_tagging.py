@@ -6,7 +6,7 @@ trained from scratch: one that only ever answers the main question has no reason
 
 import numpy as np
 
-from das import CausalModel, Hypothesis, Inputs, Prompt, Range, Shift, Task
+from das import CausalModel, Context, Given, Hypothesis, Inputs, Prompt, Range, Reword, Shift, Task
 
 # --- the prices: width ~ U(2.50, 7.50), lower ~ U(0.05, 9.95 - width), amount ~ U(0.01, 9.99), in cents ---
 
@@ -101,9 +101,9 @@ SIDE = (
 )
 
 
-def ask(condition, style=YES_NO, context=""):
+def ask(condition, style=YES_NO):
     answers, instruction = style
-    return Prompt(ALPACA.format(instruction=context + instruction.format(condition)), answers)
+    return Prompt(ALPACA.format(instruction=instruction.format(condition)), answers)
 
 
 # --- sibling questions, with close calls, to learn from; `side` is why a network has to keep the two boundaries apart ---
@@ -146,10 +146,6 @@ def siblings(style, suffix=""):
     return {name + suffix: sibling(rule, ask(condition, style)) for name, (rule, condition) in CONDITIONS.items()}
 
 
-def fixed_bracket(lower, upper):
-    return Inputs({"lower": Range(lower, lower, 0.01), "upper": Range(upper, upper, 0.01), "amount": Range(0.01, 9.99, 0.01)})
-
-
 task = Task(
     prompt=ask(BETWEEN),
     hypotheses={
@@ -160,11 +156,11 @@ task = Task(
     },
     positions=("last-12..last",),
     shifts={
-        "new_brackets": Shift(inputs=fixed_bracket(5.49, 8.49)),
-        "new_brackets_unseen": Shift(inputs=fixed_bracket(2.51, 5.51)),
-        "irrelevant_context": Shift(prompt=ask(BETWEEN, context="Pricing tag game! ")),
-        "irrelevant_frogs": Shift(prompt=ask(BETWEEN, context="Fruitarian Frogs May Be Doing Flowers a Favor. ")),
-        "true_false": Shift(prompt=ask(BETWEEN, TRUE_FALSE)),
+        "new_brackets": Given({"lower": 5.49, "upper": 8.49}),
+        "new_brackets_unseen": Given({"lower": 2.51, "upper": 5.51}),
+        "irrelevant_context": Context("Pricing tag game!"),
+        "irrelevant_frogs": Context("Fruitarian Frogs May Be Doing Flowers a Favor."),
+        "true_false": Reword({"say yes": "say true", "otherwise no": "otherwise false"}, {True: "True", False: "False"}),
     },
     siblings=siblings(YES_NO) | siblings(TRUE_FALSE, "_true_false") | {"side": sibling(side, ask(NOT_BETWEEN, SIDE))},
 )

@@ -91,14 +91,14 @@ def test_only_a_whole_network_is_left(trained):
 
 def test_a_prompt_is_answered_correctly_or_not_row_by_row(trained):
     lm, inputs = LM.load(str(trained[0])), MODEL.enumerate()
-    right = correct(TOY, lm, "base", inputs)
+    right = correct(TOY.variant("base"), lm, inputs)
     assert right.all()
     yes, no = (lm.tokenizer.convert_tokens_to_ids(word) for word in ("yes", "no"))
     with torch.no_grad():
         head = lm.model.lm_head.weight
         head[[yes, no]] = head[[no, yes]]
-    assert not correct(TOY, lm, "base", inputs).any()
-    assert correct(TOY, lm, "grey", inputs).shape == (4,)
+    assert not correct(TOY.variant("base"), lm, inputs).any()
+    assert correct(TOY.variant("grey"), lm, inputs).shape == (4,)
 
 
 @pytest.mark.parametrize("error", [RuntimeError("killed"), KeyboardInterrupt()], ids=lambda e: type(e).__name__)

@@ -12,6 +12,7 @@ FLOORS = [
     ["columns", "kinds", "workers", "site", "attention", "memory", "stats", "verdict"],
     ["domains", "taps", "standins"],
     ["causal", "prompt", "subspace", "settings"],
+    ["shifts"],
     ["task", "tokenizer", "lm"],
     ["rivals", "engine", "planted"],
     ["equality"],
@@ -24,17 +25,18 @@ FLOORS = [
     ["grid", "manifold", "reading", "screen"],
     ["evaluate", "evidence"],
     ["train", "run", "material", "nulls"],
-    ["summary"],
-    ["plot_evidence"],
-    ["fit", "experiment", "plot"],
-    ["plan"],
+    ["summary", "scored", "check"],
+    ["plot_evidence", "robustness"],
+    ["fit", "experiment", "plot", "paper"],
+    ["plan", "plot_shift"],
+    ["transfer"],
     ["cli"],
     ["__main__"],
 ]
 """From the ground up. `__init__` stands on nothing: it loads a public name's module when the name is asked for."""
 
-LAZY = {("causal", "plot"), ("run", "plot")}
-"""Pictures are methods of what they show, and are imported when one is drawn."""
+LAZY = {("causal", "plot"), ("run", "plot"), ("run", "plot_shift"), ("run", "robustness"), ("run", "transfer")}
+"""Pictures, and what is done with a finished run, are methods that import what they need when they are called."""
 
 PACKAGE = Path(das.__file__).parent
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from das import CausalModel, DasError, Hypothesis, Inputs, Prompt, Range, Shift, Task, load_task
+from das import CausalModel, Context, DasError, Hypothesis, Inputs, Prompt, Range, Shift, Task, load_task
 from das.fit import corpus
 from das.prompt import expand_positions
 from das.tokenizer import make_tokenizer
@@ -44,9 +44,9 @@ def test_task_passes_its_check_with_a_tokenizer_of_its_words(task):
 
 def test_all_hypotheses_answer_alike(task):
     rng = np.random.default_rng(1)
-    for inputs in [task.model.inputs, *(shift.inputs for shift in task.shifts.values() if shift.inputs)]:
-        columns = inputs.sample(rng, 5000)
-        answers = [h.model.run(columns)[h.model.output].tolist() for h in task.hypotheses.values()]
+    for shifted in [task, *(task.under(change) for change in task.shifts.values())]:
+        columns = shifted.model.sample(rng, 5000)
+        answers = [h.model.run(columns)[h.model.output].tolist() for h in shifted.hypotheses.values()]
         assert all(given == answers[0] for given in answers)
 
 
@@ -62,14 +62,18 @@ def test_aligned_variables_matter_to_the_answer(task):
 
 def test_shifts_are_declared_and_ask_the_same_question(task):
     assert task.shifts
-    for name, shift in task.shifts.items():
-        assert shift.prompt is not None or shift.inputs is not None
-        assert shift.model is None
-        prompt, model, inputs = task.variant(name)
-        assert (prompt is task.prompt) == (shift.prompt is None)
-        assert (inputs is task.model.inputs) == (shift.inputs is None)
-        assert model is task.model
-    assert task.variant("base") == (task.prompt, task.model, task.model.inputs)
+    home = task.variant("base")
+    assert (home.prompt, home.inputs, home.model) == (task.prompt, task.model.inputs, task.model)
+    for name in task.shifts:
+        variant = task.variant(name)
+        assert variant.model is task.model
+        assert variant.prompt != home.prompt or variant.inputs is not home.inputs
+
+
+def test_shifts_pass_their_check_with_a_tokenizer_of_their_words(task):
+    tokenizer = make_tokenizer(corpus(task), whole_numbers=True)
+    for change in task.shifts.values():
+        task.check_shift(change, tokenizer, expand_positions(task.positions))
 
 
 def test_default_positions_of_price_tagging_run_from_the_amount_to_the_end(price_tagging, tokenizer):
@@ -164,21 +168,9 @@ UNSOUND = {
         lambda: Task(PROMPT, {"right": RIGHT}, positions=["last+1"]),
         "prompt: position 'last+1' lies outside",
     ),
-    "answers that collide in a shift": (
-        lambda: shifted(prompt=Prompt("{a} more {b} :", {True: " yes", False: " yes no"})),
-        "shift 'other': answers",
-    ),
     "answer that only a counterfactual has": (
         lambda: Task(Prompt("is {a} more than {b} :", {"same": " yes"}), {"tied": TIED}),
         "prompt: unknown answer: the output value has no text, 'other'",
-    ),
-    "position that a shift lacks": (
-        lambda: Task(PROMPT, {"right": RIGHT}, ["last-6"], {"other": Shift(prompt=Prompt("{a} {b}", YES_NO))}),
-        "shift 'other': position 'last-6' lies outside the prompt of 3 tokens",
-    ),
-    "values outside in a shift": (
-        lambda: shifted(inputs=Inputs({"a": Range(0, 30), "b": Range(0, 9)})),
-        "shift 'other': input 'a' is",
     ),
 }
 
@@ -191,20 +183,47 @@ def test_check_says_what_is_unsound_and_where(name, words):
 
 
 def test_a_sound_task_passes_the_check(words):
-    shifted(prompt=Prompt("{a} {b} is {larger} :", {True: " true", False: " no"})).check(words)
+    Task(PROMPT, {"right": RIGHT}).check(words)
 
 
-def test_shift_without_one_of_the_inputs_is_named(words):
-    with pytest.raises(DasError, match=r"shift 'other'.*'b'"):
-        shifted(prompt=Prompt("is {a} more :", YES_NO)).check(words)
+UNSOUND_SHIFTS = {
+    "answers that collide": (
+        Shift(prompt=Prompt("{a} more {b} :", {True: " yes", False: " yes no"})),
+        "begin with the same token",
+    ),
+    "position that it lacks": (
+        Shift(prompt=Prompt("{a} {b}", YES_NO)),
+        "position 'last-6' lies outside the prompt of 3 tokens",
+    ),
+    "an input that is not written": (Shift(prompt=Prompt("is {a} more :", YES_NO)), "input 'b' is not a field"),
+    "unknown words": (Context("Zebra!"), "unknown to the tokenizer"),
+    "a field of no variable": (Shift(prompt=Prompt("{a} {b} {c} is more :", YES_NO)), "unknown field of the template 'c'"),
+}
 
 
-def test_shift_with_a_model_of_its_own_is_checked_by_its_own_answers(words):
+@pytest.mark.parametrize("name", UNSOUND_SHIFTS)
+def test_a_shift_that_cannot_be_asked_says_why(name, words):
+    change, message = UNSOUND_SHIFTS[name]
+    with pytest.raises(DasError, match=re.escape(message)):
+        Task(PROMPT, {"right": RIGHT}).check_shift(change, words, ["last-6"] if "position" in name else [])
+
+
+def test_a_shift_may_show_what_follows_from_the_inputs_and_have_inputs_of_its_own(words):
+    task = Task(PROMPT, {"right": RIGHT})
+    task.check_shift(Shift(prompt=Prompt("{a} {b} is {larger} :", {True: " true", False: " no"})), words)
+    task.check_shift(Shift(inputs=Inputs({"a": Range(3, 30), "b": Range(0, 9)})), words)
+
+
+def test_a_sibling_is_checked_by_its_own_answers_and_nothing_can_be_tested_under_it(words):
     def which(larger):
         return np.where(larger, "more", "is")
 
     prompt = Prompt("{a} {b} :", {"more": " more", "is": " is"})
-    shifted(prompt=prompt, model=CausalModel(larger, which, inputs=NUMBERS)).check(words)
+    sibling = Shift(prompt=prompt, model=CausalModel(larger, which, inputs=NUMBERS))
+    task = Task(PROMPT, {"right": RIGHT})
+    task.check_shift(sibling, words)
+    with pytest.raises(DasError, match="asks another question"):
+        task.under(sibling)
 
 
 WRONG = {
@@ -226,7 +245,7 @@ WRONG = {
     ),
     "unknown shift": (
         lambda: shifted(prompt=PROMPT).variant("othr"),
-        "unknown shift 'othr': did you mean 'other'? Known: base, other",
+        "unknown shift 'othr': did you mean 'other'? Known: base, other, few_shot:2",
     ),
 }
 
