@@ -59,8 +59,10 @@ def plan(settings: Any, out: str | None) -> None:
 
 
 def check(task: str, lm: str = "price-tagger-tiny", positions: list[str] | None = None, accuracy: bool = True) -> None:
-    """Check a task with a network's tokenizer: shows a prompt with its positions and, for the base prompt and every shift, in
-    how many prompts the positions exist and how many the network answers correctly.
+    """Check a task with a network: its positions, its shifts, the network's accuracy.
+
+    Shows a prompt with its positions; for it and for every shift, in how many prompts each position exists and how many
+    the network answers correctly.
 
     Args:
         task: Task file or name.
@@ -116,14 +118,15 @@ def _write(path: Path, text: str) -> None:
 
 
 def shift(run: str, shifts: Any = "all", retrain: float | dict[str, float] = 0.0) -> None:
-    """Test every alignment of a finished run, as it is, on the same question put otherwise: a table, `shift.json`, and the
-    figures shift_*.png in the run's folder. What is there already is not done again.
+    """Test every alignment of a finished run, as it is, on the same question put otherwise.
+
+    Prints a table and writes shift.json and shift_*.png into the run's folder; what is there is not done again.
 
     Args:
         run: The run's folder.
         shifts: `all` that the task declares; names, also joined by + and `few_shot:2`, `chat`, `offset:8`; or a mapping from
             names of your own to shifts, whose keys compose: {frogs: {context: "Frogs sing.", where: inside}, other:
-            {of: true_false, replace: {dollars: euros}, answers: {true: Yes}, given: {lower: 2.5}, few_shot: 2, chat: true}}.
+            {of: true_false, replace: {dollars: euros}, answers: {true: "Aye"}, given: {lower: 2.5}, few_shot: 2, chat: true}}.
         retrain: Share of the grid to train anew under each shift, to compare with, or a mapping from shift to share.
     """
     from das.progress import console
@@ -191,15 +194,18 @@ COMMANDS: dict[str, Callable[..., None]] = {
 WITH_SETTINGS = {"run": "Settings", "plan": "Settings", "fit-lm": "FitSettings"}
 
 
+def _about(command: str) -> str:
+    """What a command's docstring says before its arguments."""
+    return (COMMANDS[command].__doc__ or "").partition("Args:")[0]
+
+
 def _settings_parser(command: str) -> tuple[Any, type[Any]]:
     import jsonargparse
 
     from das import settings
 
     cls = getattr(settings, WITH_SETTINGS[command])
-    parser = jsonargparse.ArgumentParser(
-        prog=f"das {command} TASK|YAML", description=COMMANDS[command].__doc__, exit_on_error=False
-    )
+    parser = jsonargparse.ArgumentParser(prog=f"das {command} TASK|YAML", description=_about(command), exit_on_error=False)
     parser.add_argument("--config", action="config", help="a YAML file with any of the settings below")
     parser.add_argument("--out", type=str | None, default=None, help="the folder to write to")
     parser.add_class_arguments(cls, skip={"out"})
@@ -235,7 +241,7 @@ def _config_files(arguments: Sequence[str]) -> list[str]:
 def _run_plain(command: str, arguments: list[str]) -> None:
     import jsonargparse
 
-    parser = jsonargparse.ArgumentParser(prog=f"das {command}", description=COMMANDS[command].__doc__, exit_on_error=False)
+    parser = jsonargparse.ArgumentParser(prog=f"das {command}", description=_about(command), exit_on_error=False)
     parser.add_function_arguments(COMMANDS[command], as_positional=True)
     COMMANDS[command](**_parse(parser, arguments))
 

@@ -25,8 +25,8 @@ from das.evidence import questions, scorecards, values_of
 from das.failures import failing_groups, value_table
 from das.grid import Schedule
 from das.kinds import Kind
-from das.lm import LM, layer_count, load_config, load_tokenizer
-from das.material import SPLITS, Material
+from das.lm import LM, layer_count, load_config
+from das.material import SPLITS, Material, tokenizer_of
 from das.memory import give_back, room
 from das.nulls import NULLS, Searches, draws_of
 from das.pairs import check_families
@@ -52,9 +52,9 @@ class Experiment:
     def __init__(self, task: str | Path | Task, lm: str | Path | LM, **settings: Any) -> None:
         check_keys(settings, Settings, "Experiment")
         self.settings = Settings(task, lm, **settings)
-        s = self.settings
-        self.tokenizer = lm.tokenizer if isinstance(lm, LM) else load_tokenizer(str(lm))
-        self.task = _under(s.under, load_task(task), self.tokenizer)
+        s, base = self.settings, load_task(task)
+        self.tokenizer = tokenizer_of(s)
+        self.task = _under(s.under, base, self.tokenizer)
         named_shifts(s.shifts, self.task.shifts)
         depth = lm.layers if isinstance(lm, LM) else layer_count(load_config(str(lm)))
         self.layers = list(range(depth)) if isinstance(s.layers, str) else list(s.layers)

@@ -12,7 +12,7 @@ from das.columns import Columns
 from das.dataset import Dataset, Rows
 from das.engine import Engine, make_engine
 from das.evaluate import correct
-from das.lm import LM
+from das.lm import LM, load_tokenizer
 from das.pairs import Pairs, make_pairs, split_pools
 from das.prompt import Tokenizer
 from das.settings import Settings
@@ -71,6 +71,11 @@ def load_network(settings: Settings) -> LM:
     """The network that the settings name, or hold."""
     s = settings
     return s.lm if isinstance(s.lm, LM) else LM.load(str(s.lm), s.dtype, s.device)
+
+
+def tokenizer_of(settings: Settings) -> Tokenizer:
+    """Of the network that the settings name, or hold; loads no weights."""
+    return settings.lm.tokenizer if isinstance(settings.lm, LM) else load_tokenizer(str(settings.lm))
 
 
 def _common_prefix(data: Sequence[Dataset]) -> Rows:

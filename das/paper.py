@@ -96,7 +96,7 @@ def figures(robustness: Robustness, row: Row) -> dict[str, Any] | None:
         "interval": (own["low"], own["high"]) if own and row.metric == "iia" else None,
         "noop": own.get("noop") if row.metric == "iia" else None,
         "wrong": _wrong(robustness, row),
-        "outcome": own.get("outcome") if row.tested != BASE else robustness.entry(BASE, row.hypothesis)["verdict"]["verdict"],
+        "outcome": _outcome(robustness, row, own),
     }
 
 
@@ -125,6 +125,16 @@ def _wrong(robustness: Robustness, row: Row) -> list[float]:
         return []
     others = [h for h in robustness.summaries[row.trained]["hypotheses"] if h not in (LEFT, "left_and_right")]
     return [_correlation(_home(robustness, LEFT), _map(robustness, row, np.max, h)) for h in others]
+
+
+def _outcome(robustness: Robustness, row: Row, own: dict[str, Any]) -> str:
+    """The verdict where it was trained, else what became of it; for a part of the pairs how many they are."""
+    if row.metric != "iia" and own:
+        right = round(own["ceiling"] * own["pairs"])
+        return f"{right if row.metric == 'iia_correct' else own['pairs'] - right} pairs"
+    if row.trained == row.tested:
+        return str(robustness.entry(row.trained, row.hypothesis)["verdict"]["verdict"])
+    return str(own.get("outcome", "chosen position not there"))
 
 
 def _chosen(robustness: Robustness, row: Row) -> float:

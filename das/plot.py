@@ -126,12 +126,16 @@ def _dark(image: Any, value: float) -> bool:
 
 def _hatch(ax: Axes, image: Any, cells: Any) -> bool:
     """Thin lines over the cells; whether there are any."""
-    for row, column in np.argwhere(cells & np.isfinite(image.get_array().filled(np.nan))):
-        ink = "white" if _dark(image, image.get_array()[row, column]) else "black"
-        patch = Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, hatch="////", edgecolor=(ink, 0.35), linewidth=0)
-        patch.set_hatch_linewidth(0.5)
-        ax.add_patch(patch)
+    for cell in np.argwhere(cells & np.isfinite(image.get_array().filled(np.nan))):
+        hatch(ax, tuple(cell), "white" if _dark(image, image.get_array()[tuple(cell)]) else "black")
     return bool(cells.any())
+
+
+def hatch(ax: Axes, cell: tuple[int, int], ink: str) -> None:
+    """Thin lines over a cell (row, column) of an image."""
+    patch = Rectangle((cell[1] - 0.5, cell[0] - 0.5), 1, 1, fill=False, hatch="////", edgecolor=(ink, 0.35), linewidth=0)
+    patch.set_hatch_linewidth(0.5)
+    ax.add_patch(patch)
 
 
 def numbers(ax: Axes, image: Any, interval: tuple[Any, Any] | None) -> None:

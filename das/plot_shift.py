@@ -11,18 +11,18 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from das.plot import COLOURS, SKIPPED, numbers, size_of, ticks
+from das.plot import COLOURS, SKIPPED, hatch, numbers, size_of, ticks
 from das.plot_evidence import inches_of, write
+from das.robustness import BASE, NOT_SOLVED, UNTOLD, Robustness
 from das.text import fitted, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from das.robustness import Robustness
-
-BASE = "base"
 DIFFERENCE = "RdBu"
 CHOSEN = "#d62728"
+UNDEFINED = NOT_SOLVED, UNTOLD
+"""Outcomes that say nothing of the alignment."""
 
 
 def figures(robustness: Robustness) -> list[Path]:
@@ -110,7 +110,8 @@ def matrices(robustness: Robustness) -> Figure:
     for i, name in enumerate(names):
         full = robustness.entry(BASE, name)["hypothesis"]
         _matrix(figure.add_subplot(deep, columns, i + 1), table[table["hypothesis"] == full], robustness)
-    figure.suptitle("IIA and its 95 % interval at the cell chosen where it was trained; below: no-op", fontsize=11)
+    hatched = "; hatched: task not solved, or not to be told" if table["outcome"].isin(UNDEFINED).any() else ""
+    figure.suptitle(f"IIA and its 95 % interval at the cell chosen where it was trained; below: no-op{hatched}", fontsize=11)
     return figure
 
 
@@ -128,12 +129,9 @@ def _matrix(ax: Axes, mine: pd.DataFrame, robustness: Robustness) -> None:
         write(ax, cell, short(row["iia"]), 8, 9, **ink)
         write(ax, cell, f"{short(row['low'])}–{short(row['high'])}", -1, 6, **ink)
         write(ax, cell, short(row["noop"]), -9, 6, **ink)
-        if not row["solved"]:
-            ax.add_patch(
-                Rectangle((cell[1] - 0.5, cell[0] - 0.5), 1, 1, fill=False, hatch="///", edgecolor="white", linewidth=0)
-            )
-    labels = [name if robustness.accuracy(name)[1] else f"{name}\n(not solved)" for name in tested]
-    ax.set_xticks(range(len(tested)), [label.replace("_", "\n", 1) for label in labels], fontsize=8)
+        if row["outcome"] in UNDEFINED:
+            hatch(ax, cell, ink["color"])
+    ax.set_xticks(range(len(tested)), [name.replace("_", "\n") for name in tested], fontsize=8)
     ax.set_yticks(range(len(trained)), trained, fontsize=8)
     ax.set_xlabel("tested under", fontsize=9)
     ax.set_ylabel("trained under", fontsize=9)

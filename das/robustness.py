@@ -5,12 +5,14 @@ pairs it is tested on), from where it was trained to a shift; the first line tha
 
 1. *task not solved under this shift*: the network is right less than halfway from the commonest answer to 1. Whether the
    alignment is robust is then not defined.
-2. *nothing to carry over*: where it was trained its IIA is no better than what takes no learning.
-3. *does not carry over*: the 95 % interval of its IIA under the shift is not above a no-op, the commonest label and a random
+2. *cannot be told under this shift*: from a no-op to the ceiling (base and source both answered correctly) it is less than .2:
+   the variable hardly ever matters there, or the network is too often wrong.
+3. *nothing to carry over*: where it was trained its verdict is *not above the null* or *task not solved*.
+4. *does not carry over*: the 95 % interval of its IIA under the shift is not above a no-op, the commonest label and a random
    subspace of its rank.
-4. *carries over*: the interval's lower end, on the scale from no-op (0) to the ceiling (1), is at least .8 of what the
+5. *carries over*: the interval's lower end, on the scale from no-op (0) to the ceiling (1), is at least .8 of what the
    alignment has where it was trained.
-5. *weakened*: what is left.
+6. *weakened*: what is left.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from das.text import aligned
 from das.verdict import UNLEARNED
 
 BASE = "base"
-CARRIED = 0.8
+CARRIED, ROOM = 0.8, 0.2
 GAIN = 0.05
 """Over a no-op, that an alignment trained anew must have for another to be measured by it."""
 DRAWS = 500
@@ -44,7 +46,7 @@ HEAD = (
     "relative", "outcome",
 )  # fmt: skip
 
-NOT_SOLVED = "task not solved under this shift"
+NOT_SOLVED, UNTOLD = "task not solved under this shift", "cannot be told under this shift"
 
 
 class Robustness:
@@ -136,16 +138,18 @@ class Robustness:
 
     def _outcome(self, hypothesis: str, trained: str, row: Mapping[str, Any]) -> str:
         home = self.entry(trained, hypothesis)
+        room = row["ceiling"] - row["noop"]
         if not row["solved"]:
             return NOT_SOLVED
-        if home["test_ci"][0] <= max(home["baselines"][name] for name in UNLEARNED):
+        if room < ROOM:
+            return UNTOLD
+        if home["verdict"]["verdict"] in ("not above the null", "task not solved"):
             return "nothing to carry over"
         if row["trained"] == row["tested"]:
             return "trained here"
         if row["low"] <= max(row[name] for name in UNLEARNED):
             return "does not carry over"
-        kept = (row["low"] - row["noop"]) / max(row["ceiling"] - row["noop"], 1e-9)
-        return "carries over" if kept >= CARRIED * home["normalised"] else "weakened"
+        return "carries over" if (row["low"] - row["noop"]) / room >= CARRIED * home["normalised"] else "weakened"
 
     def _anew(self, hypothesis: str, trained: str, tested: str) -> dict[str, Any]:
         """Against the best alignment that was trained where this one is tested, on the same pairs: the difference, and the

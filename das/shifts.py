@@ -67,6 +67,11 @@ class Reword(Change):
     answers: Mapping[Any, str] | None = None
     order = 1
 
+    def __post_init__(self) -> None:
+        for text in [*self.words, *self.words.values(), *(self.answers or {}).values()]:
+            if not isinstance(text, str):
+                raise DasError(f"words and answers are texts, not {text!r}: in YAML put them in quotes")
+
     def apply(self, asked: Variant, tokenizer: Tokenizer | None = None) -> Variant:
         template = asked.prompt.template
         for old, new in self.words.items():
@@ -247,7 +252,11 @@ def _around(asked: Variant, before: str, after: str = "") -> Variant:
 
 # --- as YAML and command lines write them ---
 
-KEYS = ("of", "context", "where", "replace", "answers", "given", "few_shot", "chat", "offset")
+KEYS: dict[str, tuple[type, ...]] = {
+    "of": (str,), "context": (str, list, tuple), "where": (str,), "replace": (Mapping,), "answers": (Mapping,),
+    "given": (Mapping,), "few_shot": (int,), "chat": (bool, str), "offset": (int,),
+}  # fmt: skip
+"""Of a shift as plain data, with the types that they may have."""
 
 
 def parse_shift(spec: Any, declared: Mapping[str, Change]) -> Change:
@@ -263,9 +272,11 @@ def parse_shift(spec: Any, declared: Mapping[str, Change]) -> Change:
         return reduce(Change.__add__, [_named(name.strip(), declared) for name in spec.split("+")])
     if not isinstance(spec, Mapping) or not spec:
         raise DasError(f"shift {spec!r} cannot be read: expected a name, or a mapping with keys such as {', '.join(KEYS)}")
-    for key in spec:
+    for key, value in spec.items():
         if key not in KEYS:
             raise unknown("key of a shift", key, KEYS)
+        if not isinstance(value, KEYS[key]):
+            raise DasError(f"{key} of a shift is {value!r}: expected {' or '.join(kind.__name__ for kind in KEYS[key])}")
     return reduce(Change.__add__, _of_mapping(spec, declared))
 
 
@@ -295,11 +306,11 @@ def _of_mapping(spec: Mapping[str, Any], declared: Mapping[str, Change]) -> list
     if "context" in spec:
         parts.append(Context(spec["context"], spec.get("where", "inside")))
     if "few_shot" in spec:
-        parts.append(FewShot(int(spec["few_shot"])))
+        parts.append(FewShot(spec["few_shot"]))
     if spec.get("chat"):
         parts.append(Chat(spec["chat"] if isinstance(spec["chat"], str) else None))
     if "offset" in spec:
-        parts.append(Offset(int(spec["offset"])))
+        parts.append(Offset(spec["offset"]))
     return parts
 
 

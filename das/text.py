@@ -15,7 +15,7 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
 
 def short(share: float) -> str:
     """A share with two digits and no more: `.80`, `1.0`."""
-    return f"{share:.2f}".replace("0.", ".", 1) if share < 0.995 else "1.0"
+    return f"{share:.2f}".replace("-0.00", "0.00").replace("0.", ".", 1) if share < 0.995 else "1.0"
 
 
 def plain(text: str) -> str:

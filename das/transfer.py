@@ -16,11 +16,11 @@ from das.dataset import Dataset, Rows
 from das.errors import DasError
 from das.evaluate import accuracy, examine
 from das.experiment import Experiment
-from das.lm import LM, load_tokenizer
-from das.material import Material, load_network
+from das.lm import LM
+from das.material import Material, load_network, tokenizer_of
 from das.plot_shift import figures
 from das.progress import Reporter
-from das.prompt import Tokenizer, expand_positions
+from das.prompt import expand_positions
 from das.robustness import Robustness
 from das.run import Run, pair_table, prompt_codes
 from das.scored import ShiftFolder
@@ -81,11 +81,6 @@ def _sound(settings: Settings, shifts: Any, report: Reporter) -> dict[str, Any]:
             continue
         found[name] = shifts[name] if isinstance(shifts, Mapping) else name
     return found
-
-
-def tokenizer_of(settings: Settings) -> Tokenizer:
-    """Of the settings' network, without its weights."""
-    return settings.lm.tokenizer if isinstance(settings.lm, LM) else load_tokenizer(str(settings.lm))
 
 
 def _retrain(run: Run, settings: Settings, name: str, spec: Any, share: float, report: Reporter) -> Path:

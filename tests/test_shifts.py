@@ -217,6 +217,11 @@ WRONG = {
     "unknown name": (lambda: parse_shift("polit", TASK.shifts), "unknown shift 'polit': did you mean 'polite'?"),
     "unknown key": (lambda: parse_shift({"contex": "x"}, {}), "unknown key of a shift 'contex': did you mean 'context'?"),
     "no shift": (lambda: parse_shift(3, {}), "shift 3 cannot be read"),
+    "a number for a text": (lambda: parse_shift({"context": 3}, {}), "context of a shift is 3: expected str or list or tuple"),
+    "a bool for an answer": (
+        lambda: parse_shift({"replace": {"Is": "is"}, "answers": {True: True}}, {}),
+        "words and answers are texts, not True: in YAML put them in quotes",
+    ),
     "where without context": (lambda: parse_shift({"where": "after", "offset": 1}, {}), "where needs context beside it"),
     "base as a shift": (lambda: named_shifts({"base": "polite"}, TASK.shifts), "base is the task as it stands"),
     "in a mapping": (lambda: named_shifts({"mine": "polit"}, TASK.shifts), "shift 'mine': unknown shift 'polit'"),
