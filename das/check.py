@@ -1,57 +1,66 @@
-"""Check: under which shifts a task can be asked of a network, and how well it answers there."""
+"""Check: under which shifts a task can be put to a network, and how well it answers there."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-from das.errors import DasError
+from das.errors import DasError, unknown
 from das.evaluate import accuracy
 from das.lm import LM
 from das.prompt import Tokenizer, expand_positions
-from das.shifts import Change, Shift
+from das.shifts import Change, Shift, named_shifts
 from das.task import Task
+
+
+def askable(task: Task, tokenizer: Tokenizer, shifts: Any) -> tuple[dict[str, Any], list[str]]:
+    """Name → what was given for it, of the shifts (see `das.shifts.named_shifts`) under which the question can be put to this
+    network: with words that it knows, and answers that differ in their first token. Where all of the task's were asked for,
+    the others are left out, with a line each; else DasError."""
+    found, notes = {}, []
+    for name, change in named_shifts(shifts, task.shifts).items():
+        if fault := task.fault(change, tokenizer):
+            if shifts != "all":
+                raise DasError(f"shift {name!r}: {fault}")
+            notes.append(f"shift {name!r} is left out: {fault}")
+        else:
+            found[name] = shifts[name] if isinstance(shifts, Mapping) else name
+    return found, notes
+
+
+def retrained(retrain: float | Mapping[str, float], shifts: Any, sound: Mapping[str, Any]) -> dict[str, float]:
+    """Shift → the share of a grid that is to be trained under it, of those that can be asked (see `askable`)."""
+    if not isinstance(retrain, Mapping):
+        return dict.fromkeys(sound, retrain)
+    for name in retrain:
+        if name not in sound and shifts != "all":
+            raise unknown("shift in retrain", name, sound)
+    return {name: share for name, share in retrain.items() if name in sound}
 
 
 def check(
     task: Task, tokenizer: Tokenizer, positions: Sequence[str] | None, lm: str | None
 ) -> tuple[list[tuple[str, ...]], list[str]]:
     """A table with a row for the base prompt and every shift: tokens of a prompt, positions that exist, positions whose token
-    is as in the base prompt, accuracy if a network is named; and what is unsound."""
+    is as in the base prompt, accuracy if a network is named; and a line for every shift that cannot be asked."""
     specs = expand_positions(task.positions if positions is None else positions)
-    changes: dict[str, Change] = {"base": Shift(), **task.shifts}
-    unsound = {name: text for name, change in changes.items() if (text := _fault(task, change, tokenizer))}
+    sound, notes = askable(task, tokenizer, "all")
     network = LM.load(lm) if lm else None
-    home = task.tokens_at(tokenizer, specs)
-    rows = [("prompt", "tokens", "positions that exist", "tokens there as in base", *(["accuracy"] if network else []))]
-    for name, change in changes.items():
-        if name in unsound:
-            rows.append((name, "–", "–", "–", *(["–"] if network else [])))
-            continue
-        found = task.coverage(change, tokenizer, specs)
-        here = [p for p in specs if found[p] == 1]
-        shifted = task.under(change, tokenizer)
-        same = sum(token == home[p] for p, token in shifted.tokens_at(tokenizer, here).items())
-        length = len(tokenizer(shifted.example().texts[0])["input_ids"])
-        known = [_accuracy(shifted, network)] if network else []
-        rows.append((name, str(length), _coverage(found), f"{same} of {len(here)}", *known))
-    return rows, [f"shift {name!r}: {text}" for name, text in unsound.items()]
+    head = "prompt", "tokens", "positions that exist", "tokens there as in base", *(["accuracy"] if network else [])
+    changes: dict[str, Change] = {"base": Shift(), **{name: task.shifts[name] for name in sound}}
+    rows = [(name, *_cells(task, change, tokenizer, specs, network)) for name, change in changes.items()]
+    return [head, *rows], notes
 
 
-def _fault(task: Task, change: Change, tokenizer: Tokenizer) -> str:
-    """Why the task cannot be asked under a shift; empty where it can."""
-    try:
-        task.under(change, tokenizer)
-        task.check_shift(change, tokenizer)
-    except DasError as error:
-        return str(error)
-    return ""
-
-
-def _accuracy(task: Task, network: LM) -> str:
-    known = accuracy(task.variant("base"), network)
-    return f"{known.share:.3f}" + ("" if known.solved else f" (not solved: the commonest answer is {known.commonest:.2f})")
-
-
-def _coverage(found: dict[str, float]) -> str:
+def _cells(task: Task, change: Change, tokenizer: Tokenizer, specs: Sequence[str], network: LM | None) -> Iterator[str]:
+    """A row of the table, without its name."""
+    shifted, found = task.under(change, tokenizer), task.coverage(change, tokenizer, specs)
+    here = [name for name in specs if found[name] == 1]
+    home = task.tokens_at(tokenizer, here)
     lost = [f"{name} in {share:.0%}" for name, share in found.items() if share < 1]
-    return f"{len(found) - len(lost)} of {len(found)}" + (f" ({', '.join(lost)})" if lost else "")
+    yield str(len(tokenizer(shifted.example().texts[0])["input_ids"]))
+    yield f"{len(here)} of {len(found)}" + (f" ({', '.join(lost)})" if lost else "")
+    yield f"{sum(token == home[name] for name, token in shifted.tokens_at(tokenizer, here).items())} of {len(here)}"
+    if network:
+        known = accuracy(shifted.variant("base"), network)
+        yield f"{known.share:.3f}" + ("" if known.solved else f" (not solved: the commonest answer is {known.commonest:.2f})")

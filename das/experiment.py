@@ -17,6 +17,7 @@ import torch
 from das.alignment import Alignment, Cell, untrained
 from das.audit import audit, audit_text
 from das.budget import cost, outline, sites_of, spend
+from das.check import askable, retrained
 from das.dataset import Dataset
 from das.engine import Engine
 from das.errors import DasError
@@ -35,7 +36,7 @@ from das.prompt import Tokenizer, expand_positions
 from das.run import SCREEN, Run, pair_table, write
 from das.screen import screen
 from das.settings import Settings, check_keys, name_of
-from das.shifts import named_shifts, parse_shift
+from das.shifts import parse_shift
 from das.site import Site, parse_component
 from das.summary import Summary
 from das.task import Task, load_task
@@ -55,7 +56,8 @@ class Experiment:
         s, base = self.settings, load_task(task)
         self.tokenizer = tokenizer_of(s)
         self.task = _under(s.under, base, self.tokenizer)
-        named_shifts(s.shifts, self.task.shifts)
+        if s.shifts:
+            retrained(s.retrain, s.shifts, askable(base, self.tokenizer, s.shifts)[0])
         depth = lm.layers if isinstance(lm, LM) else layer_count(load_config(str(lm)))
         self.layers = list(range(depth)) if isinstance(s.layers, str) else list(s.layers)
         for layer in self.layers:

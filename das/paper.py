@@ -1,8 +1,9 @@
 """The paper's table: "Interpretability at Scale" (arXiv 2305.08809), its figures beside those of a run of price tagging.
 
-Twice: in the paper's statistics (of each site the best seed on test pairs, of these the best; correlation of that map with the
-left boundary's; variance over sites) and in ours (the site chosen on validation pairs, mean over seeds, interval; the
-correlations that wrong hypotheses' maps have). The difference between the two maxima is what choosing on test pairs is worth.
+Twice: in the paper's statistics (of each site the best seed on test pairs, of these the best; correlation of that map with
+the hypothesis' own on plain prompts; variance over sites) and in ours (the site chosen on validation pairs, mean over seeds,
+interval; the correlations that wrong hypotheses' maps have). The difference between the two maxima is what choosing on test
+pairs is worth.
 """
 
 from __future__ import annotations
@@ -15,12 +16,11 @@ import numpy as np
 import pandas as pd
 
 from das.errors import DasError
-from das.robustness import BASE, Robustness
-from das.stats import correlation
-from das.text import aligned
+from das.maps import SITE, together
+from das.robustness import BASE, NOT_TESTED, Robustness
+from das.text import aligned, spread, two
 
 LEFT = "left_boundary"
-SITE = ["layer", "component", "position"]
 
 
 @dataclass(frozen=True)
@@ -88,13 +88,13 @@ def figures(robustness: Robustness, row: Row) -> dict[str, Any] | None:
     best = _map(robustness, row, np.max)
     own = robustness.row(row.hypothesis, row.trained, row.tested) or {}
     return {
-        "task": robustness.accuracy(row.tested)[0],
+        "task": robustness.accuracy(row.tested)[0] if row.metric == "iia" else None,
         "iia": float(best.max()),
-        "correlation": _correlation(_home(robustness, row.hypothesis), best),
+        "correlation": together(_home(robustness, row.hypothesis), best)[0],
         "variance": 100 * float(best.var(ddof=0)),
         "chosen": _chosen(robustness, row),
-        "interval": (own["low"], own["high"]) if own and row.metric == "iia" else None,
-        "noop": own.get("noop") if row.metric == "iia" else None,
+        "interval": (own["low"], own["high"]) if row.metric == "iia" else None,
+        "noop": own["noop"] if row.metric == "iia" else None,
         "wrong": _wrong(robustness, row),
         "outcome": _outcome(robustness, row, own),
     }
@@ -114,27 +114,22 @@ def _home(robustness: Robustness, hypothesis: str) -> pd.Series[float]:
     return _map(robustness, Row("", ROWS[0].published, hypothesis), np.max)
 
 
-def _correlation(one: pd.Series[float], other: pd.Series[float]) -> float:
-    both = pd.concat([one, other], axis=1, join="inner").dropna().to_numpy()
-    return float(correlation(both[:, 0], both[:, 1])) if len(both) > 2 else float("nan")
-
-
 def _wrong(robustness: Robustness, row: Row) -> list[float]:
     """Correlations of the other hypotheses' maps, where this row is scored, with the left boundary's at home."""
     if row.hypothesis != LEFT:
         return []
     others = [h for h in robustness.summaries[row.trained]["hypotheses"] if h not in (LEFT, "left_and_right")]
-    return [_correlation(_home(robustness, LEFT), _map(robustness, row, np.max, h)) for h in others]
+    return [together(_home(robustness, LEFT), _map(robustness, row, np.max, h))[0] for h in others]
 
 
 def _outcome(robustness: Robustness, row: Row, own: dict[str, Any]) -> str:
     """The verdict where it was trained, else what became of it; for a part of the pairs how many they are."""
-    if row.metric != "iia" and own:
+    if row.metric != "iia" and own["outcome"] != NOT_TESTED:
         right = round(own["ceiling"] * own["pairs"])
         return f"{right if row.metric == 'iia_correct' else own['pairs'] - right} pairs"
     if row.trained == row.tested:
         return str(robustness.entry(row.trained, row.hypothesis)["verdict"]["verdict"])
-    return str(own.get("outcome", "chosen position not there"))
+    return str(own["outcome"])
 
 
 def _chosen(robustness: Robustness, row: Row) -> float:
@@ -144,16 +139,9 @@ def _chosen(robustness: Robustness, row: Row) -> float:
 
 def _line(row: Row, found: dict[str, Any] | None) -> tuple[str, ...]:
     p = row.published
-    paper = _two(p.task), _two(p.iia), _two(p.correlation), _two(p.variance)
+    paper = two(p.task), two(p.iia), two(p.correlation), two(p.variance)
     if found is None:
         return (row.name, *paper, *["–"] * 8, "not trained or tested")
-    low_high = "–" if found["interval"] is None else "–".join(map(_two, found["interval"]))
-    wrong = [r for r in found["wrong"] if r == r]
-    return (
-        row.name, *paper, *(_two(found[key]) for key in ("task", "iia", "correlation", "variance", "chosen")), low_high,
-        _two(found["noop"]), f"{min(wrong):.2f} to {max(wrong):.2f}" if wrong else "–", found["outcome"],
-    )  # fmt: skip
-
-
-def _two(value: float | None) -> str:
-    return "–" if value is None or value != value else f"{value:.2f}"
+    interval = "–" if found["interval"] is None else "–".join(map(two, found["interval"]))
+    here = (two(found[key]) for key in ("task", "iia", "correlation", "variance", "chosen"))
+    return (row.name, *paper, *here, interval, two(found["noop"]), spread(found["wrong"]), found["outcome"])

@@ -6,15 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from das.plot import COLOURS, SKIPPED, hatch, numbers, size_of, ticks
 from das.plot_evidence import inches_of, write
 from das.robustness import BASE, NOT_SOLVED, UNTOLD, Robustness
-from das.text import fitted, short
+from das.text import fitted, short, spread, two
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,13 +38,12 @@ def figures(robustness: Robustness) -> list[Path]:
 
 def maps(robustness: Robustness, shift: str) -> Figure:
     """A row per hypothesis: IIA of the run's alignments at home, under the shift, and the difference."""
-    names = [h for h in robustness.hypotheses if len(robustness.map(BASE, shift, h))]
+    names = robustness.hypotheses
     rows, positions, _ = _map(robustness, BASE, names[0])
     width, height = size_of(rows, positions)
     figure = Figure(figsize=(3 * width, len(names) * height + 0.6), layout="constrained")
     for i, name in enumerate(names):
-        axes = [figure.add_subplot(len(names), 3, 3 * i + column + 1) for column in range(3)]
-        _three(robustness, shift, name, axes)
+        _three(robustness, shift, name, [figure.add_subplot(len(names), 3, 3 * i + column + 1) for column in range(3)])
     share, solved = robustness.accuracy(shift)
     note = "" if solved else ": task not solved under this shift, so that robustness is not defined"
     figure.suptitle(f"under {shift}: the network answers {share:.2f} of the prompts{note}", fontsize=12)
@@ -55,45 +52,40 @@ def maps(robustness: Robustness, shift: str) -> Figure:
 
 def _map(robustness: Robustness, tested: str, hypothesis: str) -> tuple[list[Any], list[str], Any]:
     """Rows (layer, component), positions in prompt order, IIA (rows, positions)."""
-    values = robustness.map(BASE, tested, hypothesis).unstack("position")
-    home = robustness.map(BASE, BASE, hypothesis).unstack("position")
-    positions = [p for p in robustness.summaries[BASE]["tokens"] if p in home.columns]
-    return list(home.index), positions, values.reindex(index=home.index, columns=positions).to_numpy()
+    home = robustness.map(BASE, BASE, hypothesis)
+    values = robustness.map(BASE, tested, hypothesis).reindex(home.index).unstack("position")
+    positions = [p for p in robustness.summaries[BASE]["tokens"] if p in values.columns]
+    return list(values.index), positions, values[positions].to_numpy()
 
 
 def _three(robustness: Robustness, shift: str, hypothesis: str, axes: Sequence[Axes]) -> None:
+    """The maps of one hypothesis."""
     rows, positions, home = _map(robustness, BASE, hypothesis)
     away = _map(robustness, shift, hypothesis)[2]
     entry, tokens = robustness.entry(BASE, hypothesis), robustness.summaries[BASE]["tokens"]
-    row = robustness.row(hypothesis, BASE, shift) or {}
-    wrong = [r for r in row.get("wrong", {}).values() if r == r]
+    found = robustness.row(hypothesis, BASE, shift) or {}
+    cell = rows.index((entry["layer"], entry["component"])), positions.index(entry["position"])
     texts = [
-        f"{entry['hypothesis']}: as trained (chosen cell {_at(entry, rows, positions, home)})",
-        f"under {shift} ({_at(entry, rows, positions, away)}): {row.get('outcome', 'chosen position not there')}",
-        f"difference; correlation {_two(row.get('correlation'))}"
-        + (f", with wrong hypotheses' maps {min(wrong):.2f} to {max(wrong):.2f}" if wrong else ""),
+        f"{entry['hypothesis']}: as trained (chosen cell {two(home[cell])})",
+        f"under {shift} ({two(away[cell])}): {found['outcome']}",
+        f"difference; correlation {two(found['correlation'])}, other hypotheses' maps {spread(found['wrong'].values())}",
     ]
     for ax, values, text in zip(axes, (home, away, away - home), texts, strict=True):
-        apart = ax is axes[2]
-        image = ax.imshow(
-            values, origin="lower", aspect="auto", cmap=DIFFERENCE if apart else COLOURS, vmin=-1 if apart else 0, vmax=1
-        )
-        ax.set_facecolor(SKIPPED)
-        numbers(ax, image, None)
+        _panel(ax, values, cell, apart=ax is axes[2])
         ticks(ax, rows, {p: tokens[p] for p in positions}, "")
         ax.set_title(fitted(text, inches_of(ax)[0], 10), fontsize=10)
-        corner = positions.index(entry["position"]) - 0.5, rows.index((entry["layer"], entry["component"])) - 0.5
-        ax.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=CHOSEN, linewidth=2.5, clip_on=False, zorder=3))
     for ax in axes[::2]:
         ax.get_figure().colorbar(ax.images[0], ax=ax, pad=0.02, fraction=0.05)  # type: ignore[union-attr]
 
 
-def _at(entry: Any, rows: Sequence[Any], positions: Sequence[str], values: Any) -> str:
-    return _two(values[rows.index((entry["layer"], entry["component"])), positions.index(entry["position"])])
-
-
-def _two(value: float | None) -> str:
-    return "–" if value is None or np.isnan(value) else f"{value:.2f}"
+def _panel(ax: Axes, values: Any, cell: tuple[int, int], apart: bool) -> None:
+    """A map with the chosen cell (row, column) outlined; apart: of differences."""
+    colours, least = (DIFFERENCE, -1) if apart else (COLOURS, 0)
+    image = ax.imshow(values, origin="lower", aspect="auto", cmap=colours, vmin=least, vmax=1)
+    ax.set_facecolor(SKIPPED)
+    numbers(ax, image, None)
+    corner = cell[1] - 0.5, cell[0] - 0.5
+    ax.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=CHOSEN, linewidth=2.5, clip_on=False, zorder=3))
 
 
 # --- matrices ---
@@ -101,38 +93,35 @@ def _two(value: float | None) -> str:
 
 def matrices(robustness: Robustness) -> Figure:
     """For every hypothesis the IIA of its chosen alignment: where it was trained × where it was tested."""
-    names, table = robustness.hypotheses, robustness.table()
+    names = robustness.hypotheses
     columns = min(2, len(names))
     deep = -(-len(names) // columns)
     across, down = len(robustness.tested), len(robustness.trained)
     size = columns * (2.4 + 0.95 * across), deep * (2.3 + 0.5 * down)
     figure = Figure(figsize=size, layout="constrained")
     for i, name in enumerate(names):
-        full = robustness.entry(BASE, name)["hypothesis"]
-        _matrix(figure.add_subplot(deep, columns, i + 1), table[table["hypothesis"] == full], robustness)
-    hatched = "; hatched: task not solved, or not to be told" if table["outcome"].isin(UNDEFINED).any() else ""
+        _matrix(figure.add_subplot(deep, columns, i + 1), robustness, name)
+    undefined = any(row["outcome"] in UNDEFINED for row in robustness.rows)
+    hatched = "; hatched: task not solved, or not to be told" if undefined else ""
     figure.suptitle(f"IIA and its 95 % interval at the cell chosen where it was trained; below: no-op{hatched}", fontsize=11)
     return figure
 
 
-def _matrix(ax: Axes, mine: pd.DataFrame, robustness: Robustness) -> None:
-    trained, tested = [t for t in robustness.trained if (mine["trained"] == t).any()], robustness.tested
-    values = np.full((len(trained), len(tested)), np.nan)
-    rows: list[dict[Any, Any]] = mine.to_dict("records")
-    for row in rows:
-        values[trained.index(row["trained"]), tested.index(row["tested"])] = row["iia"]
-    ax.imshow(values, cmap=COLOURS, vmin=0, vmax=1, aspect="auto")
+def _matrix(ax: Axes, robustness: Robustness, hypothesis: str) -> None:
+    values, full = robustness.matrix(hypothesis), robustness.entry(BASE, hypothesis)["hypothesis"]
+    trained, tested = list(values.index), list(values.columns)
+    ax.imshow(values.to_numpy(float), cmap=COLOURS, vmin=0, vmax=1, aspect="auto")
     ax.set_facecolor(SKIPPED)
-    for row in rows:
+    for row in (r for r in robustness.rows if r["hypothesis"] == full and r["iia"] == r["iia"]):
         cell = trained.index(row["trained"]), tested.index(row["tested"])
-        ink = {"color": "white" if row["iia"] <= 0.6 else "black"}
-        write(ax, cell, short(row["iia"]), 8, 9, **ink)
-        write(ax, cell, f"{short(row['low'])}–{short(row['high'])}", -1, 6, **ink)
-        write(ax, cell, short(row["noop"]), -9, 6, **ink)
+        ink = "white" if row["iia"] <= 0.6 else "black"
+        write(ax, cell, short(row["iia"]), 8, 9, color=ink)
+        write(ax, cell, f"{short(row['low'])}–{short(row['high'])}", -1, 6, color=ink)
+        write(ax, cell, short(row["noop"]), -9, 6, color=ink)
         if row["outcome"] in UNDEFINED:
-            hatch(ax, cell, ink["color"])
+            hatch(ax, cell, ink)
     ax.set_xticks(range(len(tested)), [name.replace("_", "\n") for name in tested], fontsize=8)
     ax.set_yticks(range(len(trained)), trained, fontsize=8)
     ax.set_xlabel("tested under", fontsize=9)
     ax.set_ylabel("trained under", fontsize=9)
-    ax.set_title(mine["hypothesis"].iloc[0], fontsize=10)
+    ax.set_title(full, fontsize=10)

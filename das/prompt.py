@@ -91,8 +91,8 @@ class Prompt:
                 raise unknown("field of the template", name, columns)
         values = {name: columns[name].tolist() for name in self.fields}
         n = same_length({name: columns[name] for name in self.fields}) if values else same_length(columns)
-        rows = [zlib.crc32(repr(row).encode()) for row in zip(*values.values(), strict=True)] if values else [0] * n
-        values |= {name: [texts[row % len(texts)] for row in rows] for name, texts in self.fillers.items()}
+        settings = [repr(row) for row in zip(*values.values(), strict=True)] if values else [""] * n
+        values |= {name: [_one_of(texts, name + row) for row in settings] for name, texts in self.fillers.items()}
         spans = {name: np.zeros((n, 2), np.int64) for name in values}
         texts = [self._write({name: column[row] for name, column in values.items()}, row, spans) for row in range(n)]
         return Rendered(texts, spans)
@@ -125,6 +125,10 @@ class Prompt:
         """The answer's text for each row of the output column."""
         known: dict[Any, str] = {}
         return [known[v] if v in known else known.setdefault(v, self.answer(v)) for v in outputs.tolist()]
+
+
+def _one_of(texts: Sequence[str], key: str) -> str:
+    return texts[zlib.crc32(key.encode()) % len(texts)]
 
 
 @dataclass(frozen=True)

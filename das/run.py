@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import yaml
-from pandas.api.types import is_object_dtype
+from pandas.api.types import is_numeric_dtype, is_object_dtype
 from pandas.util import hash_pandas_object
 from safetensors.numpy import load_file, save_file
 
@@ -63,7 +63,14 @@ def prompt_codes(table: pd.DataFrame) -> dict[str, Rows]:
     columns = sorted(str(c) for c in table if str(c).startswith(("base.", "source.")) and table[c].notna().any())
     roles = dict.fromkeys(c.rpartition(".")[0] for c in columns)
     mine = {role: [c for c in columns if c.rpartition(".")[0] == role] for role in roles}
-    return {role: hash_pandas_object(table[names], index=False).to_numpy().view(np.int64) for role, names in mine.items()}
+    alike = table[columns].apply(_alike)
+    return {role: hash_pandas_object(alike[names], index=False).to_numpy().view(np.int64) for role, names in mine.items()}
+
+
+def _alike(column: pd.Series[Any]) -> pd.Series[Any]:
+    """In one type for numbers and one for texts: 3 and 3.0 are one value, however a table came to hold it."""
+    column = column.infer_objects()
+    return column.astype(float) if is_numeric_dtype(column) else column.astype(str).astype(object)
 
 
 def _json(path: Path) -> dict[str, Any] | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,20 +18,11 @@ from das.errors import DasError
 from das.evaluate import Accuracy, Record
 from das.kinds import kind_name
 from das.run import Run, write
+from das.settings import plain_data
+from das.shifts import slug
 
-KEPT = (
-    "iia",
-    "flip_iia",
-    "iia_correct",
-    "iia_incorrect",
-    "whole",
-    "random",
-    "noop",
-    "majority",
-    "lm_base",
-    "ceiling",
-    "normalised",
-)
+HEAD = ("cell", "hypothesis", "layer", "component", "position", "subspace", "seed", "rank")
+KEPT = ("iia", "flip_iia", "iia_correct", "iia_incorrect", "whole", "random", "noop", "majority", "ceiling")
 """The metrics that are kept of a test under a shift."""
 
 
@@ -40,8 +30,8 @@ KEPT = (
 class Scored:
     """Cells and their scores on the same pairs.
 
-    table: a row per cell with hypothesis, site, subspace, seed and the metrics (`KEPT`). hits: cell → (pairs,).
-    rows: hypothesis → which of the shift's test pairs; base: hypothesis → the base prompt of each of them, as a number.
+    table: a row per cell with hypothesis, site, subspace, seed, rank and the metrics (`KEPT`; nan where there is none). hits:
+    cell → (pairs,). rows: hypothesis → which of the place's test pairs; base: → the base prompt of each of them, as a number.
     """
 
     table: pd.DataFrame
@@ -52,13 +42,11 @@ class Scored:
     @classmethod
     def of_run(cls, run: Run) -> Scored:
         """A run's cells on its own test pairs."""
-        table = run.table()
-        named = {f"test_{metric}": metric for metric in KEPT if f"test_{metric}" in table}
-        head = ["cell", "hypothesis", "layer", "component", "position", "subspace", "seed", "rank"]
+        table = run.table().rename(columns={f"test_{metric}": metric for metric in KEPT})
         hits = {cell: run.hits(run.alignment(cell).cell) for cell in table["cell"]}
         base = {h: run.test_bases(h) for h in table["hypothesis"].unique()}
         rows = {h: np.arange(len(codes)) for h, codes in base.items()}
-        return cls(table[[*head, *named]].rename(columns=named), hits, rows, base)
+        return cls(table.reindex(columns=[*HEAD, *KEPT]), hits, rows, base)
 
     def at(self, hypothesis: str, subspace: str, place: Mapping[str, Any] | None = None) -> pd.DataFrame:
         """The rows of one hypothesis and kind, at all sites or at one."""
@@ -73,27 +61,29 @@ class Scored:
 
 
 class ShiftFolder:
-    """`shifts/<name>/` of a run: `shift.json`; `from-<trained>.parquet` and `.safetensors`, the scores under this shift of what
-    was trained there; `run/`, a run under the shift itself."""
+    """`shifts/<name>/` of a run: `from-<trained>.parquet` and `.safetensors`, the scores under this shift of what was trained
+    there; `shift.json`; `run-<share>/`, runs under the shift itself on so much of the grid."""
 
     def __init__(self, run: Path, name: str) -> None:
         self.name = name
-        self.path = run / "shifts" / _slug(name)
+        self.path = run / "shifts" / slug(name)
 
     @classmethod
     def all(cls, run: Path) -> list[ShiftFolder]:
-        """Those that were tested under, in the order in which they were given."""
+        """Those that the run's own alignments were tested under, in the order in which they were given."""
         found = [json.loads(path.read_text()) for path in (run / "shifts").glob("*/shift.json")]
-        return [cls(run, about["name"]) for about in sorted(found, key=lambda about: about["order"])]
+        folders = [cls(run, about["name"]) for about in sorted(found, key=lambda about: about["order"])]
+        return [folder for folder in folders if folder.has("base")]
 
-    @property
-    def run(self) -> Path:
-        return self.path / "run"
+    def run(self, share: float) -> Path:
+        """Where a run under the shift lies, on a share of the grid."""
+        return self.path / f"run-{share:g}"
 
     @property
     def trained(self) -> Run | None:
-        """The finished run under the shift, if there is one."""
-        return Run(self.run) if (self.run / "summary.json").exists() else None
+        """The finished run under the shift on the largest share of the grid, if there is any."""
+        shares = {float(path.parent.name.removeprefix("run-")): path.parent for path in self.path.glob("run-*/summary.json")}
+        return Run(shares[max(shares)]) if shares else None
 
     @property
     def about(self) -> dict[str, Any]:
@@ -101,38 +91,40 @@ class ShiftFolder:
         path = self.path / "shift.json"
         return json.loads(path.read_text()) if path.exists() else {}
 
-    def begin(self, spec: Any) -> None:
+    def begin(self, spec: Any, template: str) -> None:
         """DasError if the folder holds another shift of this name."""
-        if (there := self.about) and there["spec"] != json.loads(json.dumps(spec)):
+        there = self.about
+        if there and (there["spec"], there["template"]) != (json.loads(json.dumps(plain_data(spec))), template):
             raise DasError(
-                f"{self.path} holds another shift called {self.name!r} ({there['spec']!r}): give this one another name"
+                f"{self.path} holds another shift called {self.name!r} ({there['spec']!r}: {there['template']!r}): "
+                "give this one another name"
             )
 
-    def describe(self, spec: Any, known: Accuracy, coverage: Mapping[str, float]) -> None:
+    def describe(self, spec: Any, template: str, order: int, known: Accuracy, coverage: Mapping[str, float]) -> None:
         """Writes `shift.json`."""
         self.path.mkdir(parents=True, exist_ok=True)
-        order = len(list(self.path.parent.glob("*/shift.json")))
-        body = {"name": self.name, "order": order, "spec": spec, **asdict(known), "solved": known.solved, "coverage": coverage}
+        body = {"name": self.name, "order": order, "spec": plain_data(spec), "template": template}
+        body |= {**asdict(known), "solved": known.solved, "coverage": coverage}
         write(self.path / "shift.json", lambda p: p.write_text(json.dumps(body, indent=1) + "\n"))
 
     def has(self, trained: str) -> bool:
+        """Whether what was trained there was tested here."""
         return self._scores(trained).exists()
 
     def _scores(self, trained: str) -> Path:
-        return self.path / f"from-{_slug(trained)}.parquet"
+        return self.path / f"from-{slug(trained)}.parquet"
 
     def save(self, trained: str, records: Sequence[Record], rows: Mapping[str, Rows], base: Mapping[str, Rows]) -> None:
-        """Writes what was scored under this shift. rows: hypothesis → the test pairs that were scored; base: → all pairs' base
-        prompts."""
+        """Writes what was scored here. rows: hypothesis → the test pairs that were; base: → all pairs' base prompts."""
         self.path.mkdir(parents=True, exist_ok=True)
         tensors: dict[str, Any] = {f"hits {r.alignment.cell.id}": r.hits.astype(np.uint8) for r in records}
         tensors |= {f"rows {h}": each for h, each in rows.items()} | {f"base {h}": base[h][each] for h, each in rows.items()}
         write(self._scores(trained).with_suffix(".safetensors"), lambda p: save_file(tensors, p))
-        table = pd.DataFrame([_row(record) for record in records])
+        table = pd.DataFrame([_row(record) for record in records], columns=[*HEAD, *KEPT]).astype(dict.fromkeys(KEPT, float))
         write(self._scores(trained), lambda p: table.to_parquet(p))
 
     def scored(self, trained: str) -> Scored:
-        """What was scored under this shift of what was trained there."""
+        """What was scored here of what was trained there."""
         tensors = load_file(self._scores(trained).with_suffix(".safetensors"))
         parts: dict[str, dict[str, Any]] = {"hits": {}, "rows": {}, "base": {}}
         for key, values in tensors.items():
@@ -141,13 +133,7 @@ class ShiftFolder:
         return Scored(pd.read_parquet(self._scores(trained)), **parts)
 
 
-def _slug(name: str) -> str:
-    """A name as a file can have it."""
-    return re.sub(r"[^\w+-]+", "_", name)
-
-
 def _row(record: Record) -> dict[str, Any]:
-    cell = record.alignment.cell
-    metrics = record.metrics["test"]
+    cell, metrics = record.alignment.cell, record.metrics["test"]
     head = {"cell": cell.id, "hypothesis": cell.hypothesis, **asdict(cell.site), "subspace": kind_name(cell.kind)}
     return head | {"seed": cell.seed, "rank": record.alignment.rank} | {m: metrics.get(m, float("nan")) for m in KEPT}

@@ -131,7 +131,8 @@ class Settings:
 
     def plain(self) -> dict[str, Any]:
         """As YAML can hold it; a task or network that was given as an object goes by its name."""
-        values = asdict(replace(self, task=name_of(self.task), lm=name_of(self.lm)))
+        shifts = {"under": plain_data(self.under), "shifts": plain_data(self.shifts)}
+        values = asdict(replace(self, task=name_of(self.task), lm=name_of(self.lm), **shifts))
         values["subspace"] = plain_kind(self.kind)
         values["beside"] = [plain_kind(kind) for kind in self.kinds_beside]
         return values
@@ -187,6 +188,15 @@ def _several(name: str, value: Any) -> list[Any]:
 def name_of(thing: Named) -> str:
     """The name of a task or a network."""
     return str(thing) if isinstance(thing, str | Path) else str(thing.name)
+
+
+def plain_data(value: Any) -> Any:
+    """As YAML and JSON can hold it; an object goes by how it is written."""
+    if isinstance(value, Mapping):
+        return {key: plain_data(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_data(item) for item in value]
+    return value if value is None or isinstance(value, str | int | float) else repr(value)
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:

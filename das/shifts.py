@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from das.causal import CausalModel
 from das.columns import codes
@@ -60,7 +62,7 @@ class Shift(Change):
 class Reword(Change):
     """Other words: a paraphrase, or with other answers a sibling instruction.
 
-    words: piece of the template → what stands in its place. answers: output value → text, as in `Prompt`.
+    words: piece of the template → what stands in its place, all at once. answers: output value → text, as in `Prompt`.
     """
 
     words: Mapping[str, str]
@@ -73,12 +75,13 @@ class Reword(Change):
                 raise DasError(f"words and answers are texts, not {text!r}: in YAML put them in quotes")
 
     def apply(self, asked: Variant, tokenizer: Tokenizer | None = None) -> Variant:
-        template = asked.prompt.template
-        for old, new in self.words.items():
-            if old not in template:
-                raise DasError(f"{old!r} is not in the template, so it cannot be reworded: {template!r}")
-            template = template.replace(old, new)
-        return replace(asked, prompt=replace(asked.prompt, template=template, answers=self.answers or asked.prompt.answers))
+        prompt = asked.prompt
+        for old in self.words:
+            if old not in prompt.template:
+                raise DasError(f"{old!r} is not in the template, so it cannot be reworded: {prompt.template!r}")
+        longest_first = "|".join(map(re.escape, sorted(self.words, key=len, reverse=True)))
+        template = re.sub(longest_first, lambda found: self.words[found[0]], prompt.template) if self.words else prompt.template
+        return replace(asked, prompt=replace(prompt, template=template, answers=self.answers or prompt.answers))
 
 
 @dataclass(frozen=True)
@@ -116,11 +119,17 @@ class Context(Change):
     where: str = "inside"
     order = 2
 
+    def __post_init__(self) -> None:
+        if not self._texts or not all(isinstance(text, str) and text for text in self._texts):
+            raise DasError(f"a context is {self.text!r}: expected a sentence, or a list of sentences")
+
+    @property
+    def _texts(self) -> list[str]:
+        return [self.text] if isinstance(self.text, str) else list(self.text)
+
     def apply(self, asked: Variant, tokenizer: Tokenizer | None = None) -> Variant:
-        prompt, texts = asked.prompt, [self.text] if isinstance(self.text, str) else list(self.text)
-        if not all(texts):
-            raise DasError("a context is empty: expected a sentence, or a list of sentences")
-        spaced = tuple(_spaced(text, behind=self.where == "after") for text in texts)
+        prompt = asked.prompt
+        spaced = tuple(_spaced(text, behind=self.where == "after") for text in self._texts)
         at = self._place(prompt)
         name = next(f"context{i}" for i in ["", *range(2, 100)] if f"context{i}" not in {*prompt.fields, *prompt.fillers})
         added = literal(spaced[0]) if len(spaced) == 1 else f"{{{name}}}"
@@ -167,15 +176,20 @@ class FewShot(Change):
 
     def apply(self, asked: Variant, tokenizer: Tokenizer | None = None) -> Variant:
         drawn = asked.model.over(asked.inputs).run(asked.inputs.sample(np.random.default_rng(self.seed), 50 * self.n))
+        distinct = np.sort(np.unique(codes(*(drawn[name] for name in asked.inputs.names)), return_index=True)[1])
         answers = drawn[asked.model.output]
-        rank = np.zeros(len(answers), int)  # how many earlier draws have the same answer
-        code = codes(answers)
-        for value in np.unique(code):
-            rank[code == value] = np.arange((code == value).sum())
-        rows = np.argsort(rank, kind="stable")[: self.n]
+        rows = distinct[_in_turn(codes(answers[distinct]))[: self.n]]
         texts = asked.prompt.render({name: column[rows] for name, column in drawn.items()}).texts
         solved = [text + answer for text, answer in zip(texts, asked.prompt.answer_texts(answers[rows]), strict=True)]
         return _around(asked, "".join(example + self.between for example in solved))
+
+
+def _in_turn(code: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The order in which equal codes come as late as can be: the first of every code, then the second of every code, …"""
+    earlier = np.zeros(len(code), int)
+    for value in np.unique(code):
+        earlier[code == value] = np.arange((code == value).sum())
+    return np.argsort(earlier, kind="stable")
 
 
 @dataclass(frozen=True)
@@ -186,7 +200,7 @@ class Chat(Change):
     """
 
     system: str | None = None
-    order = 4
+    order = 5
 
     def apply(self, asked: Variant, tokenizer: Tokenizer | None = None) -> Variant:
         if tokenizer is None or not getattr(tokenizer, "chat_template", None):
@@ -198,8 +212,8 @@ class Chat(Change):
         head, found, tail = wrapped.partition(mark)
         if not found:
             raise DasError("the tokenizer's chat template drops the message")
-        begins = tokenizer("")["input_ids"]  # what the tokenizer puts first by itself
-        head = head.removeprefix(tokenizer.decode(begins)) if begins else head
+        for token in tokenizer("")["input_ids"]:  # what the tokenizer puts first by itself
+            head = head.removeprefix(tokenizer.decode([token]))
         return _around(replace(asked, prompt=_stripped(asked.prompt)), head, tail)
 
 
@@ -214,11 +228,11 @@ def _stripped(prompt: Prompt) -> Prompt:
 
 @dataclass(frozen=True)
 class Offset(Change):
-    """The same prompt further on: `n` times `text` before everything."""
+    """The same prompt further on: `n` times `text` before it."""
 
     n: int = 8
     text: str = "\n"
-    order = 5
+    order = 4
 
     def __post_init__(self) -> None:
         if self.n < 1:
@@ -275,7 +289,7 @@ def parse_shift(spec: Any, declared: Mapping[str, Change]) -> Change:
     for key, value in spec.items():
         if key not in KEYS:
             raise unknown("key of a shift", key, KEYS)
-        if not isinstance(value, KEYS[key]):
+        if not isinstance(value, KEYS[key]) or (isinstance(value, bool) and bool not in KEYS[key]):
             raise DasError(f"{key} of a shift is {value!r}: expected {' or '.join(kind.__name__ for kind in KEYS[key])}")
     return reduce(Change.__add__, _of_mapping(spec, declared))
 
@@ -293,9 +307,9 @@ def _named(name: str, declared: Mapping[str, Change]) -> Change:
 
 
 def _of_mapping(spec: Mapping[str, Any], declared: Mapping[str, Change]) -> list[Change]:
-    for key, needs in (("where", ("context",)), ("answers", ("replace",))):
-        if key in spec and not set(needs) & set(spec):
-            raise DasError(f"shift {dict(spec)!r}: {key} needs {needs[0]} beside it")
+    for key, needed in (("where", "context"), ("answers", "replace")):
+        if key in spec and needed not in spec:
+            raise DasError(f"shift {dict(spec)!r}: {key} needs {needed} beside it")
     parts: list[Change] = []
     if "of" in spec:
         parts.append(parse_shift(spec["of"], declared))
@@ -321,8 +335,7 @@ def named_shifts(specs: Any, declared: Mapping[str, Change]) -> dict[str, Change
         specs = list(declared) if specs == "all" else [specs]
     if not isinstance(specs, Mapping):
         specs = {str(name): name for name in specs}
-    if "base" in specs:
-        raise DasError("base is the task as it stands, no shift: it is always there")
+    _check_names(list(specs))
     found = {}
     for name, spec in specs.items():
         try:
@@ -330,3 +343,18 @@ def named_shifts(specs: Any, declared: Mapping[str, Change]) -> dict[str, Change
         except DasError as error:
             raise error if spec == name else DasError(f"shift {name!r}: {error}") from error
     return found
+
+
+def _check_names(names: Sequence[str]) -> None:
+    """Names are those of folders and pictures as well."""
+    for name in names:
+        if name in ("base", "matrix") or not name or len(slug(name)) > 60:
+            reason = "it is the task as it stands, which is always there" if name == "base" else "folders and figures bear it"
+            raise DasError(f"a shift cannot be called {name!r} ({reason}): expected another name, of at most 60 letters")
+    if len({slug(name) for name in names}) < len(names):
+        raise DasError(f"two shifts have names that are the same as names of folders: {', '.join(names)}")
+
+
+def slug(name: str) -> str:
+    """A name as a file can have it."""
+    return re.sub(r"[^\w+-]+", "_", name)

@@ -152,7 +152,9 @@ class Task:
                 raise DasError(f"hypothesis {name!r} does not answer as the first hypothesis does on {row}")
         drawn = self.model.sample(np.random.default_rng(0), n)
         try:
-            self._check_text(drawn, self.outputs(drawn), tokenizer, positions)
+            _check_text(
+                self.variant("base"), drawn, self.outputs(drawn), tokenizer, self.positions if positions is None else positions
+            )
         except DasError as error:
             raise DasError(f"prompt: {error}") from error
 
@@ -161,12 +163,18 @@ class Task:
         positions that exist."""
         variant = self.apply(change, tokenizer)
         drawn = variant.inputs.sample(np.random.default_rng(0), n)
-        if variant.model is self.model:
-            shifted = self.under(change, tokenizer)
-            shifted._check_text(drawn, shifted.outputs(drawn), tokenizer, positions)
-        else:
-            asked = replace(self, prompt=variant.prompt, hypotheses=self.hypotheses)
-            asked._check_text(drawn, variant.model.run(drawn)[variant.model.output], tokenizer, positions)
+        own = variant.model is not self.model
+        outputs = variant.model.run(drawn)[variant.model.output] if own else self.under(change, tokenizer).outputs(drawn)
+        _check_text(variant, drawn, outputs, tokenizer, positions)
+
+    def fault(self, change: Change, tokenizer: Tokenizer) -> str:
+        """Why the task cannot be put to a network under a shift; empty where it can."""
+        try:
+            self.under(change, tokenizer)
+            self.check_shift(change, tokenizer)
+        except DasError as error:
+            return str(error)
+        return ""
 
     def coverage(self, change: Change, tokenizer: Tokenizer, positions: Sequence[str], n: int = 200) -> dict[str, float]:
         """Position → the share of a shift's drawn prompts in which it exists."""
@@ -174,23 +182,24 @@ class Task:
         drawn = variant.model.over(variant.inputs).run(variant.inputs.sample(np.random.default_rng(0), n))
         return coverage(variant.prompt.render(drawn), tokenizer, positions)
 
-    def _check_text(self, inputs: Columns, outputs: Column, tokenizer: Tokenizer, positions: Sequence[str] | None) -> None:
-        spans = [f"{name}.first" for name in self.prompt.fields]
-        prompts = self.encode(
-            inputs, tokenizer, [*spans, *expand_positions(self.positions if positions is None else positions)]
-        )
-        if (unread := prompts.count(tokenizer.unk_token_id)) > 0:
-            raise DasError(f"{unread:.0%} of the prompts' tokens are unknown to the tokenizer: the network cannot read them")
-        texts = self.prompt.answer_texts(outputs)
-        owner: dict[int, str] = {}
-        for text, token in zip(texts, self.answer_tokens(outputs, inputs, tokenizer).tolist(), strict=True):
-            if owner.setdefault(token, text) != text:
-                raise DasError(
-                    f"answers {owner[token]!r} and {text!r} begin with the same token "
-                    f"{tokenizer.convert_ids_to_tokens(token)!r}: choose answers that differ in their first token"
-                )
-            if token == tokenizer.unk_token_id:
-                raise DasError(f"answer {text!r} is unknown to the tokenizer")
+
+def _check_text(asked: Variant, inputs: Columns, outputs: Column, tokenizer: Tokenizer, positions: Sequence[str]) -> None:
+    """DasError unless prompts and answers are words that the tokenizer knows, told apart by their first token."""
+    rendered = asked.prompt.render(asked.model.over(asked.inputs).run(inputs))
+    spans = [f"{name}.first" for name in asked.prompt.fields]
+    prompts = encode(rendered, tokenizer, [*spans, *expand_positions(positions)])
+    if (unread := prompts.count(tokenizer.unk_token_id)) > 0:
+        raise DasError(f"{unread:.0%} of the prompts' tokens are unknown to the tokenizer: the network cannot read them")
+    texts = asked.prompt.answer_texts(outputs)
+    owner: dict[int, str] = {}
+    for text, token in zip(texts, answer_tokens(tokenizer, rendered.texts[0], texts).tolist(), strict=True):
+        if owner.setdefault(token, text) != text:
+            raise DasError(
+                f"answers {owner[token]!r} and {text!r} begin with the same token "
+                f"{tokenizer.convert_ids_to_tokens(token)!r}: choose answers that differ in their first token"
+            )
+        if token == tokenizer.unk_token_id:
+            raise DasError(f"answer {text!r} is unknown to the tokenizer")
 
 
 def ask(asked: Variant, inputs: Columns, tokenizer: Tokenizer) -> tuple[Encoded, NDArray[np.int64]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
@@ -16,6 +16,17 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
 def short(share: float) -> str:
     """A share with two digits and no more: `.80`, `1.0`."""
     return f"{share:.2f}".replace("-0.00", "0.00").replace("0.", ".", 1) if share < 0.995 else "1.0"
+
+
+def two(value: float | None) -> str:
+    """With two digits; a dash for what is not there."""
+    return "–" if value is None or value != value else f"{value:.2f}"
+
+
+def spread(values: Iterable[float]) -> str:
+    """From the least to the greatest, leaving out what is not defined."""
+    known = [value for value in values if value == value]
+    return f"{two(min(known))} to {two(max(known))}" if known else "–"
 
 
 def plain(text: str) -> str:

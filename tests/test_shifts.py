@@ -61,6 +61,7 @@ WRITTEN = {
     "before a text": (Context("Frogs sing.", "Answer"), PLAIN.replace("Answer", "Frogs sing. Answer")),
     "with its own space": (Context("Frogs.\n"), PLAIN.replace("Is", "Frogs.\nIs")),
     "reworded": (Reword({"more than": "over", "less": "under"}), PLAIN.replace("more than", "over").replace("less", "under")),
+    "two words change places": (Reword({"more": "less", "less": "more"}), "Read {this}.\nIs 3 less than 7, 7 more?\nAnswer:"),
     "offset": (Offset(3), "\n\n\n" + PLAIN),
     "two": (Context("Frogs.") + Reword({"Is": "Was"}), PLAIN.replace("Is", "Frogs. Was")),
     "in either order": (Context("Frogs.") + Shift(prompt=Prompt("{a} or {b}?", ANSWERS)), "Frogs. 3 or 7?"),
@@ -94,7 +95,8 @@ def test_of_several_sentences_each_prompt_has_one_and_always_the_same():
     assert texts == again
     used = [next(s for s in sentences if s in each) for each in texts]
     assert min(np.unique(used, return_counts=True)[1]) > 8
-    assert {each[:3] for each in texts} == {"Up.", "Dow"}
+    first = ["Up." in each for each in texts]
+    assert {(a, b) for a, b in zip(used, first, strict=True)} == {(s, up) for s in sentences for up in (True, False)}
 
 
 def test_a_drawn_sentence_is_a_position_too(tokenizer):
@@ -157,14 +159,15 @@ class Chatty:
         return "<s>" + "".join(f"<{m['role']}>{m['content']}</>" for m in messages) + "<assistant>"
 
     def __call__(self, text):
-        return {"input_ids": [1]}
+        return {"input_ids": [1, 2]}
 
     def decode(self, ids):
-        return "<s>"
+        return {1: "<s>", 2: "</s>"}[ids[0]]
 
 
 def test_a_chat_wraps_the_prompt_once_and_its_answers_begin_a_reply():
     assert text(Chat(), tokenizer=Chatty()) == f"<user>{PLAIN}</><assistant>"
+    assert text(Chat() + Offset(1), tokenizer=Chatty()) == f"<user>\n{PLAIN}</><assistant>"
     assert text(Chat("Be {brief}."), tokenizer=Chatty()) == f"<system>Be {{brief}}.</><user>{PLAIN}</><assistant>"
     assert TASK.apply(Chat(), Chatty()).prompt.answers == {True: "yes", False: "no"}
     called = Task(Prompt("{a} {b}:", lambda v: f" {v}"), TASK.hypotheses)
@@ -223,11 +226,21 @@ WRONG = {
         "words and answers are texts, not True: in YAML put them in quotes",
     ),
     "where without context": (lambda: parse_shift({"where": "after", "offset": 1}, {}), "where needs context beside it"),
-    "base as a shift": (lambda: named_shifts({"base": "polite"}, TASK.shifts), "base is the task as it stands"),
+    "base as a shift": (
+        lambda: named_shifts({"base": "polite"}, TASK.shifts),
+        "a shift cannot be called 'base' (it is the task as it stands",
+    ),
     "in a mapping": (lambda: named_shifts({"mine": "polit"}, TASK.shifts), "shift 'mine': unknown shift 'polit'"),
     "no such place": (lambda: text(Context("Frogs.", "Anser")), "context where 'Anser': expected before, inside, after, or"),
     "no such words": (lambda: text(Reword({"Anser": "x"})), "'Anser' is not in the template"),
-    "empty context": (lambda: text(Context("")), "a context is empty"),
+    "empty context": (lambda: Context(""), "a context is '': expected a sentence"),
+    "no context": (lambda: parse_shift({"context": []}, {}), "a context is []: expected a sentence"),
+    "a bool for a number": (lambda: parse_shift({"few_shot": True}, {}), "few_shot of a shift is True: expected int"),
+    "a name of figures": (lambda: named_shifts({"matrix": "polite"}, TASK.shifts), "a shift cannot be called 'matrix'"),
+    "one folder for two": (
+        lambda: named_shifts({"a b": "polite", "a_b": "polite"}, TASK.shifts),
+        "are the same as names of folders",
+    ),
     "unknown input": (lambda: TASK.under(Given({"c": 1})), "unknown input to be given 'c'"),
     "no example": (lambda: FewShot(0), "few_shot is 0: expected at least 1 example"),
     "no offset": (lambda: Offset(0), "offset is 0: expected at least 1"),

@@ -70,10 +70,13 @@ def test_shifts_are_declared_and_ask_the_same_question(task):
         assert variant.prompt != home.prompt or variant.inputs is not home.inputs
 
 
-def test_shifts_pass_their_check_with_a_tokenizer_of_their_words(task):
+def test_shifts_and_siblings_pass_their_check_with_a_tokenizer_of_their_words(task):
     tokenizer = make_tokenizer(corpus(task), whole_numbers=True)
     for change in task.shifts.values():
         task.check_shift(change, tokenizer, expand_positions(task.positions))
+        assert task.fault(change, tokenizer) == ""
+    for change in task.siblings.values():
+        task.check_shift(change, tokenizer)
 
 
 def test_default_positions_of_price_tagging_run_from_the_amount_to_the_end(price_tagging, tokenizer):
