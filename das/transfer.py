@@ -39,27 +39,32 @@ def transfer(run: Run, shifts: Any, retrain: float | Mapping[str, float], report
     """See `das.run.Run.shift`."""
     share = dict(retrain) if isinstance(retrain, Mapping) else retrain
     settings = replace(run.settings(task, lm), logger="none", retrain=share)
-    loaded, tokenizer = load_task(settings.task), tokenizer_of(settings)
-    specs, notes = askable(loaded, tokenizer, shifts)
-    for note in notes or ([] if specs else ["the task declares no shifts: give some"]):
-        report.say(note)
+    specs = _specs(run, settings, shifts, report)
+    shares = retrained(share, shifts, specs)
     if not _handed_on(settings, specs):
         settings = replace(settings, workers=1)
-    shares = retrained(retrain, shifts, specs)
-    for name, spec in specs.items():
-        template = loaded.apply(parse_shift(spec, loaded.shifts), tokenizer).prompt.template
-        ShiftFolder(run.folder, name).begin(spec, template)
-    every = {BASE: settings.under} | specs
-    _test(run, settings, {BASE: run.folder}, every, report, lenient=shifts == "all")
-    trained = {BASE: run.folder}
+    every, trained, lenient = {BASE: settings.under} | specs, {BASE: run.folder}, shifts == "all"
+    _test(run, settings, trained, every, report, lenient)
     for name in (name for name in shares if shares[name] and ShiftFolder(run.folder, name).about.get("solved")):
         trained[name] = _retrain(run, settings, name, specs[name], shares[name], report)
-    _test(run, settings, trained, every, report, lenient=shifts == "all")
+    _test(run, settings, trained, every, report, lenient)
     robustness = Robustness(run)
     robustness.write()
     for path in figures(robustness):
         report.say(str(path))
     return robustness
+
+
+def _specs(run: Run, settings: Settings, shifts: Any, report: Reporter) -> dict[str, Any]:
+    """Name → what was given for it, of the shifts that can be asked; DasError where the run's folder has others so called."""
+    task, tokenizer = load_task(settings.task), tokenizer_of(settings)
+    specs, notes = askable(task, tokenizer, shifts)
+    for note in notes or ([] if specs else ["the task declares no shifts: give some"]):
+        report.say(note)
+    for name, spec in specs.items():
+        template = task.apply(parse_shift(spec, task.shifts), tokenizer).prompt.template
+        ShiftFolder(run.folder, name).begin(spec, template)
+    return specs
 
 
 def _handed_on(settings: Settings, specs: Mapping[str, Any]) -> bool:
