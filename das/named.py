@@ -14,7 +14,7 @@ from das.errors import DasError
 class Named:
     """Where a network can be had.
 
-    hub: its id on the hub. package: the distribution that holds it as a GGUF file. target: of the Makefile, which installs that.
+    hub: its id there. package: the distribution that holds it as a GGUF file. target: of the Makefile, which installs that.
     """
 
     hub: str

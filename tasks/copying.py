@@ -1,7 +1,7 @@
-"""Copying: a first name comes again; which surname followed it? Induction, "A B … A" → "B" (arXiv 2209.11895), with three pairs.
+"""Copying: a first name comes again; which surname followed it? Induction, "A B … A" → "B" (arXiv 2209.11895).
 
-A network may carry to the end where in the list the name stood, or the surname itself. That it counts by the alphabet is wrong by
-construction.
+A network may carry to the end where in the list the name stood, or the surname itself. That it ranks the names by the alphabet
+is wrong by construction.
 """
 
 import numpy as np

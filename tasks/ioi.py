@@ -1,7 +1,7 @@
 """Indirect objects: whom is it given to? The task of "Interpretability in the Wild" (arXiv 2211.00593).
 
-Of two names one comes again, as the giver; the other receives. A network may carry to the end which of the two it was, the first
-or the second (order ABB or BAB), or the receiver's name itself. That it goes by the alphabet is wrong by construction.
+Of two names one comes again, as the giver; the other receives. A network may carry to the end which of the two it was, the
+first or the second (ABA or ABB), or the receiver's name itself. That it goes by the alphabet is wrong by construction.
 """
 
 import numpy as np
