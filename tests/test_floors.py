@@ -9,7 +9,7 @@ import das
 
 FLOORS = [
     ["__init__", "errors", "template", "progress", "text"],
-    ["columns", "kinds", "workers", "site", "attention", "memory", "stats", "verdict"],
+    ["columns", "kinds", "workers", "site", "attention", "memory", "stats", "verdict", "named"],
     ["domains", "taps", "standins"],
     ["causal", "prompt", "subspace", "settings"],
     ["shifts"],
