@@ -168,13 +168,13 @@ def _curves(alignments: Sequence[Alignment]) -> dict[Any, tuple[str, Site, list[
 
 def _wanted(alignments: Sequence[Alignment], finished: bool = False) -> dict[Any, tuple[str, Site, list[Subspace]]]:
     """What has to be scored: (cell, part), and the whole vector once per hypothesis and site. Until they are finished, Nested
-    cells have curves in place of a subspace of their own."""
+    cells have curves in place of a subspace of their own, and Boundless ones a soft mask beside it."""
     wanted: dict[Any, tuple[str, Site, list[Subspace]]] = {}
     for i, a in enumerate(alignments):
         where = a.cell.hypothesis, a.cell.site
         parts = {
             "own": [a.hard] if finished or not isinstance(a.cell.kind, Nested) else [],
-            "soft": [a.soft] if isinstance(a.cell.kind, Boundless) else [],
+            "soft": [a.soft] if isinstance(a.cell.kind, Boundless) and not finished else [],
             "random": _rank_matched(a),
         }
         wanted |= {(i, part): (*where, subspaces) for part, subspaces in parts.items() if subspaces}
@@ -259,7 +259,7 @@ class Accuracy:
 def accuracy(asked: Variant, lm: LM, n: int = 500) -> Accuracy:
     """On `n` drawn prompts of a variant."""
     inputs = asked.inputs.sample(np.random.default_rng(0), n)
-    answers = codes(asked.model.over(asked.inputs).run(inputs)[asked.model.output])
+    answers = codes(asked.run(inputs)[asked.model.output])
     return Accuracy(float(correct(asked, lm, inputs).mean()), float(np.bincount(answers).max() / n))
 
 

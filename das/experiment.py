@@ -64,7 +64,7 @@ class Experiment:
             if not 0 <= layer < depth:
                 raise DasError(f"layer {layer} does not exist: {name_of(lm)} has layers 0 to {depth - 1}")
         self.positions = expand_positions(s.positions or self.task.positions)
-        self.hypotheses = [n.split(".")[0] for n in s.hypotheses or self.task.hypotheses if self.task.hypothesis(n)]
+        self.hypotheses = self.task.short_names(s.hypotheses)
         check_families(s.families)
         self._check_components(lm)
         self.task.check(self.tokenizer, self.positions)

@@ -40,7 +40,7 @@ def corpus(task: Task) -> list[str]:
         asked = task.variant(variant)
         few = asked.inputs.size is not None and asked.inputs.size <= 20_000
         drawn = asked.inputs.enumerate() if few else asked.inputs.sample(rng, 5000)
-        columns = asked.model.over(asked.inputs).run(drawn)
+        columns = asked.run(drawn)
         texts += asked.prompt.render(columns).texts + asked.prompt.answer_texts(columns[asked.model.output])
     for _ in range(10):
         texts += task.prompt.answer_texts(task.outputs(task.model.sample(rng, 5000)))

@@ -16,9 +16,9 @@ DRAWS = 500
 """Of base prompts, for the intervals of correlations."""
 
 
-def site_map(scored: Scored, hypothesis: str, subspace: str, metric: str = "iia") -> pd.Series[float]:
-    """Site → a metric, mean over seeds."""
-    found: pd.Series[float] = scored.at(hypothesis, subspace).groupby(SITE)[metric].mean()
+def site_map(scored: Scored, hypothesis: str, subspace: str, metric: str = "iia", over: str = "mean") -> pd.Series[float]:
+    """Site → a metric, over seeds their `mean` or their `max`."""
+    found: pd.Series[float] = scored.at(hypothesis, subspace).groupby(SITE)[metric].agg(over)
     return found
 
 

@@ -8,15 +8,13 @@ pairs is worth.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from das.errors import DasError
-from das.maps import SITE, together
+from das.maps import together
 from das.robustness import BASE, NOT_TESTED, Robustness
 from das.text import aligned, spread, two
 
@@ -85,12 +83,12 @@ def figures(robustness: Robustness, row: Row) -> dict[str, Any] | None:
         return None
     if robustness.scored(row.trained, row.tested) is None:
         return None
-    best = _map(robustness, row, np.max)
+    best, home = _best(robustness, row, row.hypothesis), robustness.map(BASE, BASE, row.hypothesis, over="max")
     own = robustness.row(row.hypothesis, row.trained, row.tested) or {}
     return {
         "task": robustness.accuracy(row.tested)[0] if row.metric == "iia" else None,
         "iia": float(best.max()),
-        "correlation": together(_home(robustness, row.hypothesis), best)[0],
+        "correlation": together(home, best)[0],
         "variance": 100 * float(best.var(ddof=0)),
         "chosen": _chosen(robustness, row),
         "interval": (own["low"], own["high"]) if row.metric == "iia" else None,
@@ -100,18 +98,9 @@ def figures(robustness: Robustness, row: Row) -> dict[str, Any] | None:
     }
 
 
-def _map(robustness: Robustness, row: Row, over: Callable[..., Any], hypothesis: str | None = None) -> pd.Series[float]:
-    """Site → the row's metric, over seeds."""
-    scored, name = robustness.scored(row.trained, row.tested), hypothesis or row.hypothesis
-    assert scored is not None
-    cells = scored.at(name, robustness.entry(row.trained, name)["subspace"])
-    found: pd.Series[float] = cells.groupby(SITE)[row.metric].agg(over)
-    return found
-
-
-def _home(robustness: Robustness, hypothesis: str) -> pd.Series[float]:
-    """The map that a row's is compared with: for the four hypotheses their own, as in the paper."""
-    return _map(robustness, Row("", ROWS[0].published, hypothesis), np.max)
+def _best(robustness: Robustness, row: Row, hypothesis: str) -> pd.Series[float]:
+    """Site → the row's metric of its best seed."""
+    return robustness.map(row.trained, row.tested, hypothesis, row.metric, over="max")
 
 
 def _wrong(robustness: Robustness, row: Row) -> list[float]:
@@ -119,7 +108,8 @@ def _wrong(robustness: Robustness, row: Row) -> list[float]:
     if row.hypothesis != LEFT:
         return []
     others = [h for h in robustness.summaries[row.trained]["hypotheses"] if h not in (LEFT, "left_and_right")]
-    return [together(_home(robustness, LEFT), _map(robustness, row, np.max, h))[0] for h in others]
+    home = robustness.map(BASE, BASE, LEFT, over="max")
+    return [together(home, _best(robustness, row, other))[0] for other in others]
 
 
 def _outcome(robustness: Robustness, row: Row, own: dict[str, Any]) -> str:

@@ -95,11 +95,16 @@ def heatmap(run: Run, hypothesis: str, ax: Axes | None = None, metric: str = "ii
     ticks(ax, rows, {p: run.summary["tokens"][p] for p in positions}, f"hatched: {whose} not above {null}" if hatched else "")
     skipped = ", grey: not trained" if np.isnan(values).any() else ""
     title(ax, entry, f"{METRICS[metric]} on test pairs, {entry['subspace']}{skipped}")
-    corner = positions.index(entry["position"]) - 0.5, rows.index((entry["layer"], entry["component"])) - 0.5
-    ax.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor="#d62728", linewidth=2.5, clip_on=False, zorder=3))
+    outline(ax, (rows.index((entry["layer"], entry["component"])), positions.index(entry["position"])))
     if bar:
         _bar(ax, image, entry["baselines"] if metric in LIKE_IIA else {})
     return ax
+
+
+def outline(ax: Axes, cell: tuple[int, int]) -> None:
+    """Marks the chosen cell (row, column) of a map."""
+    corner = cell[1] - 0.5, cell[0] - 0.5
+    ax.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor="#d62728", linewidth=2.5, clip_on=False, zorder=3))
 
 
 def size_of(rows: Sequence[Any], positions: Sequence[str]) -> tuple[float, float]:
@@ -193,9 +198,14 @@ def figures(run: Run) -> list[Path]:
         if entry.get("scorecard"):
             drawn[f"evidence_{name}.png"] = evidence(entry)
     drawn["heatmaps.png"] = all_heatmaps(run)
+    return save(run.folder, drawn)
+
+
+def save(folder: Path, drawn: Mapping[str, Any]) -> list[Path]:
+    """Writes figures, by the names of their files; their paths."""
     for file, figure in drawn.items():
-        figure.savefig(run.folder / file, dpi=150)
-    return [run.folder / file for file in drawn]
+        figure.savefig(folder / file, dpi=150)
+    return [folder / file for file in drawn]
 
 
 # --- causal models ---

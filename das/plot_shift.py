@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
-from das.plot import COLOURS, SKIPPED, hatch, numbers, size_of, ticks
+from das.plot import COLOURS, SKIPPED, hatch, numbers, outline, save, size_of, ticks
 from das.plot_evidence import inches_of, write
 from das.robustness import BASE, NOT_SOLVED, UNTOLD, Robustness
 from das.text import fitted, short, spread, two
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 DIFFERENCE = "RdBu"
-CHOSEN = "#d62728"
 UNDEFINED = NOT_SOLVED, UNTOLD
 """Outcomes that say nothing of the alignment."""
 
@@ -28,9 +26,7 @@ def figures(robustness: Robustness) -> list[Path]:
     drawn = {f"shift_{folder.path.name}.png": maps(robustness, name) for name, folder in robustness.folders.items()}
     if robustness.folders:
         drawn["shift_matrix.png"] = matrices(robustness)
-    for file, figure in drawn.items():
-        figure.savefig(robustness.run.folder / file, dpi=150)
-    return [robustness.run.folder / file for file in drawn]
+    return save(robustness.run.folder, drawn)
 
 
 # --- maps ---
@@ -84,8 +80,7 @@ def _panel(ax: Axes, values: Any, cell: tuple[int, int], apart: bool) -> None:
     image = ax.imshow(values, origin="lower", aspect="auto", cmap=colours, vmin=least, vmax=1)
     ax.set_facecolor(SKIPPED)
     numbers(ax, image, None)
-    corner = cell[1] - 0.5, cell[0] - 0.5
-    ax.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=CHOSEN, linewidth=2.5, clip_on=False, zorder=3))
+    outline(ax, cell)
 
 
 # --- matrices ---

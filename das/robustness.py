@@ -106,11 +106,11 @@ class Robustness:
         cells = scored.at(hypothesis, entry["subspace"], entry)
         return cells if len(cells) else None
 
-    def map(self, trained: str, tested: str, hypothesis: str, metric: str = "iia") -> pd.Series[float]:
-        """A metric of every site, mean over seeds; indexed by layer, component and position."""
+    def map(self, trained: str, tested: str, hypothesis: str, metric: str = "iia", over: str = "mean") -> pd.Series[float]:
+        """A metric of every site, over seeds their `mean` or their `max`; indexed by layer, component and position."""
         scored = self.scored(trained, tested)
         assert scored is not None
-        return site_map(scored, hypothesis, self.entry(trained, hypothesis)["subspace"], metric)
+        return site_map(scored, hypothesis, self.entry(trained, hypothesis)["subspace"], metric, over)
 
     # --- a row of the table ---
 

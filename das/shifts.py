@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from das.causal import CausalModel
-from das.columns import codes
+from das.columns import Columns, codes
 from das.domains import Choice, Inputs
 from das.errors import DasError, unknown
 from das.prompt import Prompt, Tokenizer, literal
@@ -25,6 +25,10 @@ class Variant:
     prompt: Prompt
     inputs: Inputs
     model: CausalModel
+
+    def run(self, inputs: Mapping[str, Any]) -> Columns:
+        """Every variable's column for rows of its inputs."""
+        return self.model.over(self.inputs).run(inputs)
 
 
 class Change:
@@ -175,7 +179,7 @@ class FewShot(Change):
             raise DasError(f"few_shot is {self.n}: expected at least 1 example")
 
     def apply(self, asked: Variant, tokenizer: Tokenizer | None = None) -> Variant:
-        drawn = asked.model.over(asked.inputs).run(asked.inputs.sample(np.random.default_rng(self.seed), 50 * self.n))
+        drawn = asked.run(asked.inputs.sample(np.random.default_rng(self.seed), 50 * self.n))
         distinct = np.sort(np.unique(codes(*(drawn[name] for name in asked.inputs.names)), return_index=True)[1])
         answers = drawn[asked.model.output]
         rows = distinct[_in_turn(codes(answers[distinct]))[: self.n]]

@@ -79,6 +79,10 @@ class Task:
             raise unknown("hypothesis", name, [*self.hypotheses, *map(self.full_name, self.hypotheses)])
         return self.hypotheses[short]
 
+    def short_names(self, names: Sequence[str] | None) -> list[str]:
+        """Of hypotheses, given with or without their variables; of all where none is given."""
+        return [name.split(".")[0] for name in names or self.hypotheses if self.hypothesis(name)]
+
     def full_name(self, name: str) -> str:
         """`left_boundary` → `left_boundary.above_lower`."""
         return f"{name}.{'+'.join(self.hypotheses[name].variables)}"
@@ -179,13 +183,13 @@ class Task:
     def coverage(self, change: Change, tokenizer: Tokenizer, positions: Sequence[str], n: int = 200) -> dict[str, float]:
         """Position → the share of a shift's drawn prompts in which it exists."""
         variant = self.apply(change, tokenizer)
-        drawn = variant.model.over(variant.inputs).run(variant.inputs.sample(np.random.default_rng(0), n))
+        drawn = variant.run(variant.inputs.sample(np.random.default_rng(0), n))
         return coverage(variant.prompt.render(drawn), tokenizer, positions)
 
 
 def _check_text(asked: Variant, inputs: Columns, outputs: Column, tokenizer: Tokenizer, positions: Sequence[str]) -> None:
     """DasError unless prompts and answers are words that the tokenizer knows, told apart by their first token."""
-    rendered = asked.prompt.render(asked.model.over(asked.inputs).run(inputs))
+    rendered = asked.prompt.render(asked.run(inputs))
     spans = [f"{name}.first" for name in asked.prompt.fields]
     prompts = encode(rendered, tokenizer, [*spans, *expand_positions(positions)])
     if (unread := prompts.count(tokenizer.unk_token_id)) > 0:
@@ -204,7 +208,7 @@ def _check_text(asked: Variant, inputs: Columns, outputs: Column, tokenizer: Tok
 
 def ask(asked: Variant, inputs: Columns, tokenizer: Tokenizer) -> tuple[Encoded, NDArray[np.int64]]:
     """The prompts of a variant on the given input rows, and the tokens that answer them."""
-    columns = asked.model.over(asked.inputs).run(inputs)
+    columns = asked.run(inputs)
     rendered = asked.prompt.render(columns)
     answers = answer_tokens(tokenizer, rendered.texts[0], asked.prompt.answer_texts(columns[asked.model.output]))
     return encode(rendered, tokenizer), answers

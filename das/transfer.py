@@ -137,7 +137,7 @@ class _Under:
         task = load_task(settings.task)
         change = Shift() if wanted.spec == BASE else parse_shift(wanted.spec, task.shifts)
         self.task: Task = task.under(change, lm.tokenizer)
-        self.hypotheses = [n.split(".")[0] for n in settings.hypotheses or task.hypotheses]
+        self.hypotheses = task.short_names(settings.hypotheses)
 
     def test(self, folder: ShiftFolder, report: Reporter) -> None:
         """Tests the alignments of the runs that are wanted and writes what comes out."""
