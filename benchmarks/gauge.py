@@ -178,6 +178,12 @@ def write_json(path: Path | None, rows: Sequence[Mapping[str, Any]], **more: Any
         path.write_text(json.dumps({"rows": list(rows), "machine": machine(), **more}, indent=1) + "\n")
 
 
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows that `write_json` wrote."""
+    rows: list[dict[str, Any]] = json.loads(path.read_text())["rows"]
+    return rows
+
+
 def machine() -> str:
     """What the figures were taken on, in words."""
     info = Path("/proc/cpuinfo")

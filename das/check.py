@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from das.errors import DasError, unknown
-from das.evaluate import accuracy
+from das.evaluate import Accuracy, accuracy
 from das.lm import LM
+from das.named import NAMED
 from das.prompt import Tokenizer, expand_positions
 from das.shifts import Change, Shift, named_shifts
 from das.task import Task
@@ -39,20 +40,47 @@ def retrained(retrain: float | Mapping[str, float], shifts: Any, sound: Mapping[
 
 
 def check(
-    task: Task, tokenizer: Tokenizer, positions: Sequence[str] | None, lm: str | None
-) -> tuple[list[tuple[str, ...]], list[str]]:
+    task: Task, tokenizer: Tokenizer, positions: Sequence[str] | None, network: LM | None
+) -> tuple[list[tuple[str, ...]], list[str], Accuracy | None]:
     """A table with a row for the base prompt and every shift: tokens of a prompt, positions that exist, positions whose token
-    is as in the base prompt, accuracy if a network is named; and a line for every shift that cannot be asked."""
+    is as in the base prompt, accuracy if there is a network; a line for every shift that cannot be asked; and the accuracy on
+    the base prompt."""
     specs = expand_positions(task.positions if positions is None else positions)
     sound, notes = askable(task, tokenizer, "all")
-    network = LM.load(lm) if lm else None
     head = "prompt", "tokens", "positions that exist", "tokens there as in base", *(["accuracy"] if network else [])
     changes: dict[str, Change] = {"base": Shift(), **{name: task.shifts[name] for name in sound}}
-    rows = [(name, *_cells(task, change, tokenizer, specs, network)) for name, change in changes.items()]
-    return [head, *rows], notes
+    found = {
+        name: accuracy(task.under(change, tokenizer).variant("base"), network) for name, change in changes.items() if network
+    }
+    rows = [(name, *_cells(task, change, tokenizer, specs, found.get(name))) for name, change in changes.items()]
+    return [head, *rows], notes, found.get("base")
 
 
-def _cells(task: Task, change: Change, tokenizer: Tokenizer, specs: Sequence[str], network: LM | None) -> Iterator[str]:
+APART = 0.1
+"""How far from the published accuracy that of a true copy may lie: published ones are of a few hundred prompts, and merged
+checkpoints differ in rounding."""
+
+
+def compared(task: Task, tokenizer: Tokenizer, like: str, found: Accuracy | None) -> str:
+    """A line that says how a copy of a named network compares with what is published of it. DasError where it is another one:
+    a prompt of more or fewer tokens (all positions would name others), or (if it was measured) another accuracy."""
+    if like not in NAMED:
+        raise unknown("network", like, NAMED)
+    if (known := NAMED[like].known.get(task.name)) is None:
+        return f"nothing is published of {like} and {task.name} to compare with"
+    tokens = len(tokenizer(task.example().texts[0])["input_ids"])
+    if tokens != known.tokens:
+        raise DasError(f"this copy makes {tokens} tokens of the prompt, {like} {known.tokens}: it has another tokenizer")
+    if found is None:
+        return f"as published of {like}: {tokens} tokens"
+    if abs(found.share - known.accuracy) > APART:
+        raise DasError(
+            f"this copy answers {found.share:.2f} of the prompts correctly, {like} {known.accuracy:.2f}: other weights?"
+        )
+    return f"as published of {like}: {tokens} tokens, accuracy {found.share:.2f} ({known.accuracy:.2f})"
+
+
+def _cells(task: Task, change: Change, tokenizer: Tokenizer, specs: Sequence[str], known: Accuracy | None) -> Iterator[str]:
     """A row of the table, without its name."""
     shifted, found = task.under(change, tokenizer), task.coverage(change, tokenizer, specs)
     here = [name for name in specs if found[name] == 1]
@@ -61,6 +89,5 @@ def _cells(task: Task, change: Change, tokenizer: Tokenizer, specs: Sequence[str
     yield str(len(tokenizer(shifted.example().texts[0])["input_ids"]))
     yield f"{len(here)} of {len(found)}" + (f" ({', '.join(lost)})" if lost else "")
     yield f"{sum(token == home[name] for name, token in shifted.tokens_at(tokenizer, here).items())} of {len(here)}"
-    if network:
-        known = accuracy(shifted.variant("base"), network)
+    if known:
         yield f"{known.share:.3f}" + ("" if known.solved else f" (not solved: the commonest answer is {known.commonest:.2f})")

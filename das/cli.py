@@ -51,14 +51,16 @@ def run(settings: Any, out: str | None) -> None:
 
 
 def plan(settings: Any, out: str | None) -> None:
-    """What a run will cost: cells, forwards, memory, estimated time. Loads no weights."""
-    from das.experiment import Experiment
-    from das.plan import plan
+    """What a run will cost: cells, forwards, memory, disk, estimated time. Loads no weights."""
+    from das.plan import plan_of
 
-    print(plan(Experiment.from_settings(settings)).text())
+    print(plan_of(settings).text())
 
 
-def check(task: str, lm: str = "price-tagger-tiny", positions: list[str] | None = None, accuracy: bool = True) -> None:
+def check(
+    task: str, lm: str = "price-tagger-tiny", positions: list[str] | None = None, accuracy: bool = True,
+    like: str | None = None, dtype: str = "float32", device: str = "cpu", threads: int = 0,
+) -> None:  # fmt: skip
     """Check a task with a network: its positions, its shifts, the network's accuracy.
 
     Shows a prompt with its positions; for it and for every shift, in how many prompts each position exists and how many
@@ -69,18 +71,33 @@ def check(task: str, lm: str = "price-tagger-tiny", positions: list[str] | None 
         lm: Whose tokenizer (and, with --accuracy, weights).
         positions: Places to mark; by default the task's.
         accuracy: Also load the weights and measure the network's accuracy.
+        like: A named network, such as alpaca-7b, of which this must be a copy: by the tokens of a prompt and the accuracy; by
+            default the network itself, if it has a name.
+        dtype: The network's: float32, bfloat16 or float16.
+        device: Where the network runs: cpu, cuda.
+        threads: Of the processor; 0 leaves it to torch.
     """
     from das.task import load_task
 
     loaded = load_task(task)
-    from das.check import check
-    from das.lm import load_tokenizer
+    import torch
+
+    from das.check import check, compared
+    from das.lm import LM, load_tokenizer
+    from das.named import NAMED
 
     tokenizer = load_tokenizer(lm)
     loaded.check(tokenizer, positions)
     print(loaded.show(tokenizer, positions))
-    rows, notes = check(loaded, tokenizer, positions, lm if accuracy else None)
+    like = like or (lm if lm in NAMED and loaded.name in NAMED[lm].known else None)
+    if like:
+        compared(loaded, tokenizer, like, None)  # before weights are loaded
+    if threads:
+        torch.set_num_threads(threads)
+    rows, notes, known = check(loaded, tokenizer, positions, LM.load(lm, dtype, device) if accuracy else None)
     print("\n".join(["", aligned(rows), "", *notes]))
+    if like:
+        print(compared(loaded, tokenizer, like, known))
     print(f"{loaded.name}: sound with the tokenizer of {lm}")
 
 

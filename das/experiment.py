@@ -179,21 +179,34 @@ class Experiment:
         if budget is None:
             return grid
         if (table := run.screened()) is None:
-            table = spend(self._screen(grid, report), budget)
+            table = spend(self._screened(run, report), budget)
             write(run.folder / SCREEN, table.to_parquet)
+            for name in self.hypotheses:
+                _part(run, name).unlink()
         for line in outline(table, self._names):
             report.say(line)
         table = table[table["trained"]]
         trained = set(zip(table["hypothesis"], sites_of(table), strict=True))
         return [cell for cell in grid if (cell.hypothesis, cell.site) in trained]
 
-    def _screen(self, grid: Sequence[Cell], report: Reporter) -> pd.DataFrame:
-        """What the screen finds, with what a cell at each site costs."""
+    def _screened(self, run: Run, report: Reporter) -> pd.DataFrame:
+        """What the screen finds, hypotheses shared out among the workers."""
+        workers = self.settings.workers
+        missing = [name for name in self.hypotheses if not _part(run, name).exists()]
+        shards = [shard for shard in (missing[i::workers] for i in range(workers)) if shard]
+        self._share(run, [partial(_screen, hypotheses=shard) for shard in shards], report)
+        return pd.concat([pd.read_parquet(_part(run, name)) for name in self.hypotheses], ignore_index=True)
+
+    def screen(self, run: Run, hypotheses: Sequence[str], report: Reporter) -> None:
+        """Screens the sites of hypotheses in this process and writes what it finds, with what a cell at each site costs."""
         m = self._material
-        data = m.data["train"]
-        with report.task(f"screen: {len(grid) // self.settings.seeds} sites", 1) as step:
-            table = screen(m.engine, data, grid, rows=self.settings.batch, progress=lambda share: step(share, ""))
-        return table.assign(cost=[cost(m.engine, data, site) for site in sites_of(table)])
+        data, rows = m.data["train"], self.settings.batch
+        for name in hypotheses:
+            cells = [cell for cell in self.grid() if cell.hypothesis == name]
+            with report.task(f"screen: {len(cells) // self.settings.seeds} sites of {name}", 1) as step:
+                table = screen(m.engine, data, cells, rows=rows, progress=partial(step, note=""))
+            table["cost"] = [cost(m.engine, data, site) for site in sites_of(table)]
+            write(_part(run, name), table.to_parquet)
 
     def _stage(self, run: Run, name: str, cells: Sequence[Cell], report: Reporter) -> None:
         """Trains and judges the cells that are not there, in as many processes as were asked for."""
@@ -310,6 +323,15 @@ def _under(shift: Any, task: Task, tokenizer: Tokenizer) -> Task:
 
 def _work(experiment: Experiment, run: Run, stage: str, cells: Sequence[Cell], report: Reporter) -> None:
     experiment.work(run, stage, cells, report)
+
+
+def _screen(experiment: Experiment, run: Run, hypotheses: Sequence[str], report: Reporter) -> None:
+    experiment.screen(run, hypotheses, report)
+
+
+def _part(run: Run, hypothesis: str) -> Path:
+    """Where a hypothesis' part of the screen lies until all are there."""
+    return run.folder / f"screen-{hypothesis}.parquet"
 
 
 def _search(experiment: Experiment, run: Run, report: Reporter, **wanted: Any) -> None:

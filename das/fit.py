@@ -15,6 +15,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from das.adapter import adapted
 from das.errors import DasError, unknown
 from das.evaluate import task_accuracy
 from das.lm import LM
@@ -89,6 +90,8 @@ def answer_logits(model: Any, prompts: Encoded) -> Tensor:
 
 
 class _Fit(pl.LightningModule):
+    strict_loading = False  # a checkpoint holds what is trained, no more
+
     def __init__(self, model: nn.Module, batches: _Batches) -> None:
         super().__init__()
         self.model, self.batches, self.settings = model, batches, batches.settings
@@ -105,9 +108,14 @@ class _Fit(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         s = self.settings
-        optimizer = torch.optim.AdamW(self.parameters(), s.lr, weight_decay=s.weight_decay)
+        trained = [p for p in self.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(trained, s.lr, weight_decay=s.weight_decay)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, s.lr, total_steps=s.steps, pct_start=s.warmup)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        trained = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
+        checkpoint["state_dict"] = {name: value for name, value in checkpoint["state_dict"].items() if name in trained}
 
     def train_dataloader(self) -> Any:
         return torch.utils.data.DataLoader(range(self.settings.steps - self.global_step), batch_size=None)  # type: ignore[arg-type]
@@ -142,17 +150,33 @@ def fit(settings: FitSettings, report: Reporter = silent) -> dict[str, float]:
         raise DasError(f"{out} exists already: give another folder, or remove it")
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    tokenizer = make_tokenizer(corpus(task), settings.whole_numbers)
+    model, tokenizer = _network(task, settings)
     task.check(tokenizer)
     for change in [*task.shifts.values(), *task.siblings.values()]:
         task.check_shift(change, tokenizer)
     batches = _Batches(task, tokenizer, settings)
-    model, work = _new_model(tokenizer, settings), out.with_name(f"{out.name}.partial")
+    work = out.with_name(f"{out.name}.partial")
     _begin(work, settings)
     _train(model, batches, work, report)
-    scores = task_accuracy(task, LM(model, tokenizer), 2000, variants(task))
-    _save(model, tokenizer, plain(settings) | {"accuracy": scores, "seconds": round(time.time() - started)}, work, out)
+    model.save_pretrained(work / "network")
+    if settings.lora:
+        model = model.merge_and_unload()
+    else:
+        tokenizer.save_pretrained(work / "network")
+    scores = task_accuracy(task, LM(model, tokenizer), settings.exam, variants(task))
+    _finish(plain(settings) | {"accuracy": scores, "seconds": round(time.time() - started)}, work, out)
     return scores
+
+
+def _network(task: Task, settings: FitSettings) -> tuple[Any, Tokenizer]:
+    """The network to be trained, with its tokenizer."""
+    if settings.base is None:
+        tokenizer = make_tokenizer(corpus(task), settings.whole_numbers)
+        return _new_model(tokenizer, settings), tokenizer
+    lm = LM.load(settings.base)
+    torch.manual_seed(settings.seed)
+    model = adapted(lm.model, settings.rank, settings.base) if settings.lora else lm.model.requires_grad_(True)
+    return model, lm.tokenizer
 
 
 def _train(model: nn.Module, batches: _Batches, work: Path, report: Reporter) -> None:
@@ -160,7 +184,7 @@ def _train(model: nn.Module, batches: _Batches, work: Path, report: Reporter) ->
     quiet()
     s = batches.settings
     keep = pl.callbacks.ModelCheckpoint(work, save_last=True, every_n_train_steps=max(1, min(200, s.steps // 10)), save_top_k=0)
-    name = f"{batches.task.name}: {sum(p.numel() for p in model.parameters()):,} parameters"
+    name = f"{batches.task.name}: {sum(p.numel() for p in model.parameters() if p.requires_grad):,} parameters"
     with report.task(name, s.steps) as step:
         trainer = pl.Trainer(
             max_steps=s.steps, accelerator="cpu", gradient_clip_val=s.clip, logger=False,
@@ -184,10 +208,8 @@ def _begin(work: Path, settings: FitSettings) -> None:
     path.write_text(json.dumps(mine))
 
 
-def _save(model: Any, tokenizer: Tokenizer, card: Mapping[str, Any], work: Path, out: Path) -> None:
-    """Writes the network into the working folder, moves it to `out` whole, and removes the rest."""
-    model.save_pretrained(work / "network")
-    tokenizer.save_pretrained(work / "network")
+def _finish(card: Mapping[str, Any], work: Path, out: Path) -> None:
+    """Writes what is known of the network beside it, moves it to `out` whole, and removes the rest."""
     (work / "network" / "card.json").write_text(json.dumps(card, indent=1) + "\n")
     (work / "network").rename(out)
     shutil.rmtree(work)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from das.adapter import CONFIG, base_of, merged
 from das.errors import DasError, unknown
 from das.named import NAMED
 from das.prompt import Encoded, Tokenizer
@@ -27,7 +28,7 @@ MODELS = Path(__file__).parent / "models"
 
 def shipped() -> list[str]:
     """Names of the networks that ship with das."""
-    return sorted(path.parent.name for path in MODELS.glob("*/config.json"))
+    return sorted(path.parent.name for kind in ("config.json", CONFIG) for path in MODELS.glob(f"*/{kind}"))
 
 
 def names() -> list[str]:
@@ -35,11 +36,21 @@ def names() -> list[str]:
     return [*shipped(), *NAMED]
 
 
+def _folder(source: str) -> Path:
+    """Where a network lies if it ships with das or is given as a folder."""
+    return MODELS / source if source in shipped() else Path(source)
+
+
+def _base(source: str) -> str | None:
+    """The network that `source`, an adapter, changes; None where it is a network itself."""
+    return base_of(_folder(source))
+
+
 def _where(source: str) -> tuple[str, dict[str, Any]]:
     """What to hand to `from_pretrained`: a name, a folder, a GGUF file, else a hub id."""
     if source in NAMED:
         return _elsewhere(source)
-    path = MODELS / source if source in shipped() else Path(source)
+    path = _folder(source)
     if path.suffix == ".gguf":
         if not path.is_file():
             raise DasError(f"no GGUF file at {path}")
@@ -96,16 +107,19 @@ def load_tokenizer(source: str) -> Tokenizer:
     """The tokenizer alone, without weights; it always has a padding token."""
     from transformers import AutoTokenizer
 
-    tokenizer = _pretrained(AutoTokenizer, source, "tokenizer")
+    tokenizer = _pretrained(AutoTokenizer, _base(source) or source, "tokenizer")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     return tokenizer
 
 
 def load_config(source: str) -> Any:
-    """The network's configuration alone, without weights."""
-    from transformers import AutoConfig
+    """The network's configuration alone, without weights; of a named one that is not here, the published one."""
+    from transformers import AutoConfig, LlamaConfig
 
+    source = _base(source) or source
+    if (network := NAMED.get(source)) and network.shape and not network.cached:
+        return LlamaConfig(**network.shape)
     return _pretrained(AutoConfig, source, "configuration")
 
 
@@ -130,11 +144,15 @@ class LM:
 
     @classmethod
     def load(cls, source: str, dtype: str = "float32", device: str = "cpu") -> LM:
-        """By name (see `names`), folder, hub id or GGUF file. dtype: `float32`, `bfloat16` or `float16`."""
+        """By name (see `names`), folder (of a network or an adapter), hub id or GGUF file. dtype: `float32`, `bfloat16` or
+        `float16`."""
         import transformers
 
         if dtype not in DTYPES:
             raise DasError(f"dtype {dtype!r}: expected float32, bfloat16 or float16")
+        if base := _base(source):
+            network = cls.load(base)
+            return cls(merged(network.model, _folder(source)).to(device, getattr(torch, dtype)), network.tokenizer, source)
         tokenizer = load_tokenizer(source)
         loader = getattr(transformers, _auto_class(load_config(source)))
         model = _pretrained(loader, source, "weights", dtype=getattr(torch, dtype))

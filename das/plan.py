@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
+from das.errors import DasError
 from das.evaluate import widths
 from das.experiment import Experiment
+from das.fit import corpus
 from das.kinds import Boundless, Nested
-from das.lm import load_config
+from das.lm import LM, load_config
 from das.material import POOL
-from das.memory import room
+from das.memory import SHARE, room
+from das.named import NAMED
 from das.nulls import SITES
 from das.screen import PAIRS
+from das.settings import Settings
 from das.shifts import named_shifts
 from das.site import Site
+from das.task import load_task
+from das.tokenizer import make_tokenizer
+
+ASSUMED = "an A100 with 80 GB", 312e12, 80 * 2**30
+"""Where an experiment is to run on a CUDA device and there is none here: what it is planned for, its floating-point operations
+per second in 16 bits, its bytes."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +38,9 @@ class Plan:
 
     grid, chosen: cells in the grid and added at the chosen ones; trained: of the grid, about as many as the budget pays for.
     tokens: of a prompt, and after the prefix that all share.
-    flops: floating-point operations by what they are for. memory: bytes by part. seconds: estimated on this
-    machine from a timed matrix product of the network's width.
+    flops, seconds: floating-point operations, and the time they will take, by what they are for. memory, disk: bytes by part.
+    machine: what the time is estimated for: this machine, from a timed matrix product of the network's width, or `ASSUMED`.
+    notes: what had to be assumed.
     """
 
     grid: int
@@ -38,24 +50,67 @@ class Plan:
     tokens: int
     own_tokens: int
     flops: dict[str, float]
+    seconds: dict[str, float]
     memory: dict[str, float]
-    seconds: float
+    disk: dict[str, float]
+    machine: str
+    notes: Sequence[str] = ()
 
     def text(self) -> str:
         """The plan as lines for the console."""
-        memory = ", ".join(f"{name} {size / 2**20:,.0f} MiB" for name, size in self.memory.items())
         budget = f"about {self.trained} of them in the budget, " if self.trained < self.grid else ""
         work = ", ".join(f"{name} {amount / 1e12:,.1f}" for name, amount in self.flops.items())
+        parts = ", ".join(f"{name} {duration(seconds)}" for name, seconds in self.seconds.items())
         return "\n".join(
             [
+                *self.notes,
                 f"cells        {self.grid} in the grid, {budget}{self.chosen} more on the chosen ones",
                 f"prompts      {self.tokens} tokens, the last {self.own_tokens} their own",
                 f"forwards     {self.forwards:,} partial ones (a cell's batch through the layers above it)",
                 f"operations   {work} (× 10¹²)",
-                f"memory       {memory}",
-                f"time         about {self.seconds / 60:,.1f} minutes, without early stopping",
+                f"time         about {duration(sum(self.seconds.values()))} on {self.machine}, without early stopping: {parts}",
+                f"memory       {_bytes(self.memory)}",
+                f"disk         {_bytes(self.disk)}",
             ]
         )
+
+
+def duration(seconds: float) -> str:
+    """Seconds, minutes or hours, as a reader would say it."""
+    for size, name in ((3600, "h"), (60, "min")):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:,.1f} {name}"
+    return f"{seconds:,.0f} s"
+
+
+def _bytes(parts: Mapping[str, float]) -> str:
+    sizes = ", ".join(f"{name} {size / 2**20:,.0f} MiB" for name, size in parts.items())
+    return f"{sizes}; together {sum(parts.values()) / 2**30:,.1f} GiB"
+
+
+def plan_of(settings: Settings) -> Plan:
+    """The plan of an experiment. A named network whose tokenizer cannot be had is planned from its published shape, with a
+    tokenizer made of the task's own words in place of its own; a note says so."""
+    try:
+        return plan(Experiment.from_settings(settings))
+    except DasError:
+        if settings.lm not in NAMED or not NAMED[settings.lm].shape:
+            raise
+        return replace(plan(Experiment.from_settings(_shaped(settings))), notes=[_shape_note(settings)])
+
+
+def _shaped(settings: Settings) -> Settings:
+    """The settings with the network's shape for the network."""
+    lm = LM.skeleton(str(settings.lm))
+    lm.tokenizer = make_tokenizer(corpus(load_task(settings.task)))
+    return replace(settings, lm=lm)
+
+
+def _shape_note(settings: Settings) -> str:
+    known = NAMED[settings.lm].known.get(load_task(settings.task).name)
+    own = f" (which makes {known.tokens} tokens of a prompt)" if known else ""
+    words = f"a tokenizer of the task's words in place of its own{own}"
+    return f"{settings.lm} is not here: planned from its published shape, with {words}"
 
 
 def plan(experiment: Experiment) -> Plan:
@@ -88,6 +143,7 @@ def plan(experiment: Experiment) -> Plan:
         shares = list(s.retrain.values()) if isinstance(s.retrain, dict) else [s.retrain] * len(shifts)
         trained_anew = sum(shares) * (flops["training"] + flops["evaluation"])
         flops["shifts"] = trained_anew + (1 + sum(shares)) * len(shifts) * 3 * s.test_pairs * cells * each
+    machine, rate = _rate(config.hidden_size, s)
     return Plan(
         grid=len(grid),
         trained=trained,
@@ -96,8 +152,10 @@ def plan(experiment: Experiment) -> Plan:
         tokens=tokens,
         own_tokens=own,
         flops=flops,
+        seconds={name: amount / rate / s.workers for name, amount in flops.items()},
         memory=_memory(e, config, own, cells),
-        seconds=sum(flops.values()) / _rate(config.hidden_size, s.threads) / s.workers,
+        disk=_disk(e, config, cells),
+        machine=machine,
     )
 
 
@@ -123,6 +181,11 @@ def _layer_flops(config: Any) -> float:
     return 2.0 * weights
 
 
+def _subspace_bytes(e: Experiment, config: Any, cells: int) -> float:
+    """Of all the cells' bases."""
+    return float(4 * cells * config.hidden_size * getattr(e.settings.kind, "k", 0) * max(e.variables.values()))
+
+
 def _memory(e: Experiment, config: Any, own: int, cells: int) -> dict[str, float]:
     """Bytes by part: weights, a batch's captures, those that are kept between steps, what one cell's backward holds, the
     subspaces with their optimiser."""
@@ -133,35 +196,66 @@ def _memory(e: Experiment, config: Any, own: int, cells: int) -> dict[str, float
     return {
         "weights": size * (depth * _layer_flops(config) / 2 + 2 * config.vocab_size * d),
         "captures": 2 * prompt * s.batch * len(e.hypotheses),
-        "kept captures": min(room(s.memory, torch.device("cpu")), 2 * prompt * pairs),
+        "kept captures": min(_room(s), 2 * prompt * pairs),
         "one cell": size * s.batch * own * 24 * d * depth / 2,
-        "subspaces": 4 * 6 * cells * d * getattr(s.kind, "k", 0) * max(e.variables.values()),
+        "subspaces": 6 * _subspace_bytes(e, config, cells),
         "prompts": 8 * own * POOL * len(e.hypotheses) * 2 * (s.train_pairs + s.val_pairs + s.test_pairs),
     }
+
+
+def _room(s: Settings) -> float:
+    """Bytes for captures on the device, or on the one that is assumed."""
+    if s.memory is None and _elsewhere(s):
+        return SHARE * ASSUMED[2]
+    return room(s.memory, torch.device("cpu" if _elsewhere(s) else s.device))
+
+
+def _disk(e: Experiment, config: Any, cells: int) -> dict[str, float]:
+    """Bytes in the run's folder: alignments, their hits on every test pair, pairs and tables; and while it trains, checkpoints
+    of bases with Adam's two moments."""
+    s = e.settings
+    kept = _subspace_bytes(e, config, cells)
+    pairs = len(e.hypotheses) * (s.train_pairs + s.val_pairs + s.test_pairs)
+    return {"alignments": kept + cells * (s.test_pairs + 2**12), "pairs": 50.0 * pairs, "checkpoints": 3 * kept}
 
 
 REACHED = 0.4
 """The share of a matrix product's speed that a step reaches as a whole (measured on the demo)."""
 
 
-def _rate(width: int, threads: int) -> float:
-    """Floating-point operations per second that this machine reaches in matrix products of the network's width."""
+def _elsewhere(s: Settings) -> bool:
+    """Whether the run is meant for a CUDA device and there is none here."""
+    return s.device.startswith("cuda") and not torch.cuda.is_available()
+
+
+def _rate(width: int, s: Settings) -> tuple[str, float]:
+    """A machine, and the floating-point operations per second that it reaches on a network of that width."""
+    if _elsewhere(s):
+        return f"{ASSUMED[0]} (assumed: there is no CUDA device here)", REACHED * ASSUMED[1]
     before = torch.get_num_threads()
-    torch.set_num_threads(threads or before)
+    torch.set_num_threads(s.threads or before)
     try:
-        return REACHED * _timed_product(width)
+        return "this machine", REACHED * _timed_product(width, s)
     finally:
         torch.set_num_threads(before)
 
 
-def _timed_product(width: int) -> float:
-    a, b = torch.randn(512, width), torch.randn(width, 3 * width)
+def _timed_product(width: int, s: Settings) -> float:
+    dtype = getattr(torch, s.dtype)
+    a, b = (torch.randn(*shape, dtype=dtype, device=s.device) for shape in ((512, width), (width, 3 * width)))
     for _ in range(10):
         a @ b
     times = []
     for _ in range(5):
+        _wait()
         start = time.perf_counter()
         for _ in range(4):
             a @ b
+        _wait()
         times.append(time.perf_counter() - start)
     return float(4 * 2 * 512 * width * 3 * width / np.median(times))
+
+
+def _wait() -> None:
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()

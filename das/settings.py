@@ -140,11 +140,14 @@ class Settings:
 
 @dataclass
 class FitSettings:
-    """How `das fit-lm` trains a small Llama from scratch.
+    """How `das fit-lm` trains a small Llama from scratch, or a network that is there.
 
     Args:
         task: Task file or name.
         out: Folder for the network; by default models/<task>.
+        base: Network to begin with, such as smollm2-135m, with its own tokenizer and shape; by default a new one.
+        lora: Train, and write, an adapter of a few MB instead of the base's weights (needs the package peft).
+        rank: Of the adapter's change of a weight matrix.
         seed: Of the weights and of the prompts.
         width: Size of a hidden state.
         layers: Number of layers.
@@ -157,11 +160,15 @@ class FitSettings:
         weight_decay: Of AdamW.
         mix: First step → share of the rows per variant (base, shifts, siblings) from there on; by default a fair mix.
         clip: Largest norm of a step's gradient.
+        exam: Prompts of each variant on which the accuracy is measured at the end.
         threads: Threads; 0 leaves it to torch.
     """
 
     task: Named
     out: str | None = None
+    base: str | None = None
+    lora: bool = False
+    rank: int = 16
     seed: int = 0
     width: int = 128
     layers: int = 4
@@ -174,7 +181,15 @@ class FitSettings:
     weight_decay: float = 0.01
     mix: dict[int, dict[str, float]] = field(default_factory=dict)
     clip: float = 1.0
+    exam: int = 2000
     threads: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("rank", "steps", "batch", "exam"):
+            if getattr(self, name) < 1:
+                raise DasError(f"{name} is {getattr(self, name)}: expected at least 1")
+        if self.lora and self.base is None:
+            raise DasError("lora needs a network to adapt: name it with --base, such as smollm2-135m")
 
 
 def _several(name: str, value: Any) -> list[Any]:

@@ -11,6 +11,7 @@ from conftest import ROOT
 sys.path.append(str(ROOT / "benchmarks"))
 import gauge
 import gpu
+import llama7b
 import paper_faults
 import scaling
 import speed
@@ -48,6 +49,15 @@ def test_without_a_gpu_it_says_so_and_names_the_dry_run(run, capsys):
         run(gpu)
     assert stop.value.code == 2
     assert "--dry-run" in capsys.readouterr().err
+
+
+def test_a_run_at_the_shape_of_llama_is_measured_in_a_process_of_its_own(run):
+    (row,) = run(llama7b, "--dry-run")["rows"]
+    assert row["cells"] == 7 * 3
+    assert row["seconds"] > 0
+    assert 0.1 < row["peak_gib"] < 4
+    assert row["planned_seconds"] > 0
+    assert row["planned_gb"] > 0
 
 
 def test_scaling_fits_an_exponent_to_everything_it_varies(run):

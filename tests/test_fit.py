@@ -166,3 +166,58 @@ def test_a_wrong_mix_is_refused_before_anything_is_written(tmp_path, mix, says):
 def test_a_mix_says_what_is_learned(tmp_path):
     scores = fit(settings(tmp_path / "hats", mix={0: {"short": 1.0}, 8: {"grey": 1.0}}))
     assert scores["grey"] >= 0.95
+
+
+# --- a network that is there ---
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """A network that has hardly begun to learn."""
+    out = tmp_path_factory.mktemp("base") / "net"
+    fit(settings(out, steps=2))
+    return out
+
+
+def adapter(base, out, **changes):
+    return settings(out, base=str(base), lora=True, rank=4, **changes)
+
+
+def test_an_adapter_learns_the_task_and_is_small_and_the_base_stays(base, tmp_path):
+    before = LM.load(str(base))
+    scores = fit(adapter(base, tmp_path / "adapter", steps=80, lr=0.03))
+    assert scores["base"] > task_accuracy(TOY, before, 500, ["base"])["base"]
+    assert scores["base"] == 1
+    files = {path.name for path in (tmp_path / "adapter").iterdir()}
+    assert {"adapter_config.json", "adapter_model.safetensors", "card.json"} <= files
+    assert "model.safetensors" not in files
+    loaded = LM.load(str(tmp_path / "adapter"))
+    assert task_accuracy(TOY, loaded, 500, ["base"])["base"] == 1
+    assert type(loaded.model) is type(before.model)
+    assert task_accuracy(TOY, LM.load(str(base)), 500) == task_accuracy(TOY, before, 500)
+
+
+def test_a_killed_adapter_goes_on_to_the_same_weights(base, tmp_path):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    fit(adapter(base, whole))
+    with pytest.raises(KeyboardInterrupt):
+        fit(adapter(base, cut), Stopper(13, KeyboardInterrupt()))
+    kept = torch.load(tmp_path / "cut.partial" / "last.ckpt", weights_only=True)["state_dict"]
+    assert all("lora" in name for name in kept)
+    fit(adapter(base, cut))
+    expected, found = (load_file(folder / "adapter_model.safetensors") for folder in (whole, cut))
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+
+
+def test_without_lora_the_base_itself_is_trained_on(base, tmp_path):
+    scores = fit(settings(tmp_path / "more", base=str(base)))
+    assert scores["base"] == 1
+    assert LM.load(str(tmp_path / "more")).tokenizer.get_vocab() == LM.load(str(base)).tokenizer.get_vocab()
+
+
+def test_an_adapter_without_a_base_or_without_safetensors_is_one_clear_error(base, tmp_path):
+    with pytest.raises(DasError, match="lora needs a network to adapt"):
+        settings(tmp_path / "x", lora=True)
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(base)}))
+    with pytest.raises(DasError, match=r"no adapter_model\.safetensors"):
+        LM.load(str(tmp_path))

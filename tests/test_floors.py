@@ -10,7 +10,7 @@ import das
 FLOORS = [
     ["__init__", "errors", "template", "progress", "text"],
     ["columns", "kinds", "workers", "site", "attention", "memory", "stats", "verdict", "named"],
-    ["domains", "taps", "standins"],
+    ["domains", "taps", "standins", "adapter"],
     ["causal", "prompt", "subspace", "settings"],
     ["shifts"],
     ["task", "tokenizer", "lm"],

@@ -9,8 +9,9 @@ import torch
 from conftest import ROOT
 
 from das import LM, DasError, load_task
+from das.cli import main
 from das.lm import load_config, load_tokenizer
-from das.named import NAMED
+from das.named import NAMED, Known, Named
 from das.prompt import expand_positions
 
 NAME = "smollm2-135m"
@@ -162,3 +163,53 @@ def test_it_knows_the_capital_of_france():
     ids = torch.tensor([lm.tokenizer("The capital of France is")["input_ids"]])
     assert lm.tokenizer.decode(lm.model(ids).logits[0, -1].argmax()) == " Paris"
     assert (lm.layers, lm.width) == (30, 576)
+
+
+# --- a copy of a network of which something is published ---
+
+
+@pytest.fixture
+def published(monkeypatch):
+    """Says of a network what the shipped one really shows."""
+
+    def say(tokens=79, accuracy=0.99):
+        known = {"price_tagging": Known(tokens, accuracy)}
+        monkeypatch.setitem(NAMED, "somebody", Named("some/body", "ask", known=known))
+
+    return say
+
+
+CHECK = ["check", "price_tagging", "--lm", "price-tagger-tiny", "--like", "somebody"]
+
+
+def test_a_true_copy_passes(published, capsys):
+    published()
+    assert main(CHECK) == 0
+    assert "as published of somebody: 79 tokens, accuracy 0.99 (0.99)" in capsys.readouterr().out
+
+
+def test_another_tokenizer_is_found_before_weights_are_loaded(published, capsys, monkeypatch):
+    monkeypatch.setattr(LM, "load", lambda *_: pytest.fail("weights were loaded"))
+    published(tokens=82)
+    assert main(CHECK) == 2
+    assert "this copy makes 79 tokens of the prompt, somebody 82" in capsys.readouterr().err
+
+
+def test_other_weights_are_found(published, capsys):
+    published(accuracy=0.85)
+    assert main(CHECK) == 2
+    captured = capsys.readouterr()
+    assert "of the prompts correctly, somebody 0.85: other weights?" in captured.err
+    assert "new_brackets" in captured.out  # what was measured is shown all the same
+
+
+def test_like_needs_a_network_that_has_a_name(capsys):
+    assert main([*CHECK[:-1], "alpaca"]) == 2
+    assert "did you mean 'alpaca-7b'" in capsys.readouterr().err
+
+
+def test_alpacas_shape_is_known_without_any_file_of_it(nowhere):
+    config = load_config("alpaca-7b")
+    assert (config.hidden_size, config.num_hidden_layers, config.vocab_size) == (4096, 32, 32001)
+    with pytest.raises(DasError, match=r"configs/alpaca/README\.md says how to get it"):
+        LM.load("alpaca-7b")

@@ -1,11 +1,14 @@
 """A plan counts what a run does."""
 
 import pytest
+import torch
+from conftest import ROOT
 
 from das import DasError, Experiment
 from das.cli import main
 from das.lm import LM
-from das.plan import plan
+from das.plan import duration, plan, plan_of
+from das.settings import Settings, read_yaml
 
 
 def planned(**changes):
@@ -90,3 +93,57 @@ def test_a_wrong_component_does_not_spoil_the_folder(tmp_path, capsys):
 def test_memory_that_is_no_size_is_one_clear_error(memory):
     with pytest.raises(DasError, match="memory"):
         planned(memory=memory)
+
+
+# --- a network that is not here ---
+
+ALPACA = Settings(**{k: v for k, v in read_yaml(ROOT / "configs" / "alpaca" / "price_tagging.yaml").items() if k != "out"})
+
+
+@pytest.fixture
+def absent(monkeypatch):
+    """A machine without Alpaca, the hub and a GPU."""
+    monkeypatch.setattr("das.lm._hub_answers", lambda: False)
+    monkeypatch.setattr("das.named.Named.cached", False)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+
+
+def test_alpaca_is_planned_from_its_published_shape(absent, capsys):
+    assert main(["plan", str(ROOT / "configs" / "alpaca" / "price_tagging.yaml")]) == 0
+    out = capsys.readouterr().out
+    assert "alpaca-7b is not here: planned from its published shape" in out
+    assert "which makes 82 tokens of a prompt" in out
+    assert "364 in the grid" in out  # 4 hypotheses × 7 layers × 13 positions
+    assert "on an A100 with 80 GB (assumed: there is no CUDA device here)" in out
+
+
+def test_memory_and_disk_are_those_of_the_shape(absent):
+    found = plan_of(ALPACA)
+    weights = 2 * 32000 * 4096 + 32 * (4 * 4096**2 + 3 * 4096 * 11008)  # without norms and the padding token's row
+    assert found.memory["weights"] == pytest.approx(2 * weights, rel=1e-3)
+    assert found.memory["kept captures"] <= 0.25 * 80 * 2**30
+    assert found.disk["alignments"] == pytest.approx(4 * 4096 * 64 * found.memory["subspaces"] / (6 * 4 * 4096 * 64), rel=0.01)
+    assert set(found.seconds) == set(found.flops) == {"training", "evaluation"}
+
+
+def test_only_a_network_of_known_shape_is_planned_without_its_tokenizer(absent, monkeypatch):
+    monkeypatch.setattr("das.named.Named.file", None)
+    with pytest.raises(DasError, match="make smollm2 installs it"):
+        plan_of(Settings("ioi", "smollm2-135m"))
+
+
+def test_a_run_of_a_network_that_is_not_here_names_the_page_and_leaves_nothing(absent, capsys, tmp_path):
+    out = tmp_path / "run"
+    assert main(["run", str(ROOT / "configs" / "alpaca" / "price_tagging.yaml"), "--out", str(out)]) == 2
+    assert "configs/alpaca/README.md says how to get it" in capsys.readouterr().err
+    assert not out.exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_the_time_on_this_machine_is_that_of_a_timed_product():
+    assert planned().machine == "this machine"
+    assert planned(device="cuda").machine.startswith("an A100")
+
+
+def test_durations_are_said_as_a_reader_would():
+    assert [duration(seconds) for seconds in (0.4, 89, 91, 5399, 5401)] == ["0 s", "89 s", "1.5 min", "90.0 min", "1.5 h"]

@@ -132,6 +132,40 @@ def test_a_hypothesis_whose_pairs_never_flip_has_no_promise(planted):
     assert (table["score"] == 0).all()
 
 
+def test_workers_share_the_hypotheses_and_find_the_same(tmp_path):
+    tables = []
+    for workers in (1, 2):
+        run = Run(tmp_path / f"run{workers}")
+        e = Experiment("arithmetic", "arithmetic-tiny", **SMALL, budget=0.3, workers=workers, threads=1)
+        run.prepare(e.settings)
+        cells = e._within_budget(run, silent)
+        assert 0 < len(cells) < len(e.grid())
+        assert [path.name for path in run.folder.glob("screen*")] == ["screen.parquet"]
+        tables.append(run.screened())
+    pd.testing.assert_frame_equal(*tables)
+
+
+def test_a_killed_screen_goes_on_with_the_hypotheses_that_are_left(tmp_path, monkeypatch):
+    e = Experiment("arithmetic", "arithmetic-tiny", **SMALL, budget=0.3)
+    run, asked = Run(tmp_path / "run"), []
+    run.prepare(e.settings)
+    names = e.hypotheses
+
+    def screened(engine, data, cells, **options):
+        asked.append(cells[0].hypothesis)
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return screen(engine, data, cells, pairs=20, rows=20)
+
+    monkeypatch.setattr("das.experiment.screen", screened)
+    with pytest.raises(KeyboardInterrupt):
+        e._within_budget(run, silent)
+    assert run.screened() is None
+    e._within_budget(run, silent)
+    assert asked == [*names[:2], *names[1:]]
+    assert set(run.screened()["hypothesis"]) == set(names)
+
+
 # --- what is trained ---
 
 

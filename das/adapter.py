@@ -1,0 +1,62 @@
+"""Adapters: low-rank changes of a network's weights (LoRA, arXiv 2106.09685), a few MB beside it.
+
+peft reads and trains them; they are merged into the weights before anything is asked, so that an adapted network is a network
+like any other.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from das.errors import DasError
+from das.named import NAMED
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+
+
+def base_of(folder: str | Path) -> str | None:
+    """The network that the adapter in a folder changes, by its name if it has one; None where there is no adapter."""
+    path = Path(folder) / CONFIG
+    if not path.is_file():
+        return None
+    base = str(json.loads(path.read_text()).get("base_model_name_or_path"))
+    return next((name for name, network in NAMED.items() if network.hub == base), base)
+
+
+def adapted(model: Any, rank: int, base: str) -> Any:
+    """The network with a fresh adapter on every linear map but the head; nothing else of it will be trained."""
+    peft = _peft()
+    hub = NAMED[base].hub if base in NAMED else base
+    model.config._name_or_path = model.name_or_path = hub
+    config = peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
+    with _quiet():
+        return peft.get_peft_model(model, config)
+
+
+def merged(model: Any, folder: str | Path) -> Any:
+    """The network with the adapter of a folder in its weights. DasError where that has no safetensors."""
+    if not (Path(folder) / WEIGHTS).is_file():
+        raise DasError(f"the adapter in {folder} has no {WEIGHTS}: save it as safetensors")
+    with _quiet():
+        return _peft().PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
+
+
+def _peft() -> Any:
+    try:
+        return importlib.import_module("peft")
+    except ImportError as error:
+        raise DasError("adapters need peft: pip install 'boundless-das[lora]'") from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' notice that peft asks for something by its old name."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")
+        yield
