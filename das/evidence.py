@@ -8,7 +8,7 @@ reads (`read_cause`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -121,8 +121,9 @@ def key(hypothesis: str, trial: str) -> str:
 
 
 def scorecards(
-    alignments: Sequence[Alignment], engine: Engine, asked: Dataset, splits: Mapping[str, Dataset], values: Mapping[str, Values]
-) -> list[tuple[Scorecard, Natural]]:
+    alignments: Sequence[Alignment], engine: Engine, asked: Dataset, splits: Mapping[str, Dataset],
+    values: Mapping[str, Values], progress: Callable[[float], None] | None = None,
+) -> list[tuple[Scorecard, Natural]]:  # fmt: skip
     """Each alignment's scorecard, and its hits on the natural pairs.
 
     asked: the `questions` of each hypothesis. splits, values: `val`, on which decoding is fitted,
@@ -137,7 +138,7 @@ def scorecards(
         for name in (name for name in asked.pairs if name.startswith(key(a.cell.hypothesis, ""))):
             parts = _parts(name.split(": ")[1], a, reading)
             figures[i, name], wanted[i, name] = list(parts), (name, a.cell.site, list(parts.values()))
-    found = score(engine, asked, wanted)
+    found = score(engine, asked, wanted, progress=progress)
     for (i, name), hits in found.items():
         _note(cards[i], name.split(": ")[1], dict(zip(figures[i, name], hits.mean(1).tolist(), strict=True)))
     places = dict.fromkeys((a.cell.hypothesis, a.cell.site) for a in alignments)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -42,6 +42,8 @@ from das.summary import Summary
 from das.task import Task, load_task
 from das.train import forget, train
 from das.workers import run_in_processes
+
+T = TypeVar("T")
 
 
 class Experiment:
@@ -191,9 +193,8 @@ class Experiment:
 
     def _screened(self, run: Run, report: Reporter) -> pd.DataFrame:
         """What the screen finds, hypotheses shared out among the workers."""
-        workers = self.settings.workers
         missing = [name for name in self.hypotheses if not _part(run, name).exists()]
-        shards = [shard for shard in (missing[i::workers] for i in range(workers)) if shard]
+        shards = _dealt(missing, self.settings.workers)
         self._share(run, [partial(_screen, hypotheses=shard) for shard in shards], report)
         return pd.concat([pd.read_parquet(_part(run, name)) for name in self.hypotheses], ignore_index=True)
 
@@ -257,13 +258,13 @@ class Experiment:
 
     def _search_nulls(self, run: Run, grid: Sequence[Cell], chosen: Mapping[str, Site], report: Reporter) -> None:
         """The same search where there is nothing to be found, as often as was asked for and not done yet."""
-        n, workers = self.settings.nulls, self.settings.workers
+        n = self.settings.nulls
         every = [(null, draw) for null in NULLS for draw in range(n) if not run.null_path(null, draw).exists()]
         if not every:
             return
         found = {name: run.card(Cell(name, site, self.settings.kind))["rank"] for name, site in chosen.items()}
         ranks = {name: max(1, round(rank / self.variables[name])) for name, rank in found.items()}
-        shards = [shard for shard in (every[i::workers] for i in range(workers)) if shard]
+        shards = _dealt(every, self.settings.workers)
         cells = draws_of(grid, chosen, n, self.settings.seed)
         self._share(run, [partial(_search, wanted=shard, draws=cells, chosen=chosen, ranks=ranks) for shard in shards], report)
         forget(run.folder / "nulls")
@@ -285,25 +286,29 @@ class Experiment:
                 run.save_null(null, draw, table)
 
     def _examine(self, run: Run, chosen: Mapping[str, Site], report: Reporter) -> None:
-        """Writes the scorecards of the chosen cells, and where they fail."""
-        cells = [cell for cell in self.refinement(chosen) if run.scorecard(cell) is None]
-        if not cells:
-            return
+        """Writes the scorecards of the chosen cells, and where they fail; hypotheses shared out among the workers."""
+        left = [cell.hypothesis for cell in self.refinement(chosen) if run.scorecard(cell) is None]
+        shards = _dealt(dict.fromkeys(left), self.settings.workers)
+        self._share(run, [partial(_evidence, sites={name: chosen[name] for name in shard}) for shard in shards], report)
+
+    def examine(self, run: Run, sites: Mapping[str, Site], report: Reporter) -> None:
+        """Writes the scorecards of the cells at hypotheses' chosen sites, and where they fail."""
         m = self._material
-        asked = questions(self.task, self.hypotheses, m.pool, self.settings.seed)
         values = {split: values_of(self.task, m.pairs[split]) for split in ("val", "test")}
-        with report.task(f"evidence: {len(cells)} chosen cells", 1) as step:
-            data = Dataset.make(self.task, self.tokenizer, asked, self.positions)
+        for name, site in sites.items():
+            cells = self.refinement({name: site})
+            asked = Dataset.make(
+                self.task, self.tokenizer, questions(self.task, [name], m.pool, self.settings.seed), self.positions
+            )
             alignments = [run.alignment(cell.id) for cell in cells]
-            found = scorecards(alignments, m.engine, data, m.data, values)
-            step(1, "")
-        for name, site in chosen.items():
+            with report.task(f"evidence: {name}", 1) as step:
+                found = scorecards(alignments, m.engine, asked, m.data, values, partial(step, note=""))
             hypothesis, pairs = self.task.hypotheses[name], m.pairs["test"][name]
             main = [Cell(name, site, self.settings.kind, seed) for seed in range(self.settings.chosen_seeds)]
             hits = np.mean([run.hits(cell) for cell in main], axis=0)
             run.save_failures(name, failing_groups(hypothesis, pairs, hits), value_table(hypothesis, pairs, hits))
-        for cell, (card, natural) in zip(cells, found, strict=True):
-            run.save_scorecard(cell, card, natural)
+            for cell, (card, natural) in zip(cells, found, strict=True):
+                run.save_scorecard(cell, card, natural)
 
     @property
     def _room(self) -> float:
@@ -327,6 +332,16 @@ def _work(experiment: Experiment, run: Run, stage: str, cells: Sequence[Cell], r
 
 def _screen(experiment: Experiment, run: Run, hypotheses: Sequence[str], report: Reporter) -> None:
     experiment.screen(run, hypotheses, report)
+
+
+def _evidence(experiment: Experiment, run: Run, sites: Mapping[str, Site], report: Reporter) -> None:
+    experiment.examine(run, sites, report)
+
+
+def _dealt(things: Iterable[T], hands: int) -> list[list[T]]:
+    """Things dealt out in turn; no empty hands."""
+    every = list(things)
+    return [every[i::hands] for i in range(min(hands, len(every)))]
 
 
 def _part(run: Run, hypothesis: str) -> Path:

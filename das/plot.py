@@ -93,12 +93,24 @@ def heatmap(run: Run, hypothesis: str, ax: Axes | None = None, metric: str = "ii
     hatched = _hatch(ax, image, low <= limit)
     numbers(ax, image, (low, high) if metric == "iia" else None)
     ticks(ax, rows, {p: run.summary["tokens"][p] for p in positions}, f"hatched: {whose} not above {null}" if hatched else "")
-    skipped = ", grey: not trained" if np.isnan(values).any() else ""
-    title(ax, entry, f"{METRICS[metric]} on test pairs, {entry['subspace']}{skipped}")
+    title(ax, entry, f"{METRICS[metric]} on test pairs, {entry['subspace']}{_skipped(ax, run, hypothesis, values)}")
     outline(ax, (rows.index((entry["layer"], entry["component"])), positions.index(entry["position"])))
     if bar:
         _bar(ax, image, entry["baselines"] if metric in LIKE_IIA else {})
     return ax
+
+
+def _skipped(ax: Axes, run: Run, hypothesis: str, values: Any) -> str:
+    """Writes into the cells that were not trained what a whole-vector swap scores there on the screen's training pairs; what
+    is to be said of them."""
+    screened = run.screened()
+    if screened is None or not np.isnan(values).any():
+        return ""
+    rows, positions, _ = _grid(run, hypothesis, "")
+    whole = screened[screened["hypothesis"] == hypothesis].set_index(["layer", "component", "position"])["whole"]
+    for row, column in np.argwhere(np.isnan(values)):
+        write(ax, (row, column), short(whole[(*rows[row], positions[column])]), 0, 7, color="#777777")
+    return ", grey: not trained (whole swap)"
 
 
 def outline(ax: Axes, cell: tuple[int, int]) -> None:

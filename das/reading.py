@@ -20,8 +20,8 @@ from das.score import captures_for
 from das.site import Site
 from das.subspace import Subspace
 
-ROWS, ANSWERS = 128, 8
-"""Pairs, and answers, whose gradients are looked at."""
+ROWS, ANSWERS = 128, 64
+"""Pairs, and answers, whose gradients are looked at; of more answers, as many random mixtures."""
 
 ENERGY = 0.999
 """The share of the squared gradients that the read directions hold."""
@@ -65,15 +65,22 @@ def read_directions(engine: Engine, batch: Batch, name: str, site: Site, swap: S
     patched = subspace.delta(swap.base, swap.source)
     delta = torch.stack([torch.zeros_like(patched), patched]).requires_grad_()
     logits = batch.resume(engine, site, {name: swap}, [delta])
-    tokens = batch.labels([name]).unique()[:ANSWERS].to(logits.device)
-    answers = logits[..., tokens] - logits[..., tokens].mean(-1, keepdim=True)
-    totals = answers.flatten(0, 1).sum(0)
+    tokens = batch.labels([name]).unique()
+    answers = logits[..., tokens.to(logits.device)]
+    totals = (answers - answers.mean(-1, keepdim=True)).flatten(0, 1).sum(0) @ _mixtures(len(tokens)).to(logits.device)
     gradients = [torch.autograd.grad(total, delta, retain_graph=True)[0].flatten(0, 1) for total in totals]
     _, size, directions = torch.linalg.svd(torch.cat(gradients), full_matrices=False)
     energy = size.square().cumsum(0)
     count = int((energy < ENERGY * energy[-1]).sum()) + 1 if energy[-1] > 0 else 0
     read: Tensor = directions[:count].T
     return read
+
+
+def _mixtures(answers: int) -> Tensor:
+    """(answers, at most ANSWERS): each answer, or random mixtures of all, which span as many of their gradients."""
+    if answers <= ANSWERS:
+        return torch.eye(answers)
+    return torch.randn(answers, ANSWERS, generator=torch.Generator().manual_seed(0))
 
 
 def _dormancy(subspace: Subspace, part: Subspace, swap: Swap) -> float:

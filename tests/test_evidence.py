@@ -142,6 +142,19 @@ def test_the_planted_subspace_has_a_perfect_scorecard():
     assert found.dormancy < 0.01
 
 
+@pytest.mark.parametrize("among", [8, 500])
+def test_what_is_read_is_seen_for_as_many_answers_as_there_are(among):
+    """At the end of the last layer the head reads the answers' own directions: dozens, for a product of two numbers."""
+    e = Experiment("arithmetic", "arithmetic-tiny", layers=[3], positions=["last"], train_pairs=8, val_pairs=8, test_pairs=300)
+    m, site = e.material(), e.grid()[0].site
+    network = m.lm.model
+    tokens = np.unique(m.data["test"].pairs["sum"].label[:128])[:among]
+    rows = network.lm_head.weight[tokens] * network.model.norm.weight
+    directions = torch.linalg.svd(rows - rows.mean(0), full_matrices=False)[2][: min(among - 1, 32)].T
+    subspace = Subspace(directions[:, None], torch.ones(1, directions.shape[1]))
+    assert read(m.engine, m.data["test"], "sum", site, subspace).share > 0.95
+
+
 def test_another_subspace_has_a_poor_one():
     made = planted("plain")[0]
     rest = random_basis(len(made.basis), 2, torch.Generator().manual_seed(3))

@@ -21,6 +21,7 @@ from das.progress import silent
 from das.run import write
 from das.score import captures_for
 from das.screen import _gradients, _standing, screen
+from das.text import short
 
 GRID = {
     "positions": ["x", "y", "last"], "subspace": "nested:k=4", "steps": 40, "batch": 64, "check_every": 20, "chosen_seeds": 2,
@@ -278,11 +279,13 @@ def test_a_plan_with_a_budget_costs_less():
     assert "screening" not in everything.flops
 
 
-def test_skipped_cells_are_empty_in_a_heatmap(part):
+def test_skipped_cells_are_grey_in_a_heatmap_with_what_the_screen_found(part):
     rows, positions, values = grid(part[0], "code")
     assert [layer for layer, _ in rows] == [0, 1]
     assert positions == ["x", "y", "last"]
     np.testing.assert_array_equal(np.isnan(values), [[True, True, False]] * 2)
     axes = part[0].heatmap("code.code")
     assert "grey: not trained" in axes.get_title()
-    assert len(axes.texts) == 4
+    whole = part[0].screened().query("not trained")["whole"]
+    assert [text.get_text() for text in axes.texts[4:]] == [short(share) for share in whole]
+    assert len(axes.texts) == 4 + 4  # numbers and intervals of the two that were trained
