@@ -12,9 +12,9 @@ import torch
 
 from das.errors import DasError
 from das.evaluate import widths
-from das.experiment import Experiment
 from das.fit import corpus
 from das.kinds import Boundless, Nested
+from das.layout import Layout
 from das.lm import LM, load_config
 from das.material import POOL
 from das.memory import SHARE, room
@@ -92,11 +92,11 @@ def plan_of(settings: Settings) -> Plan:
     """The plan of an experiment. A named network whose tokenizer cannot be had is planned from its published shape, with a
     tokenizer made of the task's own words in place of its own; a note says so."""
     try:
-        return plan(Experiment.from_settings(settings))
+        return plan(Layout.from_settings(settings))
     except DasError:
         if settings.lm not in NAMED or not NAMED[settings.lm].shape:
             raise
-        return replace(plan(Experiment.from_settings(_shaped(settings))), notes=[_shape_note(settings)])
+        return replace(plan(Layout.from_settings(_shaped(settings))), notes=[_shape_note(settings)])
 
 
 def _shaped(settings: Settings) -> Settings:
@@ -113,7 +113,7 @@ def _shape_note(settings: Settings) -> str:
     return f"{settings.lm} is not here: planned from its published shape, with {words}"
 
 
-def plan(experiment: Experiment) -> Plan:
+def plan(experiment: Layout) -> Plan:
     """Counts from the configuration, the tokenizer and the causal models alone."""
     e, s = experiment, experiment.settings
     config: Any = (s.lm.model.config if hasattr(s.lm, "model") else load_config(str(s.lm))).get_text_config()
@@ -181,12 +181,12 @@ def _layer_flops(config: Any) -> float:
     return 2.0 * weights
 
 
-def _subspace_bytes(e: Experiment, config: Any, cells: int) -> float:
+def _subspace_bytes(e: Layout, config: Any, cells: int) -> float:
     """Of all the cells' bases."""
     return float(4 * cells * config.hidden_size * getattr(e.settings.kind, "k", 0) * max(e.variables.values()))
 
 
-def _memory(e: Experiment, config: Any, own: int, cells: int) -> dict[str, float]:
+def _memory(e: Layout, config: Any, own: int, cells: int) -> dict[str, float]:
     """Bytes by part: weights, a batch's captures, those that are kept between steps, what one cell's backward holds, the
     subspaces with their optimiser."""
     s, depth, d = e.settings, config.num_hidden_layers, config.hidden_size
@@ -210,7 +210,7 @@ def _room(s: Settings) -> float:
     return room(s.memory, torch.device("cpu" if _elsewhere(s) else s.device))
 
 
-def _disk(e: Experiment, config: Any, cells: int) -> dict[str, float]:
+def _disk(e: Layout, config: Any, cells: int) -> dict[str, float]:
     """Bytes in the run's folder: alignments, their hits on every test pair, pairs and tables; and while it trains, checkpoints
     of bases with Adam's two moments."""
     s = e.settings

@@ -200,6 +200,10 @@ class Run:
 
     # --- tables ---
 
+    def screen_part(self, hypothesis: str) -> Path:
+        """Where a hypothesis' part of the screen lies until all are there."""
+        return self.folder / f"screen-{hypothesis}.parquet"
+
     def screened(self) -> pd.DataFrame | None:
         """`screen.parquet`: a row per hypothesis and site of the grid, with what the screen found there, its rank, and whether
         and why it was trained or skipped (see `das.screen` and `das.budget`); None where the run had no budget."""

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-import das.experiment
+import das.work
 from das import Experiment
 from das.alignment import Cell, untrained
 from das.batch import Batch
@@ -114,7 +114,7 @@ def test_a_run_killed_while_it_judges_cells_that_stopped_early_goes_on(tmp_path,
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(das.experiment, "evaluate", killed)
+        patch.setattr(das.work, "evaluate", killed)
         with pytest.raises(KeyboardInterrupt):
             Experiment(network.task, network.lm, **STOPS).run(tmp_path / "r")
     Experiment(network.task, network.lm, **STOPS).run(tmp_path / "r")
@@ -125,7 +125,7 @@ def test_a_run_killed_while_it_judges_cells_that_stopped_early_goes_on(tmp_path,
 
 def test_the_trainers_captures_are_gone_after_training(tmp_path, monkeypatch):
     network, made, alive = plant(2), [], []
-    init, evaluate = Captures.__init__, das.experiment.evaluate
+    init, evaluate = Captures.__init__, das.work.evaluate
 
     def noted(self, *args, **kwargs):
         init(self, *args, **kwargs)
@@ -136,7 +136,7 @@ def test_the_trainers_captures_are_gone_after_training(tmp_path, monkeypatch):
         return evaluate(*args, **kwargs)
 
     monkeypatch.setattr(Captures, "__init__", noted)
-    monkeypatch.setattr(das.experiment, "evaluate", counted)
+    monkeypatch.setattr(das.work, "evaluate", counted)
     gc.collect()
     Experiment(network.task, network.lm, **STOPS, memory=1).run(tmp_path / "r")
     assert alive[0] == 0

@@ -22,6 +22,7 @@ from das.run import write
 from das.score import captures_for
 from das.screen import _gradients, _standing, screen
 from das.text import short
+from das.work import Work
 
 GRID = {
     "positions": ["x", "y", "last"], "subspace": "nested:k=4", "steps": 40, "batch": 64, "check_every": 20, "chosen_seeds": 2,
@@ -119,9 +120,10 @@ def test_attribution_is_the_slope_of_the_swap(arithmetic):
 def test_nothing_but_training_pairs_is_looked_at(planted, part, tmp_path):
     e = experiment(planted, budget=0.35)
     m = e.material()
-    e._material = replace(m, pairs={}, data={"train": m.data["train"]})
     (tmp_path / "run").mkdir()
-    cells = e._within_budget(Run(tmp_path / "run"), silent)
+    work = Work(e, Run(tmp_path / "run"), silent)
+    work.material = replace(m, pairs={}, data={"train": m.data["train"]})
+    cells = e.within_budget(work)
     assert [cell.site.position for cell in cells] == ["last", "last"]
     pd.testing.assert_frame_equal(Run(tmp_path / "run").screened(), part[0].screened())
 
@@ -139,7 +141,7 @@ def test_workers_share_the_hypotheses_and_find_the_same(tmp_path):
         run = Run(tmp_path / f"run{workers}")
         e = Experiment("arithmetic", "arithmetic-tiny", **SMALL, budget=0.3, workers=workers, threads=1)
         run.prepare(e.settings)
-        cells = e._within_budget(run, silent)
+        cells = e.within_budget(Work(e, run, silent))
         assert 0 < len(cells) < len(e.grid())
         assert [path.name for path in run.folder.glob("screen*")] == ["screen.parquet"]
         tables.append(run.screened())
@@ -158,11 +160,11 @@ def test_a_killed_screen_goes_on_with_the_hypotheses_that_are_left(tmp_path, mon
             raise KeyboardInterrupt
         return screen(engine, data, cells, pairs=20, rows=20)
 
-    monkeypatch.setattr("das.experiment.screen", screened)
+    monkeypatch.setattr("das.work.screen", screened)
     with pytest.raises(KeyboardInterrupt):
-        e._within_budget(run, silent)
+        e.within_budget(Work(e, run, silent))
     assert run.screened() is None
-    e._within_budget(run, silent)
+    e.within_budget(Work(e, run, silent))
     assert asked == [*names[:2], *names[1:]]
     assert set(run.screened()["hypothesis"]) == set(names)
 
@@ -205,10 +207,10 @@ def test_a_cell_comes_out_the_same_whatever_was_skipped(part, whole):
 def test_a_run_that_is_killed_after_its_screen_ends_with_the_same_table(planted, part, tmp_path, monkeypatch):
     e, out = experiment(planted, budget=0.35), tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr("das.experiment.train", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr("das.work.train", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             e.run(out)
-    monkeypatch.setattr("das.experiment.screen", lambda *_, **__: pytest.fail("screened again"))
+    monkeypatch.setattr("das.work.screen", lambda *_, **__: pytest.fail("screened again"))
     pd.testing.assert_frame_equal(e.run(out).table(), part[0].table())
     pd.testing.assert_frame_equal(Run(out).screened(), part[0].screened())
 

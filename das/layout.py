@@ -1,0 +1,111 @@
+"""Layout: what an experiment's settings come to: its task, hypotheses, positions, and the cells of its grid."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from das.alignment import Cell
+from das.check import askable, retrained
+from das.errors import DasError
+from das.grid import Schedule
+from das.kinds import Kind
+from das.lm import LM, layer_count, load_config
+from das.material import Material, tokenizer_of
+from das.pairs import check_families
+from das.prompt import Tokenizer, expand_positions
+from das.settings import Settings, check_keys, name_of
+from das.shifts import parse_shift
+from das.site import Site, parse_component
+from das.task import Task, load_task
+
+
+class Layout:
+    """Everything that `Settings` says, checked before weights are loaded."""
+
+    def __init__(self, task: str | Path | Task, lm: str | Path | LM, **settings: Any) -> None:
+        check_keys(settings, Settings, "Experiment")
+        self.settings = Settings(task, lm, **settings)
+        s, base = self.settings, load_task(task)
+        self.tokenizer = tokenizer_of(s)
+        self.task = _under(s.under, base, self.tokenizer)
+        if s.shifts:
+            retrained(s.retrain, s.shifts, askable(base, self.tokenizer, s.shifts)[0])
+        depth = lm.layers if isinstance(lm, LM) else layer_count(load_config(str(lm)))
+        self.layers = list(range(depth)) if isinstance(s.layers, str) else list(s.layers)
+        for layer in self.layers:
+            if not 0 <= layer < depth:
+                raise DasError(f"layer {layer} does not exist: {name_of(lm)} has layers 0 to {depth - 1}")
+        self.positions = expand_positions(s.positions or self.task.positions)
+        self.hypotheses = self.task.short_names(s.hypotheses)
+        check_families(s.families)
+        self._check_components(lm)
+        self.task.check(self.tokenizer, self.positions)
+
+    def _check_components(self, lm: Any) -> None:
+        components = self.settings.components
+        if components == ["block_output"]:
+            return
+        network = lm if isinstance(lm, LM) else LM.skeleton(str(lm))
+        for component in components:
+            if "." in component and parse_component(component) is None and "{layer}" not in component and len(self.layers) > 1:
+                raise DasError(
+                    f"component {component!r} is the same module in every layer: put {{layer}} in it, or give one layer"
+                )
+            for layer in self.layers:
+                network.tap(component, layer)
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        return cls(**vars(settings))
+
+    @property
+    def variables(self) -> dict[str, int]:
+        """Hypothesis → how many variables it aligns."""
+        return {name: len(self.task.hypotheses[name].variables) for name in self.hypotheses}
+
+    def grid(self) -> list[Cell]:
+        """The cells of the whole grid."""
+        s = self.settings
+        spots = [(layer, component) for layer in self.layers for component in s.components]
+        sites = [Site(layer, position, component) for layer, component in spots for position in self.positions]
+        return [Cell(h, site, s.kind, seed) for site in sites for h in self.hypotheses for seed in range(s.seeds)]
+
+    def refinement(self, chosen: Mapping[str, Site]) -> list[Cell]:
+        """The cells that are added where each hypothesis was found: more seeds, and the kinds beside."""
+        s = self.settings
+        kinds: list[Kind] = [s.kind, *s.kinds_beside]
+        return [Cell(h, site, kind, seed) for h, site in chosen.items() for kind in kinds for seed in range(s.chosen_seeds)]
+
+    @property
+    def schedule(self) -> Schedule:
+        s = self.settings
+        return Schedule(s.steps, s.batch, s.check_every, s.patience, seed=s.seed)
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Hypothesis → its full name."""
+        return {name: self.task.full_name(name) for name in self.hypotheses}
+
+    def labels(self, trained: Sequence[Cell]) -> dict[str, Any]:
+        """What the run's summary and figures need to be told: hypotheses' full names, the tokens of an example prompt, how
+        many cells of the grid were trained and skipped."""
+        cells, done = (Counter(cell.hypothesis for cell in some) for some in (self.grid(), trained))
+        counts = {name: {"trained": done[name], "skipped": cells[name] - done[name]} for name in self.hypotheses}
+        return {"names": self.names, "tokens": self.task.tokens_at(self.tokenizer, self.positions), "grid": counts}
+
+    def material(self) -> Material:
+        """Loads the network, draws and labels the pairs, tokenizes them."""
+        return Material.make(self.settings, self.task, self.tokenizer, self.hypotheses, self.positions)
+
+
+def _under(shift: Any, task: Task, tokenizer: Tokenizer) -> Task:
+    """The task under a shift that the settings name."""
+    if shift == "base":
+        return task
+    try:
+        return task.under(parse_shift(shift, task.shifts), tokenizer)
+    except DasError as error:
+        raise DasError(f"under {shift!r}: {error}") from error

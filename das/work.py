@@ -1,0 +1,135 @@
+"""Work: what a process does for a run. It loads the network and the pairs once, and writes what each of its jobs gives."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import cached_property, partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from das.alignment import Alignment, Cell, untrained
+from das.audit import audit, audit_text
+from das.budget import cost, sites_of
+from das.dataset import Dataset
+from das.engine import Engine
+from das.evaluate import evaluate
+from das.evidence import questions, scorecards, values_of
+from das.failures import failing_groups, value_table
+from das.layout import Layout
+from das.material import SPLITS, Material
+from das.memory import give_back, room
+from das.nulls import NULLS, Searches
+from das.progress import Reporter
+from das.run import Run, pair_table, write
+from das.screen import screen
+from das.site import Site
+from das.train import forget, train
+
+
+class Work:
+    """The jobs of a run, for one process."""
+
+    def __init__(self, layout: Layout, run: Run, report: Reporter) -> None:
+        self.layout, self.run, self.report = layout, run, report
+
+    @cached_property
+    def material(self) -> Material:
+        """The network and the pairs, as the layout says."""
+        if threads := self.layout.settings.threads:
+            torch.set_num_threads(threads)
+        material = self.layout.material()
+        give_back()
+        return material
+
+    @property
+    def room(self) -> float:
+        """Bytes for captures."""
+        s = self.layout.settings
+        return room(s.memory, self.material.lm.device) / s.workers
+
+    def audit(self) -> None:
+        """Writes the pairs and what can be said of them."""
+        m, audits = self.material, {}
+        for split in SPLITS:
+            audits[split] = {n: audit(self.layout.task, n, p, m.data[split].pairs[n].label) for n, p in m.pairs[split].items()}
+        tables = [
+            pair_table(p).assign(split=split, hypothesis=name) for split, table in m.pairs.items() for name, p in table.items()
+        ]
+        folder = self.run.folder
+        write(folder / "pairs.parquet", lambda path: pd.concat(tables, ignore_index=True).to_parquet(path))
+        write(folder / "audit.json", lambda path: path.write_text(json.dumps(audits, indent=1)))
+        for name in self.layout.hypotheses:
+            self.report.say(audit_text(name, audits["test"][name]))
+
+    def screen(self, hypotheses: Sequence[str]) -> None:
+        """Screens the sites of hypotheses: writes what is found, and what a cell at each site costs. It sees training pairs
+        alone, so that nothing is chosen on what is reported."""
+        m, s = self.material, self.layout.settings
+        data = m.data["train"]
+        for name in hypotheses:
+            cells = [cell for cell in self.layout.grid() if cell.hypothesis == name]
+            with self.report.task(f"screen: {len(cells) // s.seeds} sites of {name}", 1) as step:
+                table = screen(m.engine, data, cells, rows=s.batch, progress=partial(step, note=""))
+            table["cost"] = [cost(m.engine, data, site) for site in sites_of(table)]
+            write(self.run.screen_part(name), table.to_parquet)
+
+    def train(self, stage: str, cells: Sequence[Cell]) -> None:
+        """Trains and judges cells and writes their folders."""
+        m = self.material
+        done = self._aligned(cells, m.engine, m.data, self.run.folder, stage, self.layout.settings.logger)
+        with self.report.task(f"{stage}: evaluating {len(done)} cells", 2) as step:
+            records = evaluate(
+                done, m.engine, {"val": m.data["val"], "test": m.data["test"]},
+                lambda split, share: step((split == "test") + share, ""), self.room,
+            )  # fmt: skip
+        for record in records:
+            self.run.save(record)
+        forget(self.run.folder, [cell for cell in cells if cell.trains])
+
+    def _aligned(
+        self, cells: Sequence[Cell], engine: Engine, data: Mapping[str, Dataset], folder: Path, stage: str, logger: str = "none"
+    ) -> list[Alignment]:
+        """The alignments of cells on a data set, trained where they are of a kind that trains."""
+        variables = {name: len(pairs.sources) for name, pairs in data["val"].pairs.items()}
+        done = [untrained(c, data["val"].size(engine.lm, c.site), variables[c.hypothesis]) for c in cells if not c.trains]
+        if trained := [cell for cell in cells if cell.trains]:
+            train_on = data["train"], data["val"], variables, self.layout.schedule
+            done += train(trained, engine, *train_on, folder, stage, logger, self.report, self.room)
+        return done
+
+    def search(
+        self, wanted: Sequence[tuple[str, int]], draws: Sequence[Sequence[Cell]], chosen: Mapping[str, Site],
+        ranks: Mapping[str, int],
+    ) -> None:  # fmt: skip
+        """Does some draws of nulls and writes their tables."""
+        m, folder = self.material, self.run.folder / "nulls"
+
+        def align(cells: Sequence[Cell], engine: Engine, data: Mapping[str, Dataset], name: str) -> list[Alignment]:
+            return self._aligned(cells, engine, data, folder, f"null: {name}")
+
+        searches = Searches(m.engine, m.data, m.engine_of, align, ranks)
+        for null in NULLS:
+            mine = {draw: draws[draw] for kind, draw in wanted if kind == null}
+            for draw, table in searches.tables(null, mine, chosen):
+                self.run.save_null(null, draw, table)
+
+    def examine(self, sites: Mapping[str, Site]) -> None:
+        """Writes the scorecards of the cells at hypotheses' chosen sites, and where they fail."""
+        m, task, s = self.material, self.layout.task, self.layout.settings
+        values = {split: values_of(task, m.pairs[split]) for split in ("val", "test")}
+        for name, site in sites.items():
+            cells = self.layout.refinement({name: site})
+            asked = Dataset.make(task, self.layout.tokenizer, questions(task, [name], m.pool, s.seed), self.layout.positions)
+            alignments = [self.run.alignment(cell.id) for cell in cells]
+            with self.report.task(f"evidence: {name}", 1) as step:
+                found = scorecards(alignments, m.engine, asked, m.data, values, partial(step, note=""))
+            hypothesis, pairs = task.hypotheses[name], m.pairs["test"][name]
+            main = [Cell(name, site, s.kind, seed) for seed in range(s.chosen_seeds)]
+            hits = np.mean([self.run.hits(cell) for cell in main], axis=0)
+            self.run.save_failures(name, failing_groups(hypothesis, pairs, hits), value_table(hypothesis, pairs, hits))
+            for cell, (card, natural) in zip(cells, found, strict=True):
+                self.run.save_scorecard(cell, card, natural)
