@@ -132,7 +132,7 @@ def plan(experiment: Layout) -> Plan:
     screened = min(PAIRS, s.train_pairs)
     flops = {} if s.budget is None else {"screening": screened * (3 * len(grid) / s.seeds * each + capture)}
     flops |= {
-        "training": s.steps * s.batch * (2 * cells * each + capture) + checks * cells * each,
+        "training": 2 * s.steps * s.batch * cells * each + _captured(e, config, own) * capture + checks * cells * each,
         "evaluation": judged * cells * each,
     }
     if s.nulls:
@@ -157,6 +157,28 @@ def plan(experiment: Layout) -> Plan:
         disk=_disk(e, config, cells),
         machine=machine,
     )
+
+
+def _captured(e: Layout, config: Any, own: int) -> float:
+    """How many pairs per hypothesis are captured in training: those that find room once, the others whenever they are drawn.
+    Each worker captures for itself."""
+    s = e.settings
+    kept = min(
+        1.0, _room(s) / s.workers / (len(e.hypotheses) * (s.train_pairs + s.val_pairs) * 2 * _prompt_bytes(e, config, own))
+    )
+    drawn = s.steps * s.batch
+    return s.workers * (kept * min(s.train_pairs, drawn) + (1 - kept) * drawn)
+
+
+def _prompt_bytes(e: Layout, config: Any, own: int) -> float:
+    """Of a prompt's captures: hidden states at the grid's layers, keys and values at all."""
+    heads = config.num_attention_heads
+    keys = config.hidden_size * (getattr(config, "num_key_value_heads", None) or heads) / heads
+    return float(_number_bytes(e) * own * (config.hidden_size * len(e.layers) + 2 * keys * config.num_hidden_layers))
+
+
+def _number_bytes(e: Layout) -> int:
+    return 4 if e.settings.dtype == "float32" else 2
 
 
 def _cell_flops(config: Any, site: Site, suffix: int) -> float:
@@ -190,8 +212,7 @@ def _memory(e: Layout, config: Any, own: int, cells: int) -> dict[str, float]:
     """Bytes by part: weights, a batch's captures, those that are kept between steps, what one cell's backward holds, the
     subspaces with their optimiser."""
     s, depth, d = e.settings, config.num_hidden_layers, config.hidden_size
-    size = 4 if s.dtype == "float32" else 2
-    prompt = size * own * d * (len(e.layers) + 2 * depth)
+    size, prompt = _number_bytes(e), _prompt_bytes(e, config, own)
     pairs = len(e.hypotheses) * (s.train_pairs + s.val_pairs)
     return {
         "weights": size * (depth * _layer_flops(config) / 2 + 2 * config.vocab_size * d),

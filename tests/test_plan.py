@@ -45,6 +45,13 @@ def test_kept_captures_take_no_more_than_they_may_and_no_more_than_there_are():
     assert planned(memory=100).memory["kept captures"] < 100 * 2**30
 
 
+def test_what_is_kept_is_captured_once_and_every_worker_captures_for_itself():
+    often = {"train_pairs": 64, "batch": 64, "steps": 100}
+    capture = [planned(memory=m, workers=w, **often).flops["training"] for m, w in ((100, 1), (0.0, 1), (100, 2))]
+    cells = 2 * capture[0] - capture[2]  # without any captures
+    assert capture[1] - cells == pytest.approx(100 * (capture[0] - cells))
+
+
 # --- components that the network does not have ---
 
 
