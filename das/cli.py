@@ -271,12 +271,25 @@ def _parse(parser: Any, arguments: Sequence[str]) -> dict[str, Any]:
         name = argument.split("=")[0].split("+")[0]
         if name.startswith("--") and name not in known and not any(name.startswith(f"{k}.") for k in known):
             raise unknown("option", name, known)
+    flags = [
+        option for action in parser._actions if getattr(action, "_typehint", None) is bool for option in action.option_strings
+    ]
     try:
-        values: dict[str, Any] = parser.parse_args(list(arguments)).as_dict()
+        values: dict[str, Any] = parser.parse_args(_with_values(arguments, flags)).as_dict()
     except argparse.ArgumentError as error:
         text = re.sub(r"\s+", " ", str(error))
         raise DasError(f"{text}. See: {parser.prog} --help") from error
     return values
+
+
+def _with_values(arguments: Sequence[str], flags: Sequence[str]) -> list[str]:
+    """
+    >>> _with_values(["--lora", "--base", "x", "--lora", "false", "--lora"], ["--lora"])
+    ['--lora=true', '--base', 'x', '--lora', 'false', '--lora=true']
+    """
+    after = [*arguments[1:], "--"] if arguments else []
+    bare = [option in flags and value.startswith("-") for option, value in zip(arguments, after, strict=True)]
+    return [f"{option}=true" if alone else option for option, alone in zip(arguments, bare, strict=True)]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

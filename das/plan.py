@@ -17,7 +17,7 @@ from das.kinds import Boundless, Nested
 from das.layout import Layout
 from das.lm import LM, load_config
 from das.material import POOL
-from das.memory import SHARE, room
+from das.memory import SHARE, free_memory, room
 from das.named import NAMED
 from das.nulls import SITES
 from das.screen import PAIRS
@@ -40,7 +40,7 @@ class Plan:
     tokens: of a prompt, and after the prefix that all share.
     flops, seconds: floating-point operations, and the time they will take, by what they are for. memory, disk: bytes by part.
     machine: what the time is estimated for: this machine, from a timed matrix product of the network's width, or `ASSUMED`.
-    notes: what had to be assumed.
+    limit: the bytes that are free there. notes: what had to be assumed.
     """
 
     grid: int
@@ -54,6 +54,7 @@ class Plan:
     memory: dict[str, float]
     disk: dict[str, float]
     machine: str
+    limit: float
     notes: Sequence[str] = ()
 
     def text(self) -> str:
@@ -69,10 +70,16 @@ class Plan:
                 f"forwards     {self.forwards:,} partial ones (a cell's batch through the layers above it)",
                 f"operations   {work} (× 10¹²)",
                 f"time         about {duration(sum(self.seconds.values()))} on {self.machine}, without early stopping: {parts}",
-                f"memory       {_bytes(self.memory)}",
+                f"memory       {_bytes(self.memory)}{self._excess()}",
                 f"disk         {_bytes(self.disk)}",
             ]
         )
+
+    def _excess(self) -> str:
+        if sum(self.memory.values()) <= self.limit:
+            return ""
+        free = f"{self.limit / 2**30:,.0f} GiB"
+        return f", MORE THAN THE {free} THAT ARE FREE: a smaller batch or memory, or fewer cells at once (a hypothesis, a seed)"
 
 
 def duration(seconds: float) -> str:
@@ -144,6 +151,7 @@ def plan(experiment: Layout) -> Plan:
         trained_anew = sum(shares) * (flops["training"] + flops["evaluation"])
         flops["shifts"] = trained_anew + (1 + sum(shares)) * len(shifts) * 3 * s.test_pairs * cells * each
     machine, rate = _rate(config.hidden_size, s)
+    limit = ASSUMED[2] if _elsewhere(s) else free_memory(torch.device(s.device))
     return Plan(
         grid=len(grid),
         trained=trained,
@@ -156,6 +164,7 @@ def plan(experiment: Layout) -> Plan:
         memory=_memory(e, config, own, cells),
         disk=_disk(e, config, cells),
         machine=machine,
+        limit=limit,
     )
 
 

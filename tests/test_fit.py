@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from das import LM, CausalModel, Choice, DasError, FitSettings, Hypothesis, Prompt, Shift, Task
+from das.cli import main
 from das.evaluate import correct, task_accuracy
 from das.fit import fit, variants
 
@@ -213,6 +214,11 @@ def test_without_lora_the_base_itself_is_trained_on(base, tmp_path):
     scores = fit(settings(tmp_path / "more", base=str(base)))
     assert scores["base"] == 1
     assert LM.load(str(tmp_path / "more")).tokenizer.get_vocab() == LM.load(str(base)).tokenizer.get_vocab()
+
+
+def test_lora_is_a_flag_on_the_command_line(capsys, tmp_path):
+    assert main(["fit-lm", "price_tagging", "--lora", "--out", str(tmp_path / "x")]) == 2
+    assert "lora needs a network to adapt" in capsys.readouterr().err
 
 
 def test_an_adapter_without_a_base_or_without_safetensors_is_one_clear_error(base, tmp_path):

@@ -1,5 +1,7 @@
 """A plan counts what a run does."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from conftest import ROOT
@@ -131,6 +133,11 @@ def test_memory_and_disk_are_those_of_the_shape(absent):
     assert found.memory["kept captures"] <= 0.25 * 80 * 2**30
     assert found.disk["alignments"] == pytest.approx(4 * 4096 * 64 * found.memory["subspaces"] / (6 * 4 * 4096 * 64), rel=0.01)
     assert set(found.seconds) == set(found.flops) == {"training", "evaluation"}
+
+
+def test_a_plan_that_does_not_fit_says_so(absent):
+    assert "MORE THAN" not in plan_of(ALPACA).text()
+    assert "MORE THAN THE 80 GiB THAT ARE FREE" in plan_of(replace(ALPACA, seeds=30)).text()
 
 
 def test_only_a_network_of_known_shape_is_planned_without_its_tokenizer(absent, monkeypatch):
