@@ -151,7 +151,9 @@ def plan(experiment: Layout) -> Plan:
         trained_anew = sum(shares) * (flops["training"] + flops["evaluation"])
         flops["shifts"] = trained_anew + (1 + sum(shares)) * len(shifts) * 3 * s.test_pairs * cells * each
     machine, rate = _rate(config.hidden_size, s)
-    limit = ASSUMED[2] if _elsewhere(s) else free_memory(torch.device(s.device))
+    memory = _memory(e, config, own, cells)
+    held = memory["weights"] if isinstance(s.lm, LM) and s.lm.device.type != "meta" else 0
+    limit = ASSUMED[2] if _elsewhere(s) else free_memory(torch.device(s.device)) + held
     return Plan(
         grid=len(grid),
         trained=trained,
@@ -161,7 +163,7 @@ def plan(experiment: Layout) -> Plan:
         own_tokens=own,
         flops=flops,
         seconds={name: amount / rate / s.workers for name, amount in flops.items()},
-        memory=_memory(e, config, own, cells),
+        memory=memory,
         disk=_disk(e, config, cells),
         machine=machine,
         limit=limit,
