@@ -167,12 +167,12 @@ class PyveneCell:
         return float(loss.detach())
 
     @torch.no_grad()
-    def iia(self, data: Dataset) -> float:
-        """On all pairs of the hypothesis."""
+    def hits(self, data: Dataset) -> Any:
+        """On which pairs of the hypothesis the swap gives the counterfactual answer. (pairs,)"""
         pairs = data.pairs[self.hypothesis]
         parts = np.array_split(np.arange(len(pairs)), -(-len(pairs) // self.batch))
         hits = [self.logits(data, rows).argmax(-1).cpu().numpy() == pairs.label[rows] for rows in parts]
-        return float(np.concatenate(hits).mean())
+        return np.concatenate(hits)
 
 
 def pyvene_step(lm: LM, data: Dataset, layer: int, position: str, batch: int = 64, steps: int = 300) -> Callable[[], float]:

@@ -3,16 +3,16 @@
 The left boundary of price tagging on the shipped network, every layer × the last 13 positions. Ours is `das run` in a process
 of its own, everything included: imports, pairs, captures, training with early stopping, validation, test, tables and figures.
 pyvene trains six cells with its tutorial's recipe on the same pairs with the causal model's labels; its clock counts training
-steps alone, up to the check at which its validation IIA stops rising, and is scaled from the six cells to the grid. One
-thread, processor seconds, so that other work on the machine does not count. Cells of pyvene's that the JSON file already
-holds from such a machine are not trained again.
+steps alone, up to the check at which its validation IIA stops rising, and is scaled from the six cells to the grid. What both
+have come to is then scored, off the clock, on the same 8,000 further pairs, none of whose prompts either was trained or chosen
+on; with 1,000 the standard error of a cell's difference would be larger than what is to be shown. One thread, processor
+seconds, so that other work on the machine does not count.
 
     python benchmarks/time_to_iia.py --json benchmarks/results/time_to_iia.json
 """
 
 from __future__ import annotations
 
-import json
 import resource
 import subprocess
 import sys
@@ -27,27 +27,53 @@ import numpy as np
 import synthetic as s
 import yaml
 
-from das import Experiment, Run
+from das import Experiment, Run, Task
 from das.dataset import Dataset
+from das.engine import Engine
+from das.material import Material
+from das.pairs import make_pairs, split_pools
+from das.run import pair_table, prompt_codes
+from das.score import score
+from das.stats import Bootstrap
 
+HYPOTHESIS, EXAM = "left_boundary", 8000
 RUN = {
-    "task": "price_tagging", "lm": "price-tagger-tiny", "hypotheses": ["left_boundary"], "layers": "all",
+    "task": "price_tagging", "lm": "price-tagger-tiny", "hypotheses": [HYPOTHESIS], "layers": "all",
     "positions": ["last-12..last"], "train_pairs": 20_000, "val_pairs": 512, "test_pairs": 1000,
 }  # fmt: skip
-OURS = {"subspace": "boundless:k=16", "steps": 120, "check_every": 20, "patience": 2, "chosen_seeds": 1, "threads": 1}
+OURS = {
+    "subspace": "boundless:k=32,penalty=0.3", "steps": 200, "check_every": 20, "patience": 2, "chosen_seeds": 1, "threads": 1,
+}  # fmt: skip
 CELLS = [(0, "last-12"), (1, "last-12"), (2, "last-12"), (2, "last"), (3, "last"), (4, "last")]
 STEPS, CHECK, PATIENCE, GAIN = 938, 50, 5, 0.005
 """pyvene's: three passes over 20,000 pairs in batches of 64; checks without gain after which it counts as no longer rising."""
 
 
-def ours() -> tuple[float, Any]:
-    """Processor seconds of a whole `das run`, and its table by cell."""
+def exam(material: Material, task: Task, positions: Sequence[str]) -> tuple[Dataset, Any]:
+    """Pairs of prompts that are in neither training nor validation, as tokens; and each pair's base prompt, as a number."""
+    rng = np.random.default_rng(7)
+    pool = split_pools(task.model, {"exam": 3 * EXAM}, rng)["exam"]
+    pairs = make_pairs(task.hypotheses[HYPOTHESIS], pool, EXAM, rng, rivals=task.rivals(HYPOTHESIS))
+    codes = prompt_codes(pair_table(pairs))
+    known = [prompt_codes(pair_table(material.pairs[split][HYPOTHESIS])) for split in ("train", "val")]
+    seen = np.concatenate([code for each in known for code in each.values()])
+    rows = np.flatnonzero(~np.any([np.isin(code, seen) for code in codes.values()], axis=0))
+    data = Dataset.make(task, material.lm.tokenizer, {HYPOTHESIS: pairs}, positions)
+    return Dataset(data.prompts, {HYPOTHESIS: data.pairs[HYPOTHESIS].take(rows)}), codes["base"][rows]
+
+
+def ours(engine: Engine, data: Dataset) -> tuple[float, int, dict[str, Any]]:
+    """Processor seconds of a whole `das run`, its cells, and the hits on `data` of those that are compared."""
     with tempfile.TemporaryDirectory() as folder:
         config, out = Path(folder) / "run.yaml", Path(folder) / "run"
         config.write_text(yaml.safe_dump(RUN | OURS))
         start = _children_seconds()
         subprocess.run([sys.executable, "-m", "das", "run", str(config), "--out", str(out)], check=True)
-        return _children_seconds() - start, Run(out).table().set_index(["layer", "position"])
+        seconds, run = _children_seconds() - start, Run(out)
+        table = run.table().set_index(["layer", "position"])
+        found = [run.alignment(table.loc[cell, "cell"]) for cell in CELLS]
+    wanted = {name(*cell): (HYPOTHESIS, a.cell.site, [a.hard]) for cell, a in zip(CELLS, found, strict=True)}
+    return seconds, len(table), {key: hits[0] for key, hits in score(engine, data, wanted).items()}
 
 
 def _children_seconds() -> float:
@@ -55,40 +81,21 @@ def _children_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def pyvene(cell: s.PyveneCell, val: Dataset, test: Dataset) -> dict[str, Any]:
-    """Trains until the validation IIA no longer rises: seconds and steps to the best check, and its test IIA."""
-    seconds, best, stale = 0.0, {"val": -1.0}, 0
+def pyvene(cell: s.PyveneCell, val: Dataset, data: Dataset) -> tuple[dict[str, Any], Any]:
+    """Trains until the validation IIA no longer rises: seconds and steps to the best check, and its hits on `data`."""
+    seconds, stale, best, kept = 0.0, 0, {"pyvene_val": -1.0}, {}
     while stale < PATIENCE and cell.done < STEPS:
         start = time.process_time()
         for _ in range(min(CHECK, STEPS - cell.done)):
             cell.step()
         seconds += time.process_time() - start
-        iia = cell.iia(val)
-        stale = 0 if iia > best["val"] + GAIN else stale + 1
+        iia = float(cell.hits(val).mean())
+        stale = 0 if iia > best["pyvene_val"] + GAIN else stale + 1
         if not stale:
-            best = {"val": iia, "seconds": seconds, "steps": cell.done, "test": cell.iia(test)}
-    return {"pyvene_s": best["seconds"], "pyvene_steps": best["steps"], "pyvene_iia": best["test"], "pyvene_trained": cell.done}
-
-
-def theirs(path: Path | None) -> list[dict[str, Any]]:
-    """A row for each of pyvene's cells, written as soon as it is trained; those that are there already are taken."""
-    rows = _kept(path) if path and path.exists() else []
-    known = {row["cell"] for row in rows}
-    missing = [cell for cell in CELLS if name(*cell) not in known]
-    material = Experiment(**RUN).material() if missing else None
-    for layer, position in missing:
-        data = material.data
-        cell = s.PyveneCell(material.lm, data["train"], layer, position, 64, STEPS)
-        rows.append({"cell": name(layer, position), **pyvene(cell, data["val"], data["test"])})
-        gauge.table(rows[-1:])
-        gauge.write_json(path, rows)
-    return rows
-
-
-def _kept(path: Path) -> list[dict[str, Any]]:
-    """The rows of a file that was written on such a machine as this one."""
-    found = json.loads(path.read_text())
-    return found["rows"] if found["machine"] == gauge.machine() else []
+            best = {"pyvene_s": seconds, "pyvene_steps": cell.done, "pyvene_val": iia}
+            kept = {key: tensor.clone() for key, tensor in cell.swap.state_dict().items()}
+    cell.swap.load_state_dict(kept)
+    return best | {"pyvene_trained": cell.done}, cell.hits(data)
 
 
 def name(layer: int, position: str) -> str:
@@ -102,15 +109,24 @@ def total(rows: Sequence[Mapping[str, Any]], cells: int, seconds: float) -> dict
 
 
 def main() -> None:
-    parser = gauge.parser(__doc__)
-    options = parser.parse_args()
-    trained = {row["cell"]: row for row in theirs(options.json)}
-    seconds, table = ours()
-    rows = [trained[name(*cell)] | {"ours_iia": float(table.loc[cell, "test_iia"])} for cell in CELLS]
-    whole = total(rows, len(table), seconds)
+    options = gauge.parser(__doc__).parse_args()
+    experiment = Experiment(**RUN)
+    material = experiment.material()
+    data, base = exam(material, experiment.task, experiment.positions)
+    seconds, cells, hits = ours(material.engine, data)
+    bootstrap, rows = Bootstrap(base), []
+    for layer, position in CELLS:
+        cell = s.PyveneCell(material.lm, material.data["train"], layer, position, 64, STEPS)
+        row, theirs = pyvene(cell, material.data["val"], data)
+        mine = hits[name(layer, position)]
+        gain = bootstrap.difference(mine, theirs)
+        iia = {"pyvene_iia": float(theirs.mean()), "ours_iia": float(mine.mean())}
+        rows.append({"cell": name(layer, position), **row, **iia, "gain": gain.mean, "low": gain.low, "high": gain.high})
+        gauge.table(rows[-1:])
+        whole = total(rows, cells, seconds)
+        gauge.write_json(options.json, rows, **whole, pairs=len(base), ours=OURS)
     gauge.table(rows)
     gauge.table([whole])
-    gauge.write_json(options.json, rows, **whole, ours=OURS)
 
 
 if __name__ == "__main__":

@@ -135,12 +135,15 @@ def test_speed_compares_a_grid_step_with_pyvenes_cells(run, monkeypatch):
 def test_time_to_iia_runs_both_to_the_end_on_the_same_cells(run, monkeypatch):
     small = {"layers": [3], "positions": ["last"], "steps": 4, "train_pairs": 128, "val_pairs": 64, "test_pairs": 64}
     monkeypatch.setattr(time_to_iia, "RUN", time_to_iia.RUN | small)
-    for name, value in {"CELLS": [(3, "last")], "STEPS": 4, "CHECK": 2}.items():
+    for name, value in {"CELLS": [(3, "last")], "STEPS": 4, "CHECK": 2, "EXAM": 300}.items():
         monkeypatch.setattr(time_to_iia, name, value)
     found = run(time_to_iia)
     (row,) = found["rows"]
     assert row["pyvene_steps"] in (2, 4)
     assert 0.3 < row["pyvene_iia"] < 1
+    assert row["low"] <= row["gain"] <= row["high"]
+    assert row["gain"] == pytest.approx(row["ours_iia"] - row["pyvene_iia"], abs=1e-6)
+    assert 250 < found["pairs"] <= 300
     assert found["ratio"] == pytest.approx(row["pyvene_s"] * found["grid_cells"] / found["ours_grid_s"])
 
 
