@@ -39,6 +39,11 @@ def adapted(model: Any, rank: int, base: str) -> Any:
         return peft.get_peft_model(model, config)
 
 
+def save(model: Any, folder: str | Path) -> None:
+    """Writes the adapter alone; peft would look on the hub for the base's configuration, to see whether its words are more."""
+    model.save_pretrained(folder, save_embedding_layers=False)
+
+
 def merged(model: Any, folder: str | Path) -> Any:
     """The network with the adapter of a folder in its weights. DasError where that has no safetensors."""
     if not (Path(folder) / WEIGHTS).is_file():

@@ -15,7 +15,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from das.adapter import adapted
+from das.adapter import adapted, save
 from das.errors import DasError, unknown
 from das.evaluate import task_accuracy
 from das.lm import LM
@@ -158,10 +158,11 @@ def fit(settings: FitSettings, report: Reporter = silent) -> dict[str, float]:
     work = out.with_name(f"{out.name}.partial")
     _begin(work, settings)
     _train(model, batches, work, report)
-    model.save_pretrained(work / "network")
     if settings.lora:
+        save(model, work / "network")
         model = model.merge_and_unload()
     else:
+        model.save_pretrained(work / "network")
         tokenizer.save_pretrained(work / "network")
     scores = task_accuracy(task, LM(model, tokenizer), settings.exam, variants(task))
     _finish(plain(settings) | {"accuracy": scores, "seconds": round(time.time() - started)}, work, out)

@@ -168,7 +168,7 @@ class FitSettings:
     out: str | None = None
     base: str | None = None
     lora: bool = False
-    rank: int = 16
+    rank: int = 4
     seed: int = 0
     width: int = 128
     layers: int = 4
