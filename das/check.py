@@ -13,6 +13,10 @@ from das.prompt import Tokenizer, expand_positions
 from das.shifts import Change, Shift, named_shifts
 from das.task import Task
 
+APART = 0.1
+"""How far from the published accuracy that of a true copy may lie: published ones are of a few hundred prompts, and merged
+checkpoints differ in rounding."""
+
 
 def askable(task: Task, tokenizer: Tokenizer, shifts: Any) -> tuple[dict[str, Any], list[str]]:
     """Name → what was given for it, of the shifts (see `das.shifts.named_shifts`) under which the question can be put to this
@@ -54,11 +58,6 @@ def check(
     }
     rows = [(name, *_cells(task, change, tokenizer, specs, found.get(name))) for name, change in changes.items()]
     return [head, *rows], notes, found.get("base")
-
-
-APART = 0.1
-"""How far from the published accuracy that of a true copy may lie: published ones are of a few hundred prompts, and merged
-checkpoints differ in rounding."""
 
 
 def compared(task: Task, tokenizer: Tokenizer, like: str, found: Accuracy | None) -> str:

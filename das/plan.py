@@ -133,32 +133,15 @@ def plan(experiment: Layout) -> Plan:
     trained = max(len(e.hypotheses) * s.seeds, round(share * len(grid)))
     suffix = {p: tokens - int(at.min()) for p, at in prompts.positions.items()}
     each = sum(_cell_flops(config, cell.site, suffix[cell.site.position]) for cell in grid) / len(grid)
-    cells, capture = trained + chosen, len(e.hypotheses) * 2 * own * config.num_hidden_layers * _layer_flops(config)
-    checks = -(-s.steps // s.check_every) * s.val_pairs
-    judged = (_subspaces(s.kind) + 1 / s.seeds) * (s.val_pairs + s.test_pairs)
-    screened = min(PAIRS, s.train_pairs)
-    flops = {} if s.budget is None else {"screening": screened * (3 * len(grid) / s.seeds * each + capture)}
-    flops |= {
-        "training": 2 * s.steps * s.batch * cells * each + _captured(e, config, own) * capture + checks * cells * each,
-        "evaluation": judged * cells * each,
-    }
-    if s.nulls:
-        searched = s.nulls * len(e.hypotheses) * min(SITES, len(grid) // len(e.hypotheses))  # cells of one null
-        steps = s.steps * s.batch * (4 * searched * each + (s.nulls + 1) * capture)
-        flops["nulls"] = steps + (2 * checks + 3 * s.val_pairs) * searched * each
-    if shifts := named_shifts(s.shifts, e.task.shifts):
-        shares = list(s.retrain.values()) if isinstance(s.retrain, dict) else [s.retrain] * len(shifts)
-        trained_anew = sum(shares) * (flops["training"] + flops["evaluation"])
-        flops["shifts"] = trained_anew + (1 + sum(shares)) * len(shifts) * 3 * s.test_pairs * cells * each
+    cells = trained + chosen
+    flops = _flops(e, config, own, cells, each)
     machine, rate = _rate(config.hidden_size, s)
     memory = _memory(e, config, own, cells)
-    held = memory["weights"] if isinstance(s.lm, LM) and s.lm.device.type != "meta" else 0
-    limit = ASSUMED[2] if _elsewhere(s) else free_memory(torch.device(s.device)) + held
     return Plan(
         grid=len(grid),
         trained=trained,
         chosen=chosen,
-        forwards=round(cells * (s.steps + (checks + judged) / s.batch)),
+        forwards=round(cells * (s.steps + (_checked(s) + _judged(s)) / s.batch)),
         tokens=tokens,
         own_tokens=own,
         flops=flops,
@@ -166,26 +149,61 @@ def plan(experiment: Layout) -> Plan:
         memory=memory,
         disk=_disk(e, config, cells),
         machine=machine,
-        limit=limit,
+        limit=_limit(s, memory),
     )
+
+
+def _checked(s: Settings) -> int:
+    """Validation pairs that a cell is checked on while it trains."""
+    return -(-s.steps // s.check_every) * s.val_pairs
+
+
+def _judged(s: Settings) -> float:
+    """Pairs times subspaces that a cell is judged on."""
+    return (_subspaces(s.kind) + 1 / s.seeds) * (s.val_pairs + s.test_pairs)
+
+
+def _flops(e: Layout, config: Any, own: int, cells: int, each: float) -> dict[str, float]:
+    """Floating-point operations by what they are for. each: of one row through the layers above a cell, mean over the grid."""
+    s, size = e.settings, len(e.grid())
+    capture = len(e.hypotheses) * 2 * own * config.num_hidden_layers * _layer_flops(config)
+    screened = min(PAIRS, s.train_pairs)
+    flops = {} if s.budget is None else {"screening": screened * (3 * size / s.seeds * each + capture)}
+    trained = 2 * s.steps * s.batch * cells * each + _captured(e, config, own) * capture
+    flops |= {"training": trained + _checked(s) * cells * each, "evaluation": _judged(s) * cells * each}
+    if s.nulls:
+        searched = s.nulls * len(e.hypotheses) * min(SITES, size // len(e.hypotheses))  # cells of one null
+        steps = s.steps * s.batch * (4 * searched * each + (s.nulls + 1) * capture)
+        flops["nulls"] = steps + (2 * _checked(s) + 3 * s.val_pairs) * searched * each
+    if shifts := named_shifts(s.shifts, e.task.shifts):
+        shares = list(s.retrain.values()) if isinstance(s.retrain, dict) else [s.retrain] * len(shifts)
+        trained_anew = sum(shares) * (flops["training"] + flops["evaluation"])
+        flops["shifts"] = trained_anew + (1 + sum(shares)) * len(shifts) * 3 * s.test_pairs * cells * each
+    return flops
 
 
 def _captured(e: Layout, config: Any, own: int) -> float:
     """How many pairs per hypothesis are captured in training: those that find room once, the others whenever they are drawn.
     Each worker captures for itself."""
     s = e.settings
-    kept = min(
-        1.0, _room(s) / s.workers / (len(e.hypotheses) * (s.train_pairs + s.val_pairs) * 2 * _prompt_bytes(e, config, own))
-    )
+    kept = min(1.0, _room(s) / s.workers / _every_capture(e, config, own))
     drawn = s.steps * s.batch
     return s.workers * (kept * min(s.train_pairs, drawn) + (1 - kept) * drawn)
 
 
+def _every_capture(e: Layout, config: Any, own: int) -> float:
+    """Bytes of the captures of all pairs that are trained and chosen on."""
+    return 2 * _prompt_bytes(e, config, own) * len(e.hypotheses) * (e.settings.train_pairs + e.settings.val_pairs)
+
+
 def _prompt_bytes(e: Layout, config: Any, own: int) -> float:
     """Of a prompt's captures: hidden states at the grid's layers, keys and values at all."""
-    heads = config.num_attention_heads
-    keys = config.hidden_size * (getattr(config, "num_key_value_heads", None) or heads) / heads
+    keys = config.hidden_size * _key_heads(config) / config.num_attention_heads
     return float(_number_bytes(e) * own * (config.hidden_size * len(e.layers) + 2 * keys * config.num_hidden_layers))
+
+
+def _key_heads(config: Any) -> int:
+    return int(getattr(config, "num_key_value_heads", None) or config.num_attention_heads)
 
 
 def _number_bytes(e: Layout) -> int:
@@ -207,7 +225,7 @@ def _subspaces(kind: Any) -> int:
 def _layer_flops(config: Any) -> float:
     """Of one token through one layer, forward: two per weight."""
     d = config.hidden_size
-    heads, groups = config.num_attention_heads, getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    heads, groups = config.num_attention_heads, _key_heads(config)
     inner = getattr(config, "intermediate_size", None) or 4 * d
     gates = 3 if getattr(config, "hidden_act", "") in ("silu", "gelu_pytorch_tanh") else 2
     weights: int = round(2 * d * d + 2 * d * d * groups / heads + gates * d * inner)
@@ -224,15 +242,22 @@ def _memory(e: Layout, config: Any, own: int, cells: int) -> dict[str, float]:
     subspaces with their optimiser."""
     s, depth, d = e.settings, config.num_hidden_layers, config.hidden_size
     size, prompt = _number_bytes(e), _prompt_bytes(e, config, own)
-    pairs = len(e.hypotheses) * (s.train_pairs + s.val_pairs)
     return {
         "weights": size * (depth * _layer_flops(config) / 2 + 2 * config.vocab_size * d),
         "captures": 2 * prompt * s.batch * len(e.hypotheses),
-        "kept captures": min(_room(s), 2 * prompt * pairs),
+        "kept captures": min(_room(s), _every_capture(e, config, own)),
         "one cell": size * s.batch * own * 24 * d * depth / 2,
         "subspaces": 6 * _subspace_bytes(e, config, cells),
         "prompts": 8 * own * POOL * len(e.hypotheses) * 2 * (s.train_pairs + s.val_pairs + s.test_pairs),
     }
+
+
+def _limit(s: Settings, memory: Mapping[str, float]) -> float:
+    """Bytes that are free, those of a network that is loaded already among them."""
+    if _elsewhere(s):
+        return ASSUMED[2]
+    loaded = isinstance(s.lm, LM) and s.lm.device.type != "meta"
+    return free_memory(torch.device(s.device)) + (memory["weights"] if loaded else 0)
 
 
 def _room(s: Settings) -> float:
