@@ -21,7 +21,6 @@ import torch
 from das.dataset import Dataset
 from das.engine import make_engine
 from das.lm import LM
-from das.shifts import parse_shift
 from das.site import place_text
 from das.task import ask, load_task
 
@@ -36,8 +35,7 @@ PROMPTS = {"price_tagging": 100}
 def accuracy(lm: LM, task: str, under: str) -> dict[str, Any]:
     """On drawn prompts of a task under a shift."""
     loaded, n = load_task(task), PROMPTS.get(task, 256)
-    shifted = loaded if under == "base" else loaded.under(parse_shift(under, loaded.shifts), lm.tokenizer)
-    asked = shifted.variant("base")
+    asked = loaded.under(under, lm.tokenizer).variant("base")
     prompts, answers = ask(asked, asked.inputs.sample(np.random.default_rng(0), n), lm.tokenizer)
     engine, candidates = make_engine(lm, Dataset(prompts, {}).shared_prefix()), np.unique(answers)
     parts = [engine.capture(prompts.take(slice(i, i + 32)), []).logits for i in range(0, n, 32)]

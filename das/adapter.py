@@ -40,8 +40,10 @@ def adapted(model: Any, rank: int, base: str) -> Any:
 
 
 def save(model: Any, folder: str | Path) -> None:
-    """Writes the adapter alone; peft would look on the hub for the base's configuration, to see whether its words are more."""
+    """Writes the adapter alone; peft would look on the hub for the base's configuration, to see whether its words are more,
+    and leaves an empty model card."""
     model.save_pretrained(folder, save_embedding_layers=False)
+    (Path(folder) / "README.md").unlink(missing_ok=True)
 
 
 def merged(model: Any, folder: str | Path) -> Any:

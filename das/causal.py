@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from das.columns import Column, Columns, as_column, checked, codes, objects, row_of, same_length
+from das.columns import Column, Columns, as_column, checked, codes, differ, objects, row_of, same_length, take
 from das.domains import Choice, Inputs, Sampler, parameters
 from das.errors import DasError, unknown
 
@@ -143,6 +144,18 @@ class CausalModel:
             self._known(variable)
             values[variable] = self.run(source)[variable]
         return self.intervene(base, values)
+
+    def moves(self, base: Columns, variable: str, values: Column) -> NDArray[np.bool_]:
+        """The rows of `base`, input columns, on which fixing one variable to another value changes the output. Where an input's
+        other value breaks a constraint between the inputs, nothing is asked of the mechanisms, and nothing moves."""
+        rows = np.arange(len(values))
+        if variable in self.inputs.names:
+            rows = np.flatnonzero(self.inputs.allowed(base | {variable: values}))
+        moved = np.zeros(len(values), bool)
+        if len(rows):
+            asked = take(base, rows)
+            moved[rows] = differ(self.run(asked)[self.output], self.intervene(asked, {variable: values[rows]})[self.output])
+        return moved
 
     def _evaluate(self, table: Columns, fixed: Mapping[str, Column]) -> Columns:
         n = same_length(table)

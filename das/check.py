@@ -10,7 +10,7 @@ from das.evaluate import Accuracy, accuracy
 from das.lm import LM
 from das.named import NAMED
 from das.prompt import Tokenizer, expand_positions
-from das.shifts import Change, Shift, named_shifts
+from das.shifts import BASE, named_shifts
 from das.task import Task
 
 APART = 0.1
@@ -52,12 +52,12 @@ def check(
     specs = expand_positions(task.positions if positions is None else positions)
     sound, notes = askable(task, tokenizer, "all")
     head = "prompt", "tokens", "positions that exist", "tokens there as in base", *(["accuracy"] if network else [])
-    changes: dict[str, Change] = {"base": Shift(), **{name: task.shifts[name] for name in sound}}
-    found = {
-        name: accuracy(task.under(change, tokenizer).variant("base"), network) for name, change in changes.items() if network
-    }
-    rows = [(name, *_cells(task, change, tokenizer, specs, found.get(name))) for name, change in changes.items()]
-    return [head, *rows], notes, found.get("base")
+    rows, found = [head], {}
+    for name in (BASE, *sound):
+        shifted = task.under(name, tokenizer)
+        found[name] = accuracy(shifted.variant(BASE), network) if network else None
+        rows.append((name, *_cells(task, shifted, tokenizer, specs, found[name])))
+    return rows, notes, found[BASE]
 
 
 def compared(task: Task, tokenizer: Tokenizer, like: str, found: Accuracy | None) -> str:
@@ -79,9 +79,9 @@ def compared(task: Task, tokenizer: Tokenizer, like: str, found: Accuracy | None
     return f"as published of {like}: {tokens} tokens, accuracy {found.share:.2f} ({known.accuracy:.2f})"
 
 
-def _cells(task: Task, change: Change, tokenizer: Tokenizer, specs: Sequence[str], known: Accuracy | None) -> Iterator[str]:
+def _cells(task: Task, shifted: Task, tokenizer: Tokenizer, specs: Sequence[str], known: Accuracy | None) -> Iterator[str]:
     """A row of the table, without its name."""
-    shifted, found = task.under(change, tokenizer), task.coverage(change, tokenizer, specs)
+    found = shifted.coverage(BASE, tokenizer, specs)
     here = [name for name in specs if found[name] == 1]
     home = task.tokens_at(tokenizer, here)
     lost = [f"{name} in {share:.0%}" for name, share in found.items() if share < 1]

@@ -22,7 +22,7 @@ from das.lm import LM
 from das.manifold import off_manifold
 from das.memory import trim
 from das.score import Hits, captures_for, predictions, score
-from das.shifts import Variant
+from das.shifts import BASE, Variant
 from das.site import Site
 from das.subspace import Subspace, random_basis
 from das.task import Task, ask
@@ -265,5 +265,5 @@ def accuracy(asked: Variant, lm: LM, n: int = 500) -> Accuracy:
 
 def task_accuracy(task: Task, lm: LM, n: int = 500, variants: Sequence[str] | None = None) -> dict[str, float]:
     """The network's accuracy (see `correct`) on `n` drawn prompts of each variant; by default of the base and every shift."""
-    names = ["base", *task.shifts] if variants is None else variants
+    names = [BASE, *task.shifts] if variants is None else variants
     return {name: accuracy(task.variant(name, lm.tokenizer), lm, n).share for name in names}

@@ -18,10 +18,11 @@ from torch import Tensor, nn
 from das.adapter import adapted, save
 from das.errors import DasError, unknown
 from das.evaluate import task_accuracy
-from das.lm import LM
+from das.lm import LM, whole_input
 from das.progress import Reporter, silent
 from das.prompt import Encoded, Tokenizer
 from das.settings import FitSettings, name_of
+from das.shifts import BASE
 from das.task import Task, load_task
 from das.tokenizer import make_tokenizer
 from das.train import Progress, go_on, quiet
@@ -31,7 +32,7 @@ Mix = Mapping[str, float]
 
 def variants(task: Task) -> list[str]:
     """Everything that can be mixed into a batch: the base prompt, shifts, siblings."""
-    return ["base", *task.shifts, *task.siblings]
+    return [BASE, *task.shifts, *task.siblings]
 
 
 def corpus(task: Task) -> list[str]:
@@ -82,9 +83,10 @@ def answer_logits(model: Any, prompts: Encoded) -> Tensor:
     cache.batch_repeat_interleave(rows)
     position = torch.arange(start, width) - (width - lengths)[:, None]
     keep = torch.cat([torch.ones(rows, shared, dtype=torch.long), (position >= shared).long()], 1)
-    out = model(
-        ids[:, start:], past_key_values=cache, attention_mask=keep, position_ids=position.clamp(min=0), logits_to_keep=1
-    )
+    with whole_input(model):
+        out = model(
+            ids[:, start:], past_key_values=cache, attention_mask=keep, position_ids=position.clamp(min=0), logits_to_keep=1
+        )
     logits: Tensor = out.logits[:, -1].float()
     return logits
 
@@ -160,11 +162,10 @@ def fit(settings: FitSettings, report: Reporter = silent) -> dict[str, float]:
     _train(model, batches, work, report)
     if settings.lora:
         save(model, work / "network")
-        model = model.merge_and_unload()
     else:
         model.save_pretrained(work / "network")
         tokenizer.save_pretrained(work / "network")
-    scores = task_accuracy(task, LM(model, tokenizer), settings.exam, variants(task))
+    scores = _exam(task, LM.load(str(work / "network")), settings.exam, report)
     _finish(plain(settings) | {"accuracy": scores, "seconds": round(time.time() - started)}, work, out)
     return scores
 
@@ -174,7 +175,7 @@ def _network(task: Task, settings: FitSettings) -> tuple[Any, Tokenizer]:
     if settings.base is None:
         tokenizer = make_tokenizer(corpus(task), settings.whole_numbers)
         return _new_model(tokenizer, settings), tokenizer
-    lm = LM.load(settings.base)
+    lm = LM.load(settings.base, settings.dtype)
     torch.manual_seed(settings.seed)
     model = adapted(lm.model, settings.rank, settings.base) if settings.lora else lm.model.requires_grad_(True)
     return model, lm.tokenizer
@@ -192,6 +193,17 @@ def _train(model: nn.Module, batches: _Batches, work: Path, report: Reporter) ->
             callbacks=[keep, Progress(step)], enable_progress_bar=False, enable_model_summary=False,
         )  # fmt: skip
         go_on(trainer, _Fit(model, batches), work / "last.ckpt")
+
+
+def _exam(task: Task, lm: LM, n: int, report: Reporter) -> dict[str, float]:
+    """Variant → the accuracy on `n` prompts of it."""
+    names = variants(task)
+    scores: dict[str, float] = {}
+    with report.task(f"{task.name}: accuracy on {n} prompts of {len(names)} variants", len(names)) as step:
+        for done, name in enumerate(names, 1):
+            scores |= task_accuracy(task, lm, n, [name])
+            step(done, f"{name} {scores[name]:.3f}")
+    return scores
 
 
 def plain(settings: FitSettings) -> dict[str, Any]:

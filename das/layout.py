@@ -17,7 +17,6 @@ from das.material import Material, tokenizer_of
 from das.pairs import check_families
 from das.prompt import Tokenizer, expand_positions
 from das.settings import Settings, check_keys, name_of
-from das.shifts import parse_shift
 from das.site import Site, parse_component
 from das.task import Task, load_task
 
@@ -103,9 +102,7 @@ class Layout:
 
 def _under(shift: Any, task: Task, tokenizer: Tokenizer) -> Task:
     """The task under a shift that the settings name."""
-    if shift == "base":
-        return task
     try:
-        return task.under(parse_shift(shift, task.shifts), tokenizer)
+        return task.under(shift, tokenizer)
     except DasError as error:
         raise DasError(f"under {shift!r}: {error}") from error

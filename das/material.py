@@ -16,6 +16,7 @@ from das.lm import LM, load_tokenizer
 from das.pairs import Pairs, make_pairs, split_pools
 from das.prompt import Tokenizer
 from das.settings import Settings
+from das.shifts import BASE
 from das.task import Task
 
 SPLITS = ("train", "val", "test")
@@ -48,7 +49,7 @@ class Material:
         s = settings
         lm = lm or load_network(s)
         sizes = {"train": s.train_pairs, "val": s.val_pairs, "test": s.test_pairs}
-        accept = partial(correct, task.variant("base"), lm, engine=make_engine(lm)) if s.only_correct else None
+        accept = partial(correct, task.variant(BASE), lm, engine=make_engine(lm)) if s.only_correct else None
         rng = np.random.default_rng([s.seed, 0])
         pools = split_pools(task.model, {split: POOL * n for split, n in sizes.items()}, rng, accept)
 

@@ -287,8 +287,7 @@ class _Drawer:
         moved = np.zeros(len(base), bool)
         bases = take(self.pool, base)
         for variable in (v for v in self.model.variables if v not in (*self.variables, self.model.output)):
-            answer = self.model.intervene(bases, {variable: self.table[variable][source]})[self.model.output]
-            moved |= differ(self.answers[base], answer)
+            moved |= self.model.moves(bases, variable, self.table[variable][source])
         return moved
 
     def _subsets(self, n: int) -> Mask:

@@ -15,7 +15,8 @@ import pandas as pd
 
 from das.errors import DasError
 from das.maps import together
-from das.robustness import BASE, NOT_TESTED, Robustness
+from das.robustness import NOT_TESTED, Robustness
+from das.shifts import BASE
 from das.text import aligned, spread, two
 
 LEFT = "left_boundary"

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 
 from das.plot import COLOURS, SKIPPED, hatch, numbers, outline, save, size_of, ticks
 from das.plot_evidence import inches_of, write
-from das.robustness import BASE, NOT_SOLVED, UNTOLD, Robustness
+from das.robustness import NOT_SOLVED, UNTOLD, Robustness
+from das.shifts import BASE
 from das.text import fitted, short, spread, two
 
 if TYPE_CHECKING:

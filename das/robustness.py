@@ -29,11 +29,11 @@ from das.errors import unknown
 from das.maps import correlated, site_map, together
 from das.run import Run, write
 from das.scored import Scored, ShiftFolder
+from das.shifts import BASE
 from das.stats import Bootstrap, Floats, quantiles
 from das.text import aligned, spread, two
 from das.verdict import UNLEARNED
 
-BASE = "base"
 CARRIED, ROOM, GAIN = 0.8, 0.2, 0.05
 """Of outcomes; GAIN: over a no-op, that an alignment trained anew must have for another to be measured by it."""
 

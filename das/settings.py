@@ -148,6 +148,8 @@ class FitSettings:
         base: Network to begin with, such as smollm2-135m, with its own tokenizer and shape; by default a new one.
         lora: Train, and write, an adapter of a few MB instead of the base's weights (needs the package peft).
         rank: Of the adapter's change of a weight matrix.
+        dtype: Of the weights that an adapter leaves as they are: float32, bfloat16 (several times faster where the processor
+            multiplies in it).
         seed: Of the weights and of the prompts.
         width: Size of a hidden state.
         layers: Number of layers.
@@ -169,6 +171,7 @@ class FitSettings:
     base: str | None = None
     lora: bool = False
     rank: int = 4
+    dtype: str = "float32"
     seed: int = 0
     width: int = 128
     layers: int = 4
@@ -190,6 +193,10 @@ class FitSettings:
                 raise DasError(f"{name} is {getattr(self, name)}: expected at least 1")
         if self.lora and self.base is None:
             raise DasError("lora needs a network to adapt: name it with --base, such as smollm2-135m")
+        if self.dtype not in DTYPES:
+            raise unknown("dtype", self.dtype, DTYPES)
+        if self.dtype != "float32" and not self.lora:
+            raise DasError(f"dtype is {self.dtype}: trained weights are float32; only with lora may the base be another")
 
 
 def _several(name: str, value: Any) -> list[Any]:

@@ -17,6 +17,9 @@ from das.domains import Choice, Inputs
 from das.errors import DasError, unknown
 from das.prompt import Prompt, Tokenizer, literal
 
+BASE = "base"
+"""What the task as it stands is called among its shifts."""
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -352,8 +355,8 @@ def named_shifts(specs: Any, declared: Mapping[str, Change]) -> dict[str, Change
 def _check_names(names: Sequence[str]) -> None:
     """Names are those of folders and pictures as well."""
     for name in names:
-        if name in ("base", "matrix") or not name or len(slug(name)) > 60:
-            reason = "it is the task as it stands, which is always there" if name == "base" else "folders and figures bear it"
+        if name in (BASE, "matrix") or not name or len(slug(name)) > 60:
+            reason = "it is the task as it stands, which is always there" if name == BASE else "folders and figures bear it"
             raise DasError(f"a shift cannot be called {name!r} ({reason}): expected another name, of at most 60 letters")
     if len({slug(name) for name in names}) < len(names):
         raise DasError(f"two shifts have names that are the same as names of folders: {', '.join(names)}")

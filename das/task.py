@@ -17,7 +17,7 @@ from das.causal import CausalModel
 from das.columns import Column, Columns
 from das.errors import DasError, unknown
 from das.prompt import Encoded, Prompt, Rendered, Tokenizer, answer_tokens, coverage, encode, expand_positions, show, tokens_at
-from das.shifts import Change, Shift, Variant, parse_shift
+from das.shifts import BASE, Change, Shift, Variant, parse_shift
 
 ENTRY_POINT = "das.tasks"
 """Packages offer tasks under this entry-point group: name → `module:task`."""
@@ -91,17 +91,15 @@ class Task:
         """The task's other hypotheses."""
         return [hypothesis for other, hypothesis in self.hypotheses.items() if other != name]
 
-    def variant(self, name: str, tokenizer: Tokenizer | None = None) -> Variant:
-        """Prompt, inputs and answering model of `base`, of a shift or of a sibling. tokenizer: whose chat template is used."""
-        return self.apply(parse_shift(name, {"base": Shift(), **self.shifts, **self.siblings}), tokenizer)
-
-    def apply(self, change: Change, tokenizer: Tokenizer | None = None) -> Variant:
-        """The question as it is put under a shift."""
+    def variant(self, shift: Any, tokenizer: Tokenizer | None = None) -> Variant:
+        """Prompt, inputs and answering model of `base`, of a sibling by its name, or of a shift, given as `parse_shift` reads
+        it. tokenizer: whose chat template is used."""
+        change = parse_shift(shift, {BASE: Shift(), **self.shifts, **self.siblings})
         return change.apply(Variant(self.prompt, self.model.inputs, self.model), tokenizer)
 
-    def under(self, change: Change, tokenizer: Tokenizer | None = None) -> Task:
-        """The same task under a shift: its prompt, and its hypotheses over its inputs."""
-        variant = self.apply(change, tokenizer)
+    def under(self, shift: Any, tokenizer: Tokenizer | None = None) -> Task:
+        """The same task under a shift (see `variant`): its prompt, and its hypotheses over its inputs."""
+        variant = self.variant(shift, tokenizer)
         if variant.model is not self.model:
             raise DasError("this shift asks another question (it has a model of its own): what aligns here says nothing of it")
         hypotheses = {n: Hypothesis(h.model.over(variant.inputs), *h.variables) for n, h in self.hypotheses.items()}
@@ -157,32 +155,32 @@ class Task:
         drawn = self.model.sample(np.random.default_rng(0), n)
         try:
             _check_text(
-                self.variant("base"), drawn, self.outputs(drawn), tokenizer, self.positions if positions is None else positions
+                self.variant(BASE), drawn, self.outputs(drawn), tokenizer, self.positions if positions is None else positions
             )
         except DasError as error:
             raise DasError(f"prompt: {error}") from error
 
-    def check_shift(self, change: Change, tokenizer: Tokenizer, positions: Sequence[str] = (), n: int = 500) -> None:
+    def check_shift(self, shift: Any, tokenizer: Tokenizer, positions: Sequence[str] = (), n: int = 500) -> None:
         """DasError unless the question can be put under a shift: known words, distinct first answer tokens, fields and
         positions that exist."""
-        variant = self.apply(change, tokenizer)
+        variant = self.variant(shift, tokenizer)
         drawn = variant.inputs.sample(np.random.default_rng(0), n)
         own = variant.model is not self.model
-        outputs = variant.model.run(drawn)[variant.model.output] if own else self.under(change, tokenizer).outputs(drawn)
+        outputs = variant.model.run(drawn)[variant.model.output] if own else self.under(shift, tokenizer).outputs(drawn)
         _check_text(variant, drawn, outputs, tokenizer, positions)
 
-    def fault(self, change: Change, tokenizer: Tokenizer) -> str:
+    def fault(self, shift: Any, tokenizer: Tokenizer) -> str:
         """Why the task cannot be put to a network under a shift; empty where it can."""
         try:
-            self.under(change, tokenizer)
-            self.check_shift(change, tokenizer)
+            self.under(shift, tokenizer)
+            self.check_shift(shift, tokenizer)
         except DasError as error:
             return str(error)
         return ""
 
-    def coverage(self, change: Change, tokenizer: Tokenizer, positions: Sequence[str], n: int = 200) -> dict[str, float]:
+    def coverage(self, shift: Any, tokenizer: Tokenizer, positions: Sequence[str], n: int = 200) -> dict[str, float]:
         """Position → the share of a shift's drawn prompts in which it exists."""
-        variant = self.apply(change, tokenizer)
+        variant = self.variant(shift, tokenizer)
         drawn = variant.run(variant.inputs.sample(np.random.default_rng(0), n))
         return coverage(variant.prompt.render(drawn), tokenizer, positions)
 

@@ -22,11 +22,11 @@ from das.material import Material, load_network, tokenizer_of
 from das.plot_shift import figures
 from das.progress import Reporter
 from das.prompt import expand_positions
-from das.robustness import BASE, Robustness
+from das.robustness import Robustness
 from das.run import Run, pair_table, prompt_codes
 from das.scored import ShiftFolder
 from das.settings import Settings, plain_data
-from das.shifts import Shift, parse_shift
+from das.shifts import BASE
 from das.site import Site
 from das.task import Task, load_task
 from das.workers import run_in_processes
@@ -62,7 +62,7 @@ def _specs(run: Run, settings: Settings, shifts: Any, report: Reporter) -> dict[
     for note in notes or ([] if specs else ["the task declares no shifts: give some"]):
         report.say(note)
     for name, spec in specs.items():
-        template = task.apply(parse_shift(spec, task.shifts), tokenizer).prompt.template
+        template = task.variant(spec, tokenizer).prompt.template
         ShiftFolder(run.folder, name).begin(spec, template)
     return specs
 
@@ -135,14 +135,13 @@ class _Under:
     def __init__(self, settings: Settings, lm: LM, wanted: _Wanted) -> None:
         self.settings, self.lm, self.wanted = settings, lm, wanted
         task = load_task(settings.task)
-        change = Shift() if wanted.spec == BASE else parse_shift(wanted.spec, task.shifts)
-        self.task: Task = task.under(change, lm.tokenizer)
+        self.task: Task = task.under(wanted.spec, lm.tokenizer)
         self.hypotheses = task.short_names(settings.hypotheses)
 
     def test(self, folder: ShiftFolder, report: Reporter) -> None:
         """Tests the alignments of the runs that are wanted and writes what comes out."""
         w, tokenizer = self.wanted, self.lm.tokenizer
-        found = self.task.coverage(Shift(), tokenizer, expand_positions(self.settings.positions or self.task.positions))
+        found = self.task.coverage(BASE, tokenizer, expand_positions(self.settings.positions or self.task.positions))
         reached = [position for position, share in found.items() if share == 1]
         if not reached:
             raise DasError(f"none of the run's positions exists in every prompt: {', '.join(found)}")

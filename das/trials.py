@@ -40,7 +40,7 @@ def trials(hypothesis: Hypothesis, pool: Columns, rng: np.random.Generator, n: i
         kept = ~differ(base, drawn.answer([v]))
         fitting["cause " + v, (v,), ""] = np.flatnonzero(~kept)
         for w in (w for w in hypothesis.model.variables if w not in (v, hypothesis.model.output)):
-            fitting[f"isolate {v} from {w}", (v,), "base"] = np.flatnonzero(kept & differ(base, drawn.answer([w])))
+            fitting[f"isolate {v} from {w}", (v,), "base"] = np.flatnonzero(kept & drawn.moved(w))
     alone = differ(base, drawn.answer(own)) & ~differ(base, answers["rest"])
     fitting["complete", own, "base"] = np.flatnonzero(alone)
     return {
@@ -63,6 +63,10 @@ class _Candidates:
         """The base's, with these variables taken from the source."""
         values = self._values[1]
         return self.model.intervene(self.base, {v: values[v] for v in variables})[self.model.output]
+
+    def moved(self, variable: str) -> NDArray[np.bool_]:
+        """Where taking a variable from the source would change the base's answer."""
+        return self.model.moves(self.base, variable, self._values[1][variable])
 
     def rest(self, variables: Sequence[str]) -> Column:
         """The base's, with everything but these variables taken from the source."""

@@ -15,7 +15,7 @@ from das.alignment import Alignment, Cell, untrained
 from das.audit import audit, audit_text
 from das.budget import cost, sites_of
 from das.dataset import Dataset
-from das.engine import Engine
+from das.engine import Engine, HookEngine
 from das.evaluate import evaluate
 from das.evidence import questions, scorecards, values_of
 from das.failures import failing_groups, value_table
@@ -42,6 +42,8 @@ class Work:
         if threads := self.layout.settings.threads:
             torch.set_num_threads(threads)
         material = self.layout.material()
+        if isinstance(material.engine, HookEngine):
+            self.report.say("every swap runs the whole network: above a site alone, it does not give this network's answers")
         give_back()
         return material
 

@@ -115,6 +115,7 @@ task = Task(
     prompt=Prompt("{shown}\n{country} - {attribute}:", FACT),
     hypotheses={
         "capital": Hypothesis(apart, "capital"),
+        "language": Hypothesis(apart, "language"),
         "continent": Hypothesis(apart, "continent"),
         "country": Hypothesis(whole, "place"),
         "alphabet": Hypothesis(alphabet, "half"),

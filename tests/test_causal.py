@@ -10,7 +10,7 @@ import pytest
 from matplotlib.axes import Axes
 
 from das import Bool, CausalModel, Choice, DasError, Inputs, Range, Sampler, Uniform, scalar
-from das.columns import as_column, row_of, take
+from das.columns import as_column, differ, row_of, take
 
 # --- small models, each twice: on numpy columns, and row by row in plain Python ---
 
@@ -153,6 +153,30 @@ def test_interchange_with_itself_changes_nothing(twice):
     for count in (1, len(model.variables)):
         for chosen in itertools.combinations(model.variables, count):
             assert rows(model.interchange(settings, dict.fromkeys(chosen, settings))) == rows(model.run(settings))
+
+
+def test_a_variable_moves_the_output_where_an_allowed_interchange_changes_it(twice):
+    model, _ = twice
+    settings = model.enumerate()
+    base, source = (take(settings, at.ravel()) for at in np.indices((model.size, model.size)))
+    for variable in model.variables:
+        values = model.run(source)[variable]
+        asked = base | {variable: values} if variable in model.inputs.names else base
+        changed = differ(model.run(base)[model.output], model.interchange(base, {variable: source})[model.output])
+        assert (model.moves(base, variable, values) == changed & model.inputs.allowed(asked)).all()
+
+
+def test_no_mechanism_is_asked_about_inputs_that_are_not_allowed():
+    def after(first, second, again):
+        return np.stack([first, second])[(again == first) * 1, np.arange(len(again))] + 10 // (again < 2)
+
+    inputs = Inputs(dict.fromkeys(["first", "second", "again"], Range(0, 2)), where=lambda again: again < 2)
+    model = CausalModel(after, inputs=inputs)
+    base = {"first": np.array([0, 1]), "second": np.array([1, 2]), "again": np.array([0, 0])}
+    with np.errstate(divide="raise"), pytest.raises(DasError, match="failed"):
+        model.intervene(base, {"again": np.array([1, 2])})
+    with np.errstate(divide="raise"):
+        assert model.moves(base, "again", np.array([1, 2])).tolist() == [True, False]
 
 
 def test_intervention_on_the_output_is_the_output(twice):

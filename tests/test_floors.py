@@ -25,7 +25,7 @@ FLOORS = [
     ["grid", "manifold", "reading", "screen"],
     ["evaluate", "evidence"],
     ["train", "run", "material", "nulls"],
-    ["summary", "scored", "check"],
+    ["summary", "scored", "check", "outcome"],
     ["plot_evidence", "maps"],
     ["robustness"],
     ["layout", "fit", "plot", "paper"],

@@ -57,6 +57,7 @@ COUNTERFACTUALS = {
     ("ioi", "token"): ["Paul", "Mary"],
     ("ioi", "alphabet"): ["Mary", "Paul"],  # Dan and Anna are both the earlier names
     ("countries", "capital"): ["Paris", "Europe", "Arabic"],  # of France; of Egypt, not asked; of France, not asked
+    ("countries", "language"): ["Paris", "Europe", "French"],
     ("countries", "country"): ["Paris", "Africa", "French"],
     ("countries", "alphabet"): ["Paris", "Europe", "Arabic"],  # Egypt and France are both in the first half
     ("agreement", "subject"): ["is", "are", "are"],
@@ -90,6 +91,7 @@ def test_counterfactuals_are_those_made_by_hand(name, hypothesis):
         ("capital", ("France", "capital"), ("Egypt", "language"), "Cairo"),
         ("capital", ("France", "continent"), ("Egypt", "capital"), "Europe"),
         ("continent", ("France", "continent"), ("Egypt", "capital"), "Africa"),
+        ("language", ("Egypt", "language"), ("Spain", "capital"), "Spanish"),
         ("alphabet", ("Algeria", "capital"), ("Spain", "capital"), "Rome"),  # the 1st of 12 → the 1st of the other 12
     ],
 )

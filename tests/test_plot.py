@@ -10,7 +10,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from das import DasError, Experiment, Run
-from das.cli import _summary_text, main
+from das.cli import main
+from das.outcome import outcome
 from das.plot import METRICS, heatmap, rank_curve
 from das.plot_evidence import NULLS, effects, evidence, levels, luck
 from das.text import fitted, plain, short
@@ -232,7 +233,7 @@ def test_an_old_run_is_drawn_and_told_without_what_it_lacks(tmp_path):
     old = make(tmp_path / "run", old=True)
     assert names(old) == {"heatmap_h.png", "heatmaps.png", "rank_h.png"}
     assert not hatched(heatmap(old, "h"))
-    assert "verdict" not in _summary_text(old.summary)
+    assert "verdict" not in outcome(old.summary)
 
 
 def test_a_real_run_is_drawn_with_its_nulls_and_without(tmp_path, capsys):
@@ -253,7 +254,7 @@ def test_a_real_run_is_drawn_with_its_nulls_and_without(tmp_path, capsys):
 
 
 def test_the_console_shows_scores_scorecards_and_verdicts(run):
-    scores, evidence, verdicts = _summary_text(run.summary).split("\n\n")
+    scores, evidence, verdicts = outcome(run.summary).split("\n\n")
     assert scores.splitlines()[-1].split()[-5:] == ["–", "3", "0.50", "0.70", "0.51"]
     head, line = evidence.splitlines()
     assert head.split()[:6] == ["hypothesis", "verdict", "p", "cause", "isolate", "disentangle"]

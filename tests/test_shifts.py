@@ -47,7 +47,7 @@ ROW = {"a": np.array([3]), "b": np.array([7])}
 
 
 def text(change, row=ROW, tokenizer=None):
-    variant = TASK.apply(change, tokenizer)
+    variant = TASK.variant(change, tokenizer)
     return variant.prompt.render(MODEL.run(row)).texts[0]
 
 
@@ -73,13 +73,13 @@ WRITTEN = {
 def test_a_shift_changes_the_words_and_nothing_else(name):
     change, expected = WRITTEN[name]
     assert text(change) == expected
-    variant = TASK.apply(change)
+    variant = TASK.variant(change)
     assert variant.model is MODEL
     assert variant.inputs is MODEL.inputs
 
 
 def test_spans_are_found_anew(tokenizer):
-    variant = TASK.apply(Context("Frogs sing.") + Offset(2))
+    variant = TASK.variant(Context("Frogs sing.") + Offset(2))
     rendered = variant.prompt.render(MODEL.run(ROW))
     for name, value in (("a", "3"), ("b", "7")):
         start, end = rendered.spans[name][0]
@@ -90,8 +90,8 @@ def test_of_several_sentences_each_prompt_has_one_and_always_the_same():
     sentences = [f"Frog {i} sings." for i in range(5)]
     change = Context(sentences) + Context(["Up.", "Down."], "before")
     inputs = MODEL.enumerate()
-    texts = TASK.apply(change).prompt.render(inputs).texts
-    again = TASK.apply(change).prompt.render({name: column[::-1] for name, column in inputs.items()}).texts[::-1]
+    texts = TASK.variant(change).prompt.render(inputs).texts
+    again = TASK.variant(change).prompt.render({name: column[::-1] for name, column in inputs.items()}).texts[::-1]
     assert texts == again
     used = [next(s for s in sentences if s in each) for each in texts]
     assert min(np.unique(used, return_counts=True)[1]) > 8
@@ -100,7 +100,7 @@ def test_of_several_sentences_each_prompt_has_one_and_always_the_same():
 
 
 def test_a_drawn_sentence_is_a_position_too(tokenizer):
-    rendered = TASK.apply(Context(["Frogs sing.", "Frogs rest."])).prompt.render(ROW)
+    rendered = TASK.variant(Context(["Frogs sing.", "Frogs rest."])).prompt.render(ROW)
     start, end = rendered.spans["context"][0]
     assert rendered.texts[0][start:end].strip() in ("Frogs sing.", "Frogs rest.")
 
@@ -169,9 +169,9 @@ def test_a_chat_wraps_the_prompt_once_and_its_answers_begin_a_reply():
     assert text(Chat(), tokenizer=Chatty()) == f"<user>{PLAIN}</><assistant>"
     assert text(Chat() + Offset(1), tokenizer=Chatty()) == f"<user>\n{PLAIN}</><assistant>"
     assert text(Chat("Be {brief}."), tokenizer=Chatty()) == f"<system>Be {{brief}}.</><user>{PLAIN}</><assistant>"
-    assert TASK.apply(Chat(), Chatty()).prompt.answers == {True: "yes", False: "no"}
+    assert TASK.variant(Chat(), Chatty()).prompt.answers == {True: "yes", False: "no"}
     called = Task(Prompt("{a} {b}:", lambda v: f" {v}"), TASK.hypotheses)
-    assert called.apply(Chat(), Chatty()).prompt.answer(True) == "True"
+    assert called.variant(Chat(), Chatty()).prompt.answer(True) == "True"
 
 
 def test_a_real_chat_template_is_tokenized_with_one_beginning(tokenizer):
@@ -180,7 +180,7 @@ def test_a_real_chat_template_is_tokenized_with_one_beginning(tokenizer):
     chatty = copy.deepcopy(tokenizer)
     chatty.chat_template = "{% for m in messages %}{{ m['content'] }}\n{% endfor %}Response :"
     task = load_task(ROOT / "tasks" / "price_tagging.py")
-    variant = task.apply(Chat(), chatty)
+    variant = task.variant(Chat(), chatty)
     rendered = variant.prompt.render(task.model.run(task.model.sample(np.random.default_rng(0), 3)))
     encoded = encode(rendered, chatty, ["amount.last", "last"])
     assert (encoded.ids == chatty.bos_token_id).sum() <= len(rendered.texts)
@@ -212,7 +212,7 @@ def test_shifts_of_a_run_are_all_or_by_name():
     assert list(named_shifts(["ranges", "few_shot:2"], TASK.shifts)) == ["ranges", "few_shot:2"]
     assert named_shifts({"mine": {"few_shot": 3}}, TASK.shifts) == {"mine": FewShot(3)}
     answers = parse_shift({"replace": {"Is": "is"}, "answers": {True: " aye", False: " nay"}, "given": {"a": 1}}, {})
-    assert TASK.apply(answers).prompt.answer(True) == " aye"
+    assert TASK.variant(answers).prompt.answer(True) == " aye"
     assert TASK.under(answers).model.size == 10
 
 

@@ -8,16 +8,20 @@ import pytest
 from nbclient import NotebookClient
 
 from das import LM, load_task
+from das.adapter import base_of
 from das.evaluate import task_accuracy
 from das.lm import MODELS, shipped
+from das.named import NAMED
 
 ROOT = Path(__file__).parent.parent
 TASKS = {"price-tagger-tiny": "price_tagging", "arithmetic-tiny": "arithmetic"}
+ADAPTERS = {"price-tagger-smollm2": "price_tagging"}
+"""They change a network that does not ship with das."""
 
 
 def test_every_shipped_network_has_a_task_and_a_config():
-    assert set(shipped()) == set(TASKS)
-    assert all((ROOT / "configs" / "fit" / f"{name}.yaml").exists() for name in TASKS)
+    assert set(shipped()) == set(TASKS | ADAPTERS)
+    assert all((ROOT / "configs" / "fit" / f"{name}.yaml").exists() for name in shipped())
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -30,10 +34,20 @@ def test_a_shipped_network_solves_its_task_and_every_shift(name):
         assert accuracy[variant] + error_of_the_sample >= bar, variant
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_a_shipped_adapter_solves_its_task(name):
+    base = base_of(MODELS / name)
+    if not (NAMED[base].cached or NAMED[base].file):
+        pytest.skip(f"needs {base}: {NAMED[base].how}")
+    task = load_task(ROOT / "tasks" / f"{ADAPTERS[name]}.py")
+    assert task_accuracy(task, LM.load(name), 200, ["base"])["base"] >= 0.85
+
+
+@pytest.mark.parametrize("name", TASKS | ADAPTERS)
 def test_a_shipped_network_is_small_and_says_where_it_is_from(name):
-    assert (MODELS / name / "model.safetensors").stat().st_size <= 10 * 2**20
-    assert json.loads((MODELS / name / "card.json").read_text())["task"] == TASKS[name]
+    (weights,) = (MODELS / name).glob("*.safetensors")
+    assert weights.stat().st_size <= 10 * 2**20
+    assert json.loads((MODELS / name / "card.json").read_text())["task"] == (TASKS | ADAPTERS)[name]
     assert not list((MODELS / name).glob("*.ckpt"))
 
 
