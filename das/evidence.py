@@ -122,12 +122,12 @@ def key(hypothesis: str, trial: str) -> str:
 
 def scorecards(
     alignments: Sequence[Alignment], engine: Engine, asked: Dataset, splits: Mapping[str, Dataset],
-    values: Mapping[str, Values], progress: Callable[[float], None] | None = None,
+    values: Mapping[str, Values], progress: Callable[[float], None] | None = None, room: float = 0.0,
 ) -> list[tuple[Scorecard, Natural]]:  # fmt: skip
     """Each alignment's scorecard, and its hits on the natural pairs.
 
     asked: the `questions` of each hypothesis. splits, values: `val`, on which decoding is fitted,
-    and `test`, on which it is tried.
+    and `test`, on which it is tried. room: bytes for captures.
     """
     wanted, figures = {}, {}
     cards = [Scorecard() for _ in alignments]
@@ -138,7 +138,8 @@ def scorecards(
         for name in (name for name in asked.pairs if name.startswith(key(a.cell.hypothesis, ""))):
             parts = _parts(name.split(": ")[1], a, reading)
             figures[i, name], wanted[i, name] = list(parts), (name, a.cell.site, list(parts.values()))
-    found = score(engine, asked, wanted, progress=progress)
+    captures = captures_for(engine, asked, [site for _, site, _ in wanted.values()], room)
+    found = score(engine, asked, wanted, progress=progress, captures=captures)
     for (i, name), hits in found.items():
         _note(cards[i], name.split(": ")[1], dict(zip(figures[i, name], hits.mean(1).tolist(), strict=True)))
     places = dict.fromkeys((a.cell.hypothesis, a.cell.site) for a in alignments)

@@ -18,6 +18,9 @@ from das.prompt import Encoded
 from das.site import Site
 from das.subspace import Subspace, change
 
+MOST = 128
+"""Pairs of all hypotheses that are captured together: what a large network leaves behind of a prompt takes 20 MB and more."""
+
 Key = TypeVar("Key", bound=Hashable)
 Hits = NDArray[np.bool_]
 """(subspaces, pairs): whether the patched network gave the counterfactual answer."""
@@ -36,10 +39,12 @@ def score(
     engine: Engine, data: Dataset, wanted: Wanted[Key], rows: int = 32, progress: Callable[[float], None] | None = None,
     captures: Captures | None = None,
 ) -> dict[Key, Hits]:  # fmt: skip
-    """Hits of any subspaces in one pass over the data, key → (subspaces, pairs). captures: kept ones, if there are any."""
+    """Hits of any subspaces in one pass over the data, key → (subspaces, pairs). rows: pairs of each hypothesis at once; fewer
+    where there are many. captures: kept ones, if there are any."""
     trim()
     captures = captures or captures_for(engine, data, [site for _, site, _ in wanted.values()])
     every = {name: np.arange(len(data.pairs[name])) for name in dict.fromkeys(name for name, _, _ in wanted.values())}
+    rows = max(1, min(rows, MOST // len(every)))
     hits = {key: np.zeros((len(subspaces), len(every[name])), bool) for key, (name, _, subspaces) in wanted.items()}
     sites: dict[Site, list[Key]] = {}
     for key, (_, site, _) in wanted.items():

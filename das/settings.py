@@ -148,7 +148,7 @@ class FitSettings:
         base: Network to begin with, such as smollm2-135m, with its own tokenizer and shape; by default a new one.
         lora: Train, and write, an adapter of a few MB instead of the base's weights (needs the package peft).
         rank: Of the adapter's change of a weight matrix.
-        dtype: Of the weights that an adapter leaves as they are: float32, bfloat16 (several times faster where the processor
+        dtype: Of the weights that an adapter leaves as they are: float32, bfloat16 (faster where the processor
             multiplies in it).
         seed: Of the weights and of the prompts.
         width: Size of a hidden state.

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from das.columns import Column, Columns, differ, take
+from das.columns import Column, Columns, differ, same_length, take
 from das.pairs import Pairs
 from das.task import Hypothesis
 
@@ -29,9 +29,10 @@ LEAST = 20
 
 
 def trials(hypothesis: Hypothesis, pool: Columns, rng: np.random.Generator, n: int = 256) -> dict[str, Pairs]:
-    """Question → up to `n` pairs of the pool's prompts. With the same pool and generator, the natural pairs of all hypotheses
-    are the same."""
+    """Question → up to `n` pairs of the pool's prompts, no more than there are prompts. With the same pool and generator, the
+    natural pairs of all hypotheses are the same."""
     drawn = _Candidates(hypothesis, pool, rng)
+    n = min(n, same_length(pool))
     own, base = hypothesis.variables, drawn.answer([])
     answers = {"base": base, "rest": drawn.rest(own)}
     every = np.arange(CANDIDATES)

@@ -128,7 +128,7 @@ class Work:
             asked = Dataset.make(task, self.layout.tokenizer, questions(task, [name], m.pool, s.seed), self.layout.positions)
             alignments = [self.run.alignment(cell.id) for cell in cells]
             with self.report.task(f"evidence: {name}", 1) as step:
-                found = scorecards(alignments, m.engine, asked, m.data, values, partial(step, note=""))
+                found = scorecards(alignments, m.engine, asked, m.data, values, partial(step, note=""), self.room)
             hypothesis, pairs = task.hypotheses[name], m.pairs["test"][name]
             main = [Cell(name, site, s.kind, seed) for seed in range(s.chosen_seeds)]
             hits = np.mean([self.run.hits(cell) for cell in main], axis=0)

@@ -9,7 +9,7 @@ import torch
 from das import Experiment, load_task
 from das.alignment import Alignment, Cell
 from das.batch import Batch
-from das.columns import differ
+from das.columns import differ, take
 from das.dataset import Dataset
 from das.decoding import classes, decoded
 from das.engine import Among
@@ -87,6 +87,11 @@ def test_a_variable_is_not_isolated_from_what_acts_through_it_alone():
     assert "isolate above_lower from below_upper" in midpoints
 
 
+def test_a_few_prompts_are_asked_few_questions():
+    few = trials(TASK.hypotheses["bracket"], take(POOL, np.arange(10)), np.random.default_rng(1))
+    assert {len(pairs) for pairs in few.values()} == {10}
+
+
 def test_natural_pairs_are_the_same_for_all_hypotheses():
     found = questions(TASK, TASK.hypotheses, POOL, 0)
     bases = [found[key(name, "natural")].base["amount"] for name in TASK.hypotheses]
@@ -123,10 +128,15 @@ def aligned(name, basis):
     return Alignment(Cell(cell.hypothesis, cell.site, Fixed(1)), subspace, subspace)
 
 
-def card(name, basis):
+def card(name, basis, room=0.0):
     _, e, m, data = planted(name)
     values = {split: values_of(e.task, m.pairs[split]) for split in ("val", "test")}
-    return scorecards([aligned(name, basis)], m.engine, data, m.data, values)[0][0]
+    return scorecards([aligned(name, basis)], m.engine, data, m.data, values, room=room)[0][0]
+
+
+def test_captures_that_are_kept_change_nothing():
+    basis = planted("plain")[0].basis
+    assert card("plain", basis, room=2.0**30) == card("plain", basis)
 
 
 def test_the_planted_subspace_has_a_perfect_scorecard():
