@@ -145,16 +145,17 @@ class CausalModel:
             values[variable] = self.run(source)[variable]
         return self.intervene(base, values)
 
-    def moves(self, base: Columns, variable: str, values: Column) -> NDArray[np.bool_]:
-        """The rows of `base`, input columns, on which fixing one variable to another value changes the output. Where an input's
-        other value breaks a constraint between the inputs, nothing is asked of the mechanisms, and nothing moves."""
+    def moves(self, base: Columns, answers: Column, variable: str, values: Column) -> NDArray[np.bool_]:
+        """The rows of `base`, input columns with these answers, on which fixing one variable to another value changes the
+        output. Where an input's other value breaks a constraint between the inputs, nothing is asked of the mechanisms, and
+        nothing moves."""
         rows = np.arange(len(values))
         if variable in self.inputs.names:
             rows = np.flatnonzero(self.inputs.allowed(base | {variable: values}))
         moved = np.zeros(len(values), bool)
         if len(rows):
-            asked = take(base, rows)
-            moved[rows] = differ(self.run(asked)[self.output], self.intervene(asked, {variable: values[rows]})[self.output])
+            fixed = self.intervene(take(base, rows), {variable: values[rows]})
+            moved[rows] = differ(answers[rows], fixed[self.output])
         return moved
 
     def _evaluate(self, table: Columns, fixed: Mapping[str, Column]) -> Columns:

@@ -287,7 +287,7 @@ class _Drawer:
         moved = np.zeros(len(base), bool)
         bases = take(self.pool, base)
         for variable in (v for v in self.model.variables if v not in (*self.variables, self.model.output)):
-            moved |= self.model.moves(bases, variable, self.table[variable][source])
+            moved |= self.model.moves(bases, self.answers[base], variable, self.table[variable][source])
         return moved
 
     def _subsets(self, n: int) -> Mask:

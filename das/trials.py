@@ -67,7 +67,8 @@ class _Candidates:
 
     def moved(self, variable: str) -> NDArray[np.bool_]:
         """Where taking a variable from the source would change the base's answer."""
-        return self.model.moves(self.base, variable, self._values[1][variable])
+        own, other = self._values
+        return self.model.moves(self.base, own[self.model.output], variable, other[variable])
 
     def rest(self, variables: Sequence[str]) -> Column:
         """The base's, with everything but these variables taken from the source."""

@@ -162,8 +162,9 @@ def test_a_variable_moves_the_output_where_an_allowed_interchange_changes_it(twi
     for variable in model.variables:
         values = model.run(source)[variable]
         asked = base | {variable: values} if variable in model.inputs.names else base
-        changed = differ(model.run(base)[model.output], model.interchange(base, {variable: source})[model.output])
-        assert (model.moves(base, variable, values) == changed & model.inputs.allowed(asked)).all()
+        answers = model.run(base)[model.output]
+        changed = differ(answers, model.interchange(base, {variable: source})[model.output])
+        assert (model.moves(base, answers, variable, values) == changed & model.inputs.allowed(asked)).all()
 
 
 def test_no_mechanism_is_asked_about_inputs_that_are_not_allowed():
@@ -176,7 +177,7 @@ def test_no_mechanism_is_asked_about_inputs_that_are_not_allowed():
     with np.errstate(divide="raise"), pytest.raises(DasError, match="failed"):
         model.intervene(base, {"again": np.array([1, 2])})
     with np.errstate(divide="raise"):
-        assert model.moves(base, "again", np.array([1, 2])).tolist() == [True, False]
+        assert model.moves(base, model.run(base)[model.output], "again", np.array([1, 2])).tolist() == [True, False]
 
 
 def test_intervention_on_the_output_is_the_output(twice):
