@@ -19,8 +19,8 @@ import numpy as np
 import torch
 
 from das.dataset import Dataset
-from das.engine import make_engine
 from das.lm import LM
+from das.selftest import make_engine
 from das.site import place_text
 from das.task import ask, load_task
 

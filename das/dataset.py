@@ -35,7 +35,7 @@ class Labelled:
     def __len__(self) -> int:
         return len(self.base)
 
-    def take(self, rows: Rows) -> Labelled:
+    def take(self, rows: Rows | slice) -> Labelled:
         return Labelled(
             self.base[rows], self.sources[:, rows], self.label[rows], self.base_label[rows], self.source_label[rows]
         )

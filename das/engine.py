@@ -2,15 +2,15 @@
 
 A change at layer ℓ, position p leaves every layer ≤ ℓ and every position < p as they were. `ResumeEngine` therefore
 re-runs positions ≥ p through the layers above ℓ, attending to captured keys and values; its logits equal those of the full
-patched forward to float error. `HookEngine` is that full forward, for networks where resuming is not possible.
-`make_engine` tests the first against the second on the network at hand and returns the one to use.
+patched forward to float error. `HookEngine` is that full forward, for networks where resuming is not possible;
+`das.selftest` says which of them a network gets.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -23,11 +23,10 @@ from das.lm import LM, places, whole_input
 from das.prompt import Encoded
 from das.site import Spot, entry_of
 from das.standins import Skip, Start, Tail
-from das.taps import Tap, patching, recording
+from das.taps import Tap, patching, recording, tracking
 
-EXACT, ROUNDED = 1e-4, {torch.float16: 0.05, torch.bfloat16: 0.1}
-"""By how much an engine may differ from full forwards, relative to the largest logit (see `self_test`). Rounding alone makes
-.03 in bfloat16 at 32 layers of width 2,048 with random weights, and more in wider ones."""
+Objective = Callable[[Tensor], Tensor]
+"""Logits (rows, vocabulary) → a number."""
 
 FAR = 1e4
 """By so much the logits of tokens that are no answers are lowered, see `Among`."""
@@ -86,6 +85,16 @@ class HookEngine:
         with patching(self.lm.tap(*spot), columns.to(values.device).repeat(copies, 1), values.flatten(0, 1)):
             logits = self.lm.logits(capture.prompts.take(rows), copies)
         return logits.view(copies, n, -1)
+
+    def gradients(self, capture: Capture, spots: Collection[Spot], objective: Objective, rows: slice = slice(None)) -> Capture:
+        """The clean answers to some rows of a capture, and in place of its vectors the gradients of a function of these answers
+        with respect to the values at the spots, all by one forward and one backward."""
+        prompts = capture.prompts.take(rows)
+        taps, values = {spot: self.lm.tap(*spot) for spot in spots}, dict[Spot, Tensor]()
+        with tracking(taps, values):
+            logits = self.lm.logits(prompts)
+        slopes = _slopes(objective(logits), values, taps, len(logits), prompts.ids.shape[1] - capture.first)
+        return Capture(prompts, 0, capture.first, capture.places[rows], slopes, logits=logits.detach())
 
     def rows_at_once(self, spot: Spot, tokens: int, gradients: bool = True) -> int:
         """How many rows may be resumed at once when the prompts have `tokens` columns from the site on."""
@@ -170,25 +179,43 @@ class ResumeEngine:
         inside = entry == spot[1]
         if not inside:
             hidden = tap.put(hidden, columns, values)
-        place, new = capture.places[rows], start - capture.offset
-        attention = Pass([*self._shared, Segment(capture.keys, place[:, :new], rows)], place[:, new:])
-        ids = torch.zeros(hidden.shape[:2], dtype=torch.long, device=hidden.device)  # `hidden` comes in their place
         with patching(tap, columns, values) if inside else nullcontext():
-            logits = self._forward(attention, self._above(entry, hidden, inside), input_ids=ids)
+            logits = self._rerun(capture, rows, entry, hidden, whole=inside and spot[1] == self.lm.layers - 1)
         return logits.view(copies, n, -1)
+
+    def gradients(self, capture: Capture, spots: Collection[Spot], objective: Objective, rows: slice = slice(None)) -> Capture:
+        """The clean answers to some rows of a capture, and in place of its vectors the gradients of a function of these answers
+        with respect to the values at the spots, all by one forward and one backward."""
+        entry, top = min(map(entry_of, spots)), self.lm.layers - 1
+        given, taps = ("block_output", entry - 1), {spot: self.lm.tap(*spot) for spot in spots}
+        hidden = capture.inputs[entry][rows].detach().requires_grad_()
+        values = {given: hidden} if given in taps else {}
+        with tracking({spot: tap for spot, tap in taps.items() if spot != given}, values):
+            logits = self._rerun(capture, rows, entry, hidden, whole=any(layer == top for _, layer in spots))
+        slopes = _slopes(objective(logits), values, taps, len(hidden), hidden.shape[1])
+        prompts, place = capture.prompts.take(rows), capture.places[rows]
+        return Capture(prompts, capture.offset, capture.first, place, slopes, logits=logits.detach())
 
     def rows_at_once(self, spot: Spot, tokens: int, gradients: bool = True) -> int:
         """How many rows may be resumed at once when the prompts have `tokens` columns from the site on."""
         return _rows(self.lm, max(1, self.lm.layers - entry_of(spot)) if gradients else 1, tokens)
 
-    def _above(self, entry: int, hidden: Tensor, patched: bool) -> list[nn.Module]:
+    def _rerun(self, capture: Capture, rows: slice, entry: int, hidden: Tensor, whole: bool) -> Tensor:
+        """Logits when the layers from `entry` on are given other hidden states for the last columns of some rows."""
+        place = capture.places[rows]
+        new = place.shape[1] - hidden.shape[1]
+        attention = Pass([*self._shared, Segment(capture.keys, place[:, :new], rows)], place[:, new:])
+        ids = torch.zeros(hidden.shape[:2], dtype=torch.long, device=hidden.device)  # `hidden` comes in their place
+        return self._forward(attention, self._above(entry, hidden, whole), input_ids=ids)
+
+    def _above(self, entry: int, hidden: Tensor, whole: bool) -> list[nn.Module]:
         """The network's layers from `entry` on, started with hidden states; the last is run for the last token alone,
-        unless it is the one to be patched."""
+        unless it is wanted whole."""
         depth = self.lm.layers
         if entry == depth:
             return [*[Skip()] * (depth - 1), Start(hidden, Skip())]
         above = list(self.lm.blocks[entry:])
-        if not (patched and len(above) == 1):
+        if not whole:
             above[-1] = Tail(above[-1], 1)
         return [*[Skip()] * entry, Start(hidden, above[0]), *above[1:]]
 
@@ -207,12 +234,28 @@ class Among:
 
     def resume(self, *given: Any) -> Tensor:
         """See the engine's."""
-        logits = self._engine.resume(*given)
+        return self._among(self._engine.resume(*given))
+
+    def gradients(self, capture: Capture, spots: Collection[Spot], objective: Objective, rows: slice = slice(None)) -> Capture:
+        """See the engine's."""
+        slopes = self._engine.gradients(capture, spots, lambda logits: objective(self._among(logits)), rows)
+        return replace(slopes, logits=self._among(slopes.logits))
+
+    def _among(self, logits: Tensor | None) -> Tensor:
+        assert logits is not None
         others = torch.ones(logits.shape[-1], dtype=torch.bool).index_fill(0, self._tokens, False)
         return logits - FAR * others.to(logits.device)
 
 
 Engine = HookEngine | ResumeEngine | Among
+
+
+def _slopes(
+    objective: Tensor, values: Mapping[Spot, Tensor], taps: Mapping[Spot, Tap], rows: int, keep: int
+) -> dict[Spot, Tensor]:
+    """The gradients of the objective at what passed the taps, (rows, the last `keep` columns, size)."""
+    found = torch.autograd.grad(objective, list(values.values()), materialize_grads=True)
+    return {spot: taps[spot].read(slope, rows)[:, -keep:] for spot, slope in zip(values, found, strict=True)}
 
 
 WORKING = 2**26
@@ -225,82 +268,3 @@ def _rows(lm: LM, layers: int, tokens: int) -> int:
     cuda = lm.device.type == "cuda"
     room = torch.cuda.get_device_properties(lm.device).total_memory / 8 if cuda else WORKING
     return max(1, int(room / (layers * tokens * 24 * lm.width * lm.dtype.itemsize)))
-
-
-# --- which engine ---
-
-
-@torch.no_grad()
-def self_test(
-    lm: LM, engine: type[ResumeEngine] | type[HookEngine] = ResumeEngine, components: Sequence[str] = ("block_output",),
-    prefix: Any = (1, 2), length: int = 9,
-) -> float:  # fmt: skip
-    """Largest relative difference between `engine` and the full patched forward, on random prompts of `length` and a little
-    fewer tokens that begin with `prefix`, with patches at several places, in every third layer.
-
-    Try it with the length and prefix in use: windows, chunks and position scaling show only in long prompts.
-    """
-    prefix = np.asarray(prefix, np.int64)
-    prompts = _some_prompts(lm, prefix, max(length, len(prefix) + 7))
-    layers = sorted({*range(0, lm.layers, 3), lm.layers - 1})
-    spots = [(component, layer) for component in components for layer in layers]
-    reference, candidate = HookEngine(lm), engine(lm, prefix)
-    width = prompts.ids.shape[1]
-    clean, capture = reference.capture(prompts, spots), candidate.capture(prompts, spots, first=width - 6)
-    worst = 0.0
-    for spot in spots:
-        columns = width - torch.tensor([[5, 4], [3, 2], [2, 1]])
-        size = clean.vectors[spot].shape[-1]
-        copies = 2 if spot is spots[0] else 1  # full forwards of a large network take long
-        values = torch.randn(copies, 3, 2, size, generator=torch.Generator().manual_seed(spot[1])).to(lm.device)
-        values = values * clean.vectors[spot].float().std()
-        expected = reference.resume(clean, spot, columns, values)
-        found = candidate.resume(capture, spot, columns, values)
-        worst = max(worst, float((found - expected).abs().max() / expected.abs().max()))
-    return worst
-
-
-def _some_prompts(lm: LM, prefix: Any, width: int) -> Encoded:
-    """Three random prompts of `width` and two fewer tokens that begin with the prefix."""
-    network: Any = lm.model
-    lengths = np.array([width, max(width - 2, len(prefix) + 1), width])
-    ids = np.random.default_rng(0).integers(0, network.get_input_embeddings().weight.shape[0], (3, width))
-    for row, length in enumerate(lengths):
-        ids[row, : width - length] = 0
-        ids[row, width - length :][: len(prefix)] = prefix
-    return Encoded(ids, lengths)
-
-
-def _resumable(lm: LM, components: Sequence[str]) -> bool:
-    """Whether every component lies within its own layer."""
-    if not len(lm.blocks):
-        return False
-    taps = [(layer, lm.tap(component, layer).module) for component in components for layer in range(lm.layers)]
-    return all(any(module is m for m in lm.blocks[layer].modules()) for layer, module in taps)
-
-
-def make_engine(lm: LM, prefix: Any = None, components: Sequence[str] | None = None, length: int = 9) -> Engine:
-    """The fastest engine that gives this network's exact answers to prompts of up to `length` tokens; DasError where not
-    even a full forward can be patched. A module that is no Hugging Face network gets full forwards untried, since nothing
-    says what it takes. components: what is to be swapped; by default block outputs, where there are blocks."""
-    if components is None and not len(lm.blocks):
-        return HookEngine(lm)
-    components = ("block_output",) if components is None else components
-    if not hasattr(lm.model, "config"):
-        for component in components:
-            lm.tap(component, 0)
-        return HookEngine(lm)
-    trial = (1, 2) if prefix is None or not len(prefix) else prefix
-    most = ROUNDED.get(lm.dtype, EXACT)
-    try:
-        if _resumable(lm, components) and self_test(lm, ResumeEngine, components, trial, length) <= most:
-            return ResumeEngine(lm, prefix)
-    except (TypeError, AttributeError, RuntimeError, KeyError, IndexError, ValueError, AssertionError):
-        pass
-    try:
-        self_test(lm, HookEngine, components)
-    except DasError:
-        raise
-    except Exception as error:
-        raise DasError(f"{type(lm.model).__name__} cannot be patched ({type(error).__name__}: {error})") from error
-    return HookEngine(lm)

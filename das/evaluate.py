@@ -15,13 +15,14 @@ from das.alignment import Alignment
 from das.captures import Captures
 from das.columns import Columns, codes
 from das.dataset import Dataset, Labelled
-from das.engine import Engine, make_engine
+from das.engine import Engine
 from das.failures import splits
 from das.kinds import Boundless, Nested
 from das.lm import LM
 from das.manifold import off_manifold
 from das.memory import trim
 from das.score import Hits, captures_for, predictions, score
+from das.selftest import make_engine
 from das.shifts import BASE, Variant
 from das.site import Site
 from das.subspace import Subspace, random_basis

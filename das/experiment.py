@@ -17,6 +17,7 @@ from das.errors import DasError
 from das.layout import Layout
 from das.memory import give_back
 from das.nulls import NULLS, draws_of
+from das.plan import cell_flops
 from das.progress import Reporter, silent
 from das.run import SCREEN, Run, write
 from das.settings import Settings
@@ -51,7 +52,7 @@ class Experiment(Layout):
         self._search_nulls(work, grid, chosen)
         self._examine(work, chosen)
         cells = list(dict.fromkeys([*grid, *self.refinement(chosen)]))
-        Summary(run, cells, chosen, self.labels(grid)).write(time.time() - started)
+        Summary(run, cells, chosen, self.labels(grid)).write()
         run.figures()
         if s.shifts:
             run.shift(s.shifts, s.retrain, report, s.task, s.lm)
@@ -87,8 +88,8 @@ class Experiment(Layout):
     def _train(self, work: Work, stage: str, cells: Sequence[Cell]) -> None:
         """Trains and judges the cells that are not there."""
         missing = [cell for cell in cells if not work.run.has(cell)]
-        shards = _shards(missing, self.settings.workers) if missing else []
-        self._share(work, [partial(Work.train, stage=stage, cells=shard) for shard in shards])
+        shards = [missing] if self.settings.workers == 1 else _shards(missing, cell_flops(self, missing), self.settings.workers)
+        self._share(work, [partial(Work.train, stage=stage, cells=shard) for shard in shards if shard])
 
     def _search_nulls(self, work: Work, grid: Sequence[Cell], chosen: Mapping[str, Site]) -> None:
         """The same search where there is nothing to be found, as often as was asked for and not done yet."""
@@ -111,8 +112,11 @@ class Experiment(Layout):
 
     def _share(self, work: Work, jobs: Sequence[Job]) -> None:
         """Does jobs, each in a process of its own; where one worker is all that was asked for, in this one."""
-        if not jobs:
-            return
+        if jobs:
+            with work.run.timed():
+                self._do(work, jobs)
+
+    def _do(self, work: Work, jobs: Sequence[Job]) -> None:
         if self.settings.workers == 1:
             for job in jobs:
                 job(work)
@@ -135,16 +139,14 @@ def _dealt(things: Iterable[T], hands: int) -> list[list[T]]:
     return [every[i::hands] for i in range(min(hands, len(every)))]
 
 
-def _shards(cells: Sequence[Cell], workers: int) -> list[list[Cell]]:
-    """The cells in at most `workers` parts of like cost; cells at one site stay together."""
-    depth = max(cell.site.layer for cell in cells) + 1
-    sites: dict[Site, list[Cell]] = {}
-    for cell in cells:
-        sites.setdefault(cell.site, []).append(cell)
-    shards: list[list[Cell]] = [[] for _ in range(min(workers, len(sites)))]
-    cost = [0.0] * len(shards)
-    for site, members in sorted(sites.items(), key=lambda item: item[0].layer):
-        lightest = int(np.argmin(cost))
-        shards[lightest] += members
-        cost[lightest] += len(members) * (depth - site.layer)
-    return shards
+def _shards(cells: Sequence[Cell], costs: Sequence[float], parts: int) -> list[list[Cell]]:
+    """The cells in so many parts of like cost, some perhaps empty. Cells at one site stay together: they are run at once, and
+    come out the same to the last bit, however many parts there are."""
+    sites: dict[Site, float] = {}
+    for cell, cost in zip(cells, costs, strict=True):
+        sites[cell.site] = sites.get(cell.site, 0) + cost
+    loads, part = [0.0] * parts, {}
+    for site in sorted(sites, key=lambda site: -sites[site]):
+        part[site] = int(np.argmin(loads))
+        loads[part[site]] += sites[site]
+    return [[cell for cell in cells if part[cell.site] == i] for i in range(parts)]

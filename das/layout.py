@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
+
+import numpy as np
 
 from das.alignment import Cell
 from das.check import askable, retrained
@@ -15,7 +18,7 @@ from das.kinds import Kind
 from das.lm import LM, layer_count, load_config
 from das.material import Material, tokenizer_of
 from das.pairs import check_families
-from das.prompt import Tokenizer, expand_positions
+from das.prompt import Encoded, Tokenizer, expand_positions
 from das.settings import Settings, check_keys, name_of
 from das.site import Site, parse_component
 from das.task import Task, load_task
@@ -64,6 +67,11 @@ class Layout:
     def variables(self) -> dict[str, int]:
         """Hypothesis → how many variables it aligns."""
         return {name: len(self.task.hypotheses[name].variables) for name in self.hypotheses}
+
+    @cached_property
+    def sample(self) -> Encoded:
+        """Some prompts of the task."""
+        return self.task.encode(self.task.model.sample(np.random.default_rng(0), 200), self.tokenizer, self.positions)
 
     def grid(self) -> list[Cell]:
         """The cells of the whole grid."""

@@ -10,11 +10,12 @@ import numpy as np
 
 from das.columns import Columns
 from das.dataset import Dataset, Rows
-from das.engine import Engine, make_engine
+from das.engine import Engine
 from das.evaluate import correct
 from das.lm import LM, load_tokenizer
 from das.pairs import Pairs, make_pairs, split_pools
 from das.prompt import Tokenizer
+from das.selftest import make_engine
 from das.settings import Settings
 from das.shifts import BASE
 from das.task import Task

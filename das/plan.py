@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from das.alignment import Cell
 from das.errors import DasError
 from das.evaluate import widths
 from das.fit import corpus
@@ -122,19 +123,15 @@ def _shape_note(settings: Settings) -> str:
 
 def plan(experiment: Layout) -> Plan:
     """Counts from the configuration, the tokenizer and the causal models alone."""
-    e, s = experiment, experiment.settings
-    config: Any = (s.lm.model.config if hasattr(s.lm, "model") else load_config(str(s.lm))).get_text_config()
-    prompts = e.task.encode(e.task.model.sample(np.random.default_rng(0), 200), e.tokenizer, e.positions)
-    tokens = int(prompts.lengths.max())
-    own = tokens - min(prompts.common_prefix(), tokens - 1)
+    e, s, config = experiment, experiment.settings, _config(experiment)
+    tokens = int(e.sample.lengths.max())
+    own = tokens - min(e.sample.common_prefix(), tokens - 1)
     grid, refined = e.grid(), e.refinement(dict.fromkeys(e.hypotheses, e.grid()[0].site))
     chosen = len(set(refined) - set(grid))
     share = 1.0 if s.budget is None else s.budget
     trained = max(len(e.hypotheses) * s.seeds, round(share * len(grid)))
-    suffix = {p: tokens - int(at.min()) for p, at in prompts.positions.items()}
-    each = sum(_cell_flops(config, cell.site, suffix[cell.site.position]) for cell in grid) / len(grid)
     cells = trained + chosen
-    flops = _flops(e, config, own, cells, each)
+    flops = _flops(e, config, own, cells, cell_flops(e, grid))
     machine, rate = _rate(config.hidden_size, s)
     memory = _memory(e, config, own, cells)
     return Plan(
@@ -153,6 +150,18 @@ def plan(experiment: Layout) -> Plan:
     )
 
 
+def cell_flops(e: Layout, cells: Sequence[Cell]) -> list[float]:
+    """For each cell the floating-point operations of one row through what a swap there can change, forward."""
+    config, width = _config(e), e.sample.ids.shape[1]
+    suffix = {position: width - int(at.min()) for position, at in e.sample.positions.items()}
+    return [_site_flops(config, cell.site, suffix[cell.site.position]) for cell in cells]
+
+
+def _config(e: Layout) -> Any:
+    lm = e.settings.lm
+    return (lm.model.config if hasattr(lm, "model") else load_config(str(lm))).get_text_config()
+
+
 def _checked(s: Settings) -> int:
     """Validation pairs that a cell is checked on while it trains."""
     return -(-s.steps // s.check_every) * s.val_pairs
@@ -163,12 +172,14 @@ def _judged(s: Settings) -> float:
     return (_subspaces(s.kind) + 1 / s.seeds) * (s.val_pairs + s.test_pairs)
 
 
-def _flops(e: Layout, config: Any, own: int, cells: int, each: float) -> dict[str, float]:
-    """Floating-point operations by what they are for. each: of one row through the layers above a cell, mean over the grid."""
-    s, size = e.settings, len(e.grid())
+def _flops(e: Layout, config: Any, own: int, cells: int, costs: Sequence[float]) -> dict[str, float]:
+    """Floating-point operations by what they are for. costs: of one row through the layers above each cell of the grid."""
+    s, size, each = e.settings, len(costs), sum(costs) / len(costs)
     capture = len(e.hypotheses) * 2 * own * config.num_hidden_layers * _layer_flops(config)
-    screened = min(PAIRS, s.train_pairs)
-    flops = {} if s.budget is None else {"screening": screened * (3 * size / s.seeds * each + capture)}
+    flops = {}
+    if s.budget is not None:
+        slopes = 2 * len(e.hypotheses) * max(costs)  # of all sites of a hypothesis at once
+        flops["screening"] = min(PAIRS, s.train_pairs) * (sum(costs) / s.seeds + slopes + capture)
     trained = 2 * s.steps * s.batch * cells * each + _captured(e, config, own) * capture
     flops |= {"training": trained + _checked(s) * cells * each, "evaluation": _judged(s) * cells * each}
     if s.nulls:
@@ -210,8 +221,8 @@ def _number_bytes(e: Layout) -> int:
     return 4 if e.settings.dtype == "float32" else 2
 
 
-def _cell_flops(config: Any, site: Site, suffix: int) -> float:
-    """Of one row through what a swap at the site can change, forward: layers above it, the last for one token, the head."""
+def _site_flops(config: Any, site: Site, suffix: int) -> float:
+    """Layers above a site, the last for one token, and the head."""
     above = config.num_hidden_layers - site.entry
     token_layers = max(0, above - 1) * suffix + (suffix / 4 + 1 if above else 0)
     return float(token_layers * _layer_flops(config) + 2 * config.hidden_size * config.vocab_size)

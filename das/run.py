@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,7 +82,7 @@ def _json(path: Path) -> dict[str, Any] | None:
 
 class Run:
     """A run folder: `config.yaml`, `pairs.parquet`, `audit.json`, `cells/<id>/`, `failures_*.json`, `results.parquet`,
-    `examples.parquet`, `summary.json`, figures; with a budget `screen.parquet`, and with nulls `nulls/`."""
+    `examples.parquet`, `summary.json`, `time.json`, figures; with a budget `screen.parquet`, and with nulls `nulls/`."""
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
@@ -109,6 +111,23 @@ class Run:
         write(path, lambda p: p.write_text(yaml.safe_dump(mine, sort_keys=False)))
         for partial in (self.folder / "cells").glob(".partial-*"):
             shutil.rmtree(partial)
+
+    # --- time ---
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Adds the time of a `with` block, whole or interrupted, to the run's; only a process that is killed takes it along."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            seconds = round(self.seconds + time.monotonic() - started, 1)
+            write(self.folder / "time.json", lambda p: p.write_text(json.dumps({"seconds": seconds}) + "\n"))
+
+    @property
+    def seconds(self) -> float:
+        """That its stages took, in however many sittings."""
+        return float((_json(self.folder / "time.json") or {"seconds": 0.0})["seconds"])
 
     # --- cells ---
 

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from das.alignment import Cell
-from das.batch import Batch, Swap, batches
+from das.batch import Batch, batches
 from das.dataset import Dataset, Labelled
 from das.engine import Engine
 from das.score import captures_for
-from das.site import Site, Spot
+from das.site import Site
 from das.subspace import Subspace, change
 
 PAIRS = 256
@@ -41,14 +41,14 @@ def screen(
     `move`, which a swap that merely destroys the base answer makes large.
     With several variables the swap is that of `das.subspace.change`: each pair's first source that differs from its base.
     """
-    sites = _by_spot(cells)
-    drawn = {name: np.random.default_rng(0).permutation(len(data.pairs[name]))[:pairs] for name, _ in sites}
-    tokens = data.prompts.ids.shape[1] - data.first(cell.site.position for cell in cells)
-    rows = min(rows, *(engine.rows_at_once(spot, tokens) for _, spot in sites))
+    sites: dict[str, list[Site]] = {}
+    for hypothesis, site in dict.fromkeys((cell.hypothesis, cell.site) for cell in cells):
+        sites.setdefault(hypothesis, []).append(site)
+    drawn = {name: np.random.default_rng(0).permutation(len(data.pairs[name]))[:pairs] for name in sites}
     captures = captures_for(engine, data, [cell.site for cell in cells])
     effects: dict[tuple[str, Site], list[Tensor]] = {}
     for done, batch in batches(data, captures, drawn, rows):
-        for (name, _), some in sites.items():
+        for name, some in sites.items():
             if name in batch.pairs:
                 for site, effect in zip(some, _effects(engine, batch, name, some), strict=True):
                     effects.setdefault((name, site), []).append(effect)
@@ -59,19 +59,12 @@ def screen(
     return pd.DataFrame([_row(name, site, torch.cat(parts, 1), flips[name]) for (name, site), parts in effects.items()])
 
 
-def _by_spot(cells: Sequence[Cell]) -> dict[tuple[str, Spot], list[Site]]:
-    """The sites to look at: for each hypothesis and spot, those at its positions."""
-    table: dict[tuple[str, Spot], dict[Site, None]] = {}
-    for cell in cells:
-        table.setdefault((cell.hypothesis, cell.site.spot), {})[cell.site] = None
-    return {key: list(sites) for key, sites in table.items()}
-
-
 def _effects(engine: Engine, batch: Batch, name: str, sites: Sequence[Site]) -> Iterator[Tensor]:
-    """For each site, all at one spot, (4, pairs): move, gain, attribution, hits."""
-    pairs, swaps = batch.pairs[name], [batch.swap(name, site) for site in sites]
-    clean, gradients = _gradients(engine, batch, name, sites, swaps)
-    for site, swap, gradient in zip(sites, swaps, gradients, strict=True):
+    """For each site (4, pairs): move, gain, attribution, hits."""
+    pairs = batch.pairs[name]
+    clean, gradients = _gradients(engine, batch, name, sites)
+    for site, gradient in zip(sites, gradients, strict=True):
+        swap = batch.swap(name, site)
         whole = change([Subspace.whole(len(swap.source))], swap.base, swap.source)
         with torch.no_grad():
             logits = batch.resume(engine, site, {name: swap}, [whole])[0]
@@ -80,16 +73,28 @@ def _effects(engine: Engine, batch: Batch, name: str, sites: Sequence[Site]) -> 
         yield torch.stack([*(_standing(logits, pairs) - clean).cpu(), first_order.cpu(), hits.float()])
 
 
-def _gradients(
-    engine: Engine, batch: Batch, name: str, sites: Sequence[Site], swaps: Sequence[Swap]
-) -> tuple[Tensor, Sequence[Tensor]]:
-    """The clean standing (2, pairs), and for each site, all at one spot, the gradient of its first row with respect to the
-    values there, (pairs, n·size): one forward that puts the base's own values back everywhere, and one backward."""
-    every = Swap(*(torch.cat([getattr(swap, part) for swap in swaps], -1) for part in ("columns", "base", "source")))
-    nothing = torch.zeros_like(every.base, dtype=torch.float32)[None].requires_grad_()
-    clean = _standing(batch.resume(engine, sites[0], {name: every}, [nothing])[0], batch.pairs[name])
-    (gradient,) = torch.autograd.grad(clean[0].sum(), nothing)
-    return clean.detach(), gradient[0].split([swap.base.shape[1] for swap in swaps], 1)
+def _gradients(engine: Engine, batch: Batch, name: str, sites: Sequence[Site]) -> tuple[Tensor, list[Tensor]]:
+    """The clean standing (2, pairs), and for each site the gradient of its first row with respect to the values there,
+    (pairs, n·size): for all sites one forward and one backward, of as many pairs as the engine takes at once."""
+    tokens = batch.bases.prompts.ids.shape[1] - batch.bases.first
+    most = min(engine.rows_at_once(site.spot, tokens) for site in sites)
+    parts = [_slopes(engine, batch, name, sites, slice(i, i + most)) for i in range(0, len(batch.pairs[name]), most)]
+    clean, gradients = zip(*parts, strict=True)
+    return torch.cat(clean, 1), [torch.cat(slopes) for slopes in zip(*gradients, strict=True)]
+
+
+def _slopes(engine: Engine, batch: Batch, name: str, sites: Sequence[Site], part: slice) -> tuple[Tensor, list[Tensor]]:
+    """The same of a part of the pairs."""
+    pairs, start = batch.pairs[name].take(part), batch.rows[name].start + part.start
+
+    def objective(logits: Tensor) -> Tensor:
+        return _standing(logits, pairs)[0].sum()
+
+    found = engine.gradients(batch.bases, {site.spot for site in sites}, objective, slice(start, start + len(pairs)))
+    assert found.logits is not None
+    columns = [torch.from_numpy(batch.columns[site.position][pairs.base]) for site in sites]
+    slopes = [found.at(site.spot, at).flatten(1) for site, at in zip(sites, columns, strict=True)]
+    return _standing(found.logits, pairs), slopes
 
 
 def _standing(logits: Tensor, pairs: Labelled) -> Tensor:

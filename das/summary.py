@@ -42,10 +42,10 @@ class Summary:
         self.nulls = run.nulls()
         self.bootstraps = {name: Bootstrap(run.test_bases(name)) for name in chosen}
 
-    def write(self, seconds: float) -> None:
+    def write(self) -> None:
         """The tables and the summary into the run's folder."""
         folder = self.run.folder
-        results, body = self.results(), self.body() | {"wall_seconds": round(seconds, 1)}
+        results, body = self.results(), self.body() | {"wall_seconds": self.run.seconds}
         write(folder / "results.parquet", lambda p: results.to_parquet(p))
         write(folder / "examples.parquet", lambda p: self.examples().to_parquet(p, index=False))
         write(folder / "summary.json", lambda p: p.write_text(json.dumps(body, indent=1) + "\n"))

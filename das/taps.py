@@ -168,6 +168,24 @@ def recording(taps: Mapping[Key, Tap], rows: int, keep: int, into: dict[Key, Ten
 
 
 @contextmanager
+def tracking(taps: Mapping[Key, Tap], into: dict[Key, Tensor]) -> Iterator[None]:
+    """Keeps what passes each tap, itself and whole, so that gradients can be taken with respect to it."""
+
+    def keeper(key: Key) -> Any:
+        def keep_value(value: Any) -> Any:
+            tensor = _tensor(value)
+            into[key] = tensor if tensor.requires_grad else tensor.detach().requires_grad_()
+            return _with(value, into[key])
+
+        return keep_value
+
+    with ExitStack() as stack:
+        for key, tap in taps.items():
+            stack.callback(_hook(tap, keeper(key)).remove)
+        yield
+
+
+@contextmanager
 def patching(tap: Tap, columns: Tensor, values: Tensor) -> Iterator[None]:
     """Puts `values` (rows, n, size) at the columns (rows, n) of what passes the tap, for the time of a `with` block."""
 

@@ -8,10 +8,11 @@ import pytest
 import torch
 import transformers
 
-from das.engine import HookEngine, ResumeEngine, make_engine, self_test
+from das.engine import HookEngine, ResumeEngine
 from das.interop import pyvene_logits
 from das.lm import LM
 from das.prompt import Encoded
+from das.selftest import make_engine, self_test
 from das.site import Site
 from das.subspace import Subspace, random_basis
 

@@ -21,12 +21,13 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from das.engine import HookEngine, ResumeEngine, make_engine, self_test
+from das.engine import HookEngine, ResumeEngine
 from das.errors import DasError
 from das.interop import pyvene_logits
 from das.kinds import Nested
 from das.lm import LM
 from das.prompt import Encoded
+from das.selftest import make_engine, self_test
 from das.site import COMPONENTS, Site
 from das.subspace import Subspace, SubspaceStack, random_basis
 
@@ -80,6 +81,22 @@ def test_a_change_inside_a_layer_has_the_same_gradients_both_ways(name, componen
         results.append(values.grad)
         assert values.grad.abs().max() > 0
     torch.testing.assert_close(results[1], results[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", DECODERS)
+@pytest.mark.parametrize("kind", [HookEngine, ResumeEngine])
+def test_gradients_at_all_spots_at_once_are_those_of_each_swap_by_itself(name, kind):
+    lm, batch, rows = network(name), prompts(), slice(1, 3)
+    engine, columns = kind(lm), torch.from_numpy(batch.positions["here"])[rows]
+    components = [c for c in (*INNER, "block_output") if not (c == "key.1" and lm._heads[1] < 2)]
+    spots = [(component, layer) for component in components for layer in range(3)]
+    capture = engine.capture(batch, spots, first=5)
+    found = engine.gradients(capture, spots, lambda logits: logits.square().sum(), rows)
+    torch.testing.assert_close(found.logits, capture.logits[rows])
+    for spot in spots:
+        values = capture.at(spot, columns, torch.arange(1, 3))[None].requires_grad_()
+        engine.resume(capture, spot, columns, values, rows).square().sum().backward()
+        torch.testing.assert_close(found.at(spot, columns), values.grad[0], rtol=1e-4, atol=1e-5)
 
 
 def test_a_component_is_what_its_name_says():

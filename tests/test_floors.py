@@ -15,7 +15,7 @@ FLOORS = [
     ["shifts"],
     ["task", "tokenizer", "lm"],
     ["rivals", "engine", "planted"],
-    ["equality"],
+    ["equality", "selftest"],
     ["structures"],
     ["pairs"],
     ["identify", "failures", "trials"],

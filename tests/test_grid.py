@@ -4,6 +4,7 @@ import gc
 import weakref
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -149,18 +150,18 @@ def test_what_is_kept_is_no_view_of_something_larger(price):
         assert tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
 
 
-def test_the_screen_runs_no_more_rows_than_the_engine_takes(price, monkeypatch):
+def test_the_screen_takes_gradients_of_no_more_rows_than_the_engine_takes(price, monkeypatch):
     e, m = price
+    expected = screen(m.engine, m.data["train"], e.grid(), rows=64)
     monkeypatch.setattr("das.engine.WORKING", 500_000)
-    most, seen, resume = m.engine.rows_at_once(("block_output", 3), 1), [], ResumeEngine.resume
+    most, seen, gradients = m.engine.rows_at_once(("block_output", 3), 1), [], ResumeEngine.gradients
 
-    def noted(self, capture, spot, columns, values, *rows):
-        if torch.is_grad_enabled() and values.requires_grad:
-            seen.append(values.shape[0] * values.shape[1])
-        return resume(self, capture, spot, columns, values, *rows)
+    def noted(self, capture, spots, objective, rows):
+        seen.append(rows.stop - rows.start)
+        return gradients(self, capture, spots, objective, rows)
 
-    monkeypatch.setattr(ResumeEngine, "resume", noted)
-    screen(m.engine, m.data["train"], e.grid(), rows=64)
+    monkeypatch.setattr(ResumeEngine, "gradients", noted)
+    pd.testing.assert_frame_equal(screen(m.engine, m.data["train"], e.grid(), rows=64), expected, rtol=1e-4, atol=1e-5)
     assert 0 < max(seen) <= most < 64
 
 

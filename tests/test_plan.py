@@ -8,8 +8,9 @@ from conftest import ROOT
 
 from das import DasError, Experiment
 from das.cli import main
+from das.experiment import _shards
 from das.lm import LM
-from das.plan import duration, plan, plan_of
+from das.plan import cell_flops, duration, plan, plan_of
 from das.settings import Settings, read_yaml
 
 
@@ -39,6 +40,22 @@ def test_a_part_of_the_grid_costs_less():
     whole, part = planned(layers="all"), planned(layers="all", budget=0.2)
     assert part.trained < whole.trained
     assert part.flops["training"] < whole.flops["training"]
+
+
+@pytest.mark.parametrize("parts", [2, 3, 7, 200])
+def test_workers_get_parts_of_like_cost_and_cells_at_one_site_stay_together(parts):
+    e = Experiment("price_tagging", "price-tagger-tiny", layers="all", positions=["last", "last-6"], seeds=2)
+    cells = e.grid()
+    costs = dict(zip(cells, cell_flops(e, cells), strict=True))
+    shards = _shards(cells, list(costs.values()), parts)
+    assert len(shards) == parts
+    assert sorted(cell.id for shard in shards for cell in shard) == sorted(cell.id for cell in cells)
+    at = {cell.site: i for i, shard in enumerate(shards) for cell in shard}
+    assert all(at[cell.site] == i for i, shard in enumerate(shards) for cell in shard)
+    most = 2 * len(e.hypotheses) * max(costs.values())  # two seeds of each hypothesis at a site
+    loads = [sum(costs[cell] for cell in shard) for shard in shards]
+    assert max(loads) - min(loads) <= most
+    assert max(loads) <= max(1.1 * sum(loads) / parts, most)
 
 
 def test_kept_captures_take_no_more_than_they_may_and_no_more_than_there_are():

@@ -128,8 +128,24 @@ def test_another_seed_gives_another_table(run, tmp_path):
 
 def test_a_finished_run_is_not_done_again(run):
     before = {path: path.stat().st_mtime_ns for path in (run.folder / "cells").rglob("*")}
+    seconds = run.summary["wall_seconds"]
     experiment().run(run.folder)
     assert {path: path.stat().st_mtime_ns for path in (run.folder / "cells").rglob("*")} == before
+    assert run.summary["wall_seconds"] == seconds > 0
+
+
+def test_time_adds_up_over_sittings_and_an_interrupted_stage_counts(tmp_path):
+    run = Run(tmp_path)
+
+    def sitting(end):
+        with run.timed():
+            time.sleep(0.2)
+            raise end
+
+    for past in (0.0, 0.2, 0.4):
+        with pytest.raises(KeyboardInterrupt):
+            sitting(KeyboardInterrupt)
+        assert run.seconds >= past + 0.15
 
 
 @pytest.mark.parametrize("moment", ["checkpoints/*/last.ckpt", "cells/*/card.json", "nulls/[!.]*.parquet"])
