@@ -22,13 +22,14 @@ class Captures:
     """What the network made of the prompts, at given spots, for bases (ready to be resumed) and for sources.
 
     first: the column from which vectors are wanted. room: bytes to keep captures in; what finds no place is run anew
-    whenever it is asked for.
+    whenever it is asked for. answers: the network's own answer (token) to each prompt that was a base, −1 elsewhere.
     """
 
     def __init__(self, engine: Engine, prompts: Encoded, spots: Collection[Spot], first: int, room: float = 0.0) -> None:
-        self.prompts = prompts
+        self.prompts, self.answers = prompts, np.full(len(prompts), -1)
         self._room = _Room(room)
-        self._shelves = {kind: _Shelf(engine, prompts, spots, first, kind, self._room) for kind in (True, False)}
+        shelves = {kind: _Shelf(engine, prompts, spots, first, kind, self._room, self.answers) for kind in (True, False)}
+        self._shelves = shelves
 
     def bases(self, rows: Indices) -> Capture:
         """The captures of prompts that are to be resumed, in the order of `rows`, which may repeat."""
@@ -56,10 +57,11 @@ class _Shelf:
     """Captures of one kind, a slot per prompt, in tensors that grow by blocks."""
 
     def __init__(
-        self, engine: Engine, prompts: Encoded, spots: Collection[Spot], first: int, resumable: bool, room: _Room
-    ) -> None:
+        self, engine: Engine, prompts: Encoded, spots: Collection[Spot], first: int, resumable: bool, room: _Room,
+        answers: Indices,
+    ) -> None:  # fmt: skip
         self.engine, self.prompts, self.spots, self.first = engine, prompts, spots, first
-        self.resumable, self.room = resumable, room
+        self.resumable, self.room, self.answers = resumable, room, answers
         self.block = np.full(len(prompts), -1)
         self.slot = np.full(len(prompts), -1)
         self.kept: list[Capture] = []
@@ -82,6 +84,8 @@ class _Shelf:
 
     def _run(self, rows: Indices) -> Capture:
         capture = self.engine.capture(self.prompts.take(rows), self.spots, self.resumable, self.first)
+        if capture.logits is not None:
+            self.answers[rows] = capture.logits.argmax(-1).cpu().numpy()
         return replace(capture, logits=None)
 
     def _keep(self, rows: Indices, capture: Capture) -> None:

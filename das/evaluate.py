@@ -118,7 +118,7 @@ def evaluate(
 
     A Nested cell's rank is chosen on `val` first; all else is one pass over each split. Hits are those of `test`, if given;
     how natural patched activations are is looked at on the last split.
-    room: bytes in which captures may be kept between the two passes over `val`.
+    room: bytes in which captures may be kept between the passes over a split.
     """
 
     def tell(split: str) -> Callable[[float], None]:
@@ -127,13 +127,13 @@ def evaluate(
     records = [Record(alignment) for alignment in alignments]
     sites, curves = [a.cell.site for a in alignments], _curves(alignments)
     for split, data in {"val": splits["val"], **splits}.items():
-        captures = captures_for(engine, data, sites, room if split == "val" and curves else 0.0)
+        captures = captures_for(engine, data, sites, room)
         found: dict[Any, Hits] = settle(alignments, engine, data, tell(split), captures) if split == "val" else {}
         missing = _wanted(alignments) | ({} if found else curves)
         found |= score(engine, data, missing, progress=tell(split), captures=captures)
         trim()
-        _note(records, split, data, found, predictions(engine, data.prompts))
-    for record, place in zip(records, off_manifold(alignments, engine, data), strict=True):
+        _note(records, split, data, found, predictions(engine, data.prompts, captures.answers))
+    for record, place in zip(records, off_manifold(alignments, engine, data, captures), strict=True):
         record.metrics[split] |= asdict(place)
     return records
 

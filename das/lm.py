@@ -19,7 +19,7 @@ from das.adapter import CONFIG, base_of, merged
 from das.errors import DasError, unknown
 from das.named import NAMED
 from das.prompt import Encoded, Tokenizer
-from das.settings import DTYPES
+from das.settings import check_dtype
 from das.taps import Tap, find_tap, recording
 
 MODELS = Path(__file__).parent / "models"
@@ -162,8 +162,7 @@ class LM:
         `float16`."""
         import transformers
 
-        if dtype not in DTYPES:
-            raise DasError(f"dtype {dtype!r}: expected float32, bfloat16 or float16")
+        check_dtype(dtype)
         if base := _base(source):
             network = cls.load(base)
             return cls(merged(network.model, _folder(source)).to(device, getattr(torch, dtype)), network.tokenizer, source)

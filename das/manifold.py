@@ -11,6 +11,7 @@ from torch import Tensor
 
 from das.alignment import Alignment
 from das.batch import Batch, batches
+from das.captures import Captures
 from das.dataset import Dataset
 from das.engine import Engine
 from das.score import captures_for
@@ -72,13 +73,16 @@ class Natural:
 
 
 @torch.no_grad()
-def off_manifold(alignments: Sequence[Alignment], engine: Engine, data: Dataset) -> list[Place]:
-    """For each alignment, where its patched activations lie among the natural ones at its site."""
+def off_manifold(
+    alignments: Sequence[Alignment], engine: Engine, data: Dataset, captures: Captures | None = None
+) -> list[Place]:
+    """For each alignment, where its patched activations lie among the natural ones at its site. captures: kept ones, if there
+    are any."""
     sites = list(dict.fromkeys(a.cell.site for a in alignments))
     drawn = {name: np.arange(min(ROWS, len(pairs))) for name, pairs in data.pairs.items()}
     natural: dict[Site, list[Tensor]] = {site: [] for site in sites}
     patched: dict[int, list[Tensor]] = {i: [] for i in range(len(alignments))}
-    for _, batch in batches(data, captures_for(engine, data, sites), drawn, rows=32):
+    for _, batch in batches(data, captures or captures_for(engine, data, sites), drawn, rows=32):
         for site in sites:
             here = {i: a for i, a in enumerate(alignments) if a.cell.site == site}
             natural[site].append(_collect(batch, site, here, patched))

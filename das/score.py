@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from das.batch import Batch, batches
 from das.captures import Captures
-from das.dataset import Dataset
+from das.dataset import Dataset, Rows
 from das.engine import Engine
 from das.memory import trim
 from das.prompt import Encoded
@@ -81,11 +81,13 @@ def _hits(engine: Engine, batch: Batch, site: Site, wanted: Wanted[Key]) -> dict
 
 
 @torch.no_grad()
-def predictions(engine: Engine, prompts: Encoded, rows: int = 256) -> NDArray[np.int64]:
-    """The network's own answer (token) to every prompt."""
-    parts = []
-    for start in range(0, len(prompts), rows):
-        logits = engine.capture(prompts.take(slice(start, start + rows)), []).logits
+def predictions(engine: Engine, prompts: Encoded, known: Rows | None = None, rows: int = 256) -> Rows:
+    """The network's own answer (token) to every prompt. known: those that are there already, −1 elsewhere."""
+    answers = np.full(len(prompts), -1) if known is None else known.copy()
+    missing = np.flatnonzero(answers < 0)
+    for start in range(0, len(missing), rows):
+        some = missing[start : start + rows]
+        logits = engine.capture(prompts.take(some), []).logits
         assert logits is not None
-        parts.append(logits.argmax(-1).cpu().numpy())
-    return np.concatenate(parts)
+        answers[some] = logits.argmax(-1).cpu().numpy()
+    return answers

@@ -112,8 +112,7 @@ class Settings:
                 raise DasError(f"retrain is {share}: expected a share of the grid, from 0 to 1")
         if self.memory is not None and not 0 <= self.memory < math.inf:
             raise DasError(f"memory is {self.memory}: expected GiB, 0 or more")
-        if self.dtype not in DTYPES:
-            raise unknown("dtype", self.dtype, DTYPES)
+        check_dtype(self.dtype)
         for name in ("layers", "positions", "components", "hypotheses"):
             value = getattr(self, name)
             if value is not None and value != "all":
@@ -193,10 +192,15 @@ class FitSettings:
                 raise DasError(f"{name} is {getattr(self, name)}: expected at least 1")
         if self.lora and self.base is None:
             raise DasError("lora needs a network to adapt: name it with --base, such as smollm2-135m")
-        if self.dtype not in DTYPES:
-            raise unknown("dtype", self.dtype, DTYPES)
+        check_dtype(self.dtype)
         if self.dtype != "float32" and not self.lora:
             raise DasError(f"dtype is {self.dtype}: trained weights are float32; only with lora may the base be another")
+
+
+def check_dtype(dtype: str) -> None:
+    """DasError for a dtype that a network cannot have."""
+    if dtype not in DTYPES:
+        raise unknown("dtype", dtype, DTYPES)
 
 
 def _several(name: str, value: Any) -> list[Any]:

@@ -12,7 +12,7 @@ from das.engine import HookEngine, ResumeEngine
 from das.lm import LM
 from das.planted import plant
 from das.prompt import Encoded
-from das.score import score
+from das.score import predictions, score
 from das.site import Site
 from das.subspace import Subspace, random_basis
 
@@ -56,6 +56,19 @@ def test_a_prompt_is_run_once_while_there_is_room(lm, monkeypatch):
     for rows in ([0, 1, 2], [2, 1, 0, 0], [3, 2], [3, 3]):
         captures.bases(np.array(rows))
     assert run == [3, 1]
+
+
+@pytest.mark.parametrize("kind", [ResumeEngine, HookEngine])
+def test_what_the_network_answers_to_bases_is_known_and_the_other_prompts_are_run(lm, kind, monkeypatch):
+    engine = kind(lm)
+    expected, captures = predictions(engine, prompts()), Captures(engine, prompts(), SPOTS, 4, 0.0)
+    assert (captures.answers == -1).all()
+    captures.bases(np.array([7, 2, 7, 11]))
+    known, run, whole = captures.answers, [], engine.capture
+    assert np.flatnonzero(known >= 0).tolist() == [2, 7, 11]
+    monkeypatch.setattr(engine, "capture", lambda p, *rest: run.append(len(p)) or whole(p, *rest))
+    assert (predictions(engine, prompts(), known, rows=10) == expected).all()
+    assert run == [10, 7]
 
 
 def test_no_more_room_is_taken_than_was_given(lm):
