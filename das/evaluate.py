@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,15 +12,15 @@ import torch
 from numpy.typing import NDArray
 
 from das.alignment import Alignment
-from das.captures import Captures
 from das.columns import Columns, codes
 from das.dataset import Dataset, Labelled
 from das.engine import Engine
 from das.failures import splits
-from das.kinds import Boundless, Nested
+from das.kinds import Boundless
 from das.lm import LM
 from das.manifold import off_manifold
 from das.memory import trim
+from das.rank import Curve, settle
 from das.score import Hits, captures_for, predictions, score
 from das.selftest import make_engine
 from das.shifts import BASE, Variant
@@ -28,9 +28,6 @@ from das.site import Site
 from das.subspace import Subspace, random_basis
 from das.task import Task, ask
 from das.verdict import solves
-
-EVERY_WIDTH = 8
-"""Rank curves have every width up to here and about geometrically spaced ones beyond."""
 
 
 @dataclass(frozen=True)
@@ -77,47 +74,23 @@ def baselines(pairs: Labelled, predicted: NDArray[np.int64]) -> Baselines:
 
 @dataclass
 class Record:
-    """An alignment with everything measured: `metrics[split][name]`, and hits on the test pairs (pairs,)."""
+    """An alignment with everything measured: `metrics[split][name]`, the rank curve by which its rank was chosen, under its
+    split, and hits on the test pairs (pairs,)."""
 
     alignment: Alignment
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
-    curves: dict[str, dict[int, float]] = field(default_factory=dict)
+    curves: dict[str, Curve] = field(default_factory=dict)
     hits: Hits = field(default_factory=lambda: np.zeros(0, bool))
-
-
-def widths(k: int) -> list[int]:
-    """The widths at which a rank curve is taken."""
-    if k <= EVERY_WIDTH:
-        return list(range(1, k + 1))
-    wide = np.geomspace(EVERY_WIDTH, k, 1 + round(4 * np.log2(k / EVERY_WIDTH))).round().astype(int)
-    return sorted({*range(1, EVERY_WIDTH), *wide.tolist(), k})
-
-
-def cut(subspace: Subspace, width: int) -> Subspace:
-    """The subspace of the first `width` columns of each variable."""
-    variables, k = subspace.mask.shape
-    return replace(subspace, mask=(torch.arange(k) < width).float().expand(variables, -1))
-
-
-def cuts(subspace: Subspace) -> list[Subspace]:
-    """The subspace at every width of its rank curve."""
-    return [cut(subspace, width) for width in widths(subspace.mask.shape[1])]
-
-
-def choose_rank(curve: Mapping[int, float], tolerance: float) -> int:
-    """The smallest width whose IIA is within `tolerance` of the best."""
-    best = max(curve.values())
-    return min(width for width, iia in curve.items() if iia >= best - tolerance)
 
 
 def evaluate(
     alignments: Sequence[Alignment], engine: Engine, splits: Mapping[str, Dataset],
     progress: Callable[[str, float], None] | None = None, room: float = 0.0,
 ) -> list[Record]:  # fmt: skip
-    """Every cell on every split (`val` among them): IIA and flip IIA with hard and soft masks, curves, baselines.
+    """Every cell on every split (`val` among them): IIA and flip IIA with hard and soft masks, baselines.
 
-    A Nested cell's rank is chosen on `val` first; all else is one pass over each split. Hits are those of `test`, if given;
-    how natural patched activations are is looked at on the last split.
+    A Nested cell's rank is chosen by its curve on `val` first; all else is one pass over each split. Hits are those of `test`,
+    if given; how natural patched activations are is looked at on the last split.
     room: bytes in which captures may be kept between the passes over a split.
     """
 
@@ -125,12 +98,13 @@ def evaluate(
         return lambda done: progress(split, done) if progress else None
 
     records = [Record(alignment) for alignment in alignments]
-    sites, curves = [a.cell.site for a in alignments], _curves(alignments)
+    sites = [a.cell.site for a in alignments]
     for split, data in {"val": splits["val"], **splits}.items():
         captures = captures_for(engine, data, sites, room)
-        found: dict[Any, Hits] = settle(alignments, engine, data, tell(split), captures) if split == "val" else {}
-        missing = _wanted(alignments) | ({} if found else curves)
-        found |= score(engine, data, missing, progress=tell(split), captures=captures)
+        if split == "val":
+            for i, curve in settle(alignments, engine, data, tell(split), captures).items():
+                records[i].curves[split] = curve
+        found = score(engine, data, _wanted(alignments), progress=tell(split), captures=captures)
         trim()
         _note(records, split, data, found, predictions(engine, data.prompts, captures.answers))
     for record, place in zip(records, off_manifold(alignments, engine, data, captures), strict=True):
@@ -143,62 +117,36 @@ def examine(
 ) -> list[Record]:
     """Finished alignments as they are, on one more data set: metrics and hits of its `test` pairs."""
     records = [Record(alignment) for alignment in alignments]
-    found = score(engine, data, _wanted(alignments, finished=True), progress=progress)
+    found = score(engine, data, _wanted(alignments, soft=False), progress=progress)
     _note(records, "test", data, found, predictions(engine, data.prompts))
     return records
 
 
-def settle(
-    alignments: Sequence[Alignment], engine: Engine, val: Dataset, progress: Callable[[float], None] | None = None,
-    captures: Captures | None = None,
-) -> dict[Any, Hits]:  # fmt: skip
-    """Cuts every Nested alignment to the rank that its curve on validation pairs gives it; the curves' hits."""
-    curves = _curves(alignments)
-    found = score(engine, val, curves, progress=progress, captures=captures) if curves else {}
-    for i, a in enumerate(alignments):
-        if isinstance(a.cell.kind, Nested):
-            a.hard = a.soft = cut(a.hard, choose_rank(_curve(a, found[i, "curve"]), a.cell.kind.tolerance))
-    return found
-
-
-def _curves(alignments: Sequence[Alignment]) -> dict[Any, tuple[str, Site, list[Subspace]]]:
-    """Every Nested cell at all the widths of its rank curve."""
-    nested = [(i, a) for i, a in enumerate(alignments) if isinstance(a.cell.kind, Nested)]
-    return {(i, "curve"): (a.cell.hypothesis, a.cell.site, cuts(a.hard)) for i, a in nested}
-
-
-def _wanted(alignments: Sequence[Alignment], finished: bool = False) -> dict[Any, tuple[str, Site, list[Subspace]]]:
-    """What has to be scored: (cell, part), and the whole vector once per hypothesis and site. Until they are finished, Nested
-    cells have curves in place of a subspace of their own, and Boundless ones a soft mask beside it."""
+def _wanted(alignments: Sequence[Alignment], soft: bool = True) -> dict[Any, tuple[str, Site, list[Subspace]]]:
+    """What has to be scored: (cell, part), and the whole vector once per hypothesis and site. soft: Boundless cells' soft masks
+    too."""
     wanted: dict[Any, tuple[str, Site, list[Subspace]]] = {}
     for i, a in enumerate(alignments):
         where = a.cell.hypothesis, a.cell.site
-        parts = {
-            "own": [a.hard] if finished or not isinstance(a.cell.kind, Nested) else [],
-            "soft": [a.soft] if isinstance(a.cell.kind, Boundless) and not finished else [],
-            "random": _rank_matched(a),
-        }
+        parts = {"own": [a.hard], "random": _rank_matched(a)}
+        if soft and isinstance(a.cell.kind, Boundless):
+            parts["soft"] = [a.soft]
         wanted |= {(i, part): (*where, subspaces) for part, subspaces in parts.items() if subspaces}
         wanted[where] = (*where, [Subspace.whole(a.hard.mask.shape[0])])
     return wanted
 
 
-def _curve(a: Alignment, hits: Hits) -> dict[int, float]:
-    return dict(zip(widths(a.hard.mask.shape[1]), hits.mean(1).tolist(), strict=True))
-
-
 def _note(
     records: Sequence[Record], split: str, data: Dataset, found: Mapping[Any, Hits], predicted: NDArray[np.int64]
 ) -> None:
-    """Turns a split's hits into every record's metrics and curves."""
+    """Turns a split's hits into every record's metrics."""
     changed = {name: p.label != p.base_label for name, p in data.pairs.items()}
     beside = {name: baselines(p, predicted) for name, p in data.pairs.items()}
     right = {name: solved(p, predicted) for name, p in data.pairs.items()}
     for i, record in enumerate(records):
         a = record.alignment
         where = a.cell.hypothesis, a.cell.site
-        whole = found[where][0]
-        own = found[i, "own"][0] if (i, "own") in found else _at_rank(a, found[i, "curve"])
+        whole, own = found[where][0], found[i, "own"][0]
         named = {"iia": own, "whole": whole}
         named["iia_soft"] = found.get((i, "soft"), own[None])[0]
         named["random"] = found.get((i, "random"), whole[None])[0]
@@ -206,15 +154,8 @@ def _note(
         record.metrics[split] = _metrics(a, named, changed[name], beside[name])
         parts = splits(*right[name], own).items()
         record.metrics[split] |= {f"iia_{part}": found["iia"] for part, found in parts if found["pairs"]}
-        if (i, "curve") in found:
-            record.curves[split] = _curve(a, found[i, "curve"])
         if split == "test":
             record.hits = own
-
-
-def _at_rank(a: Alignment, curve: Hits) -> Hits:
-    hits: Hits = curve[widths(a.hard.mask.shape[1]).index(int(a.hard.mask[0].sum()))]
-    return hits
 
 
 def _rank_matched(a: Alignment) -> list[Subspace]:

@@ -22,6 +22,7 @@ from das.dataset import Dataset, Rows
 from das.decoding import decoded
 from das.engine import Engine
 from das.pairs import Pairs
+from das.rank import Curve, curves
 from das.reading import Reading, read
 from das.score import Hits, captures_for, score
 from das.site import Site
@@ -63,6 +64,7 @@ class Scorecard:
         expected_restored: what the causal model expects of that, if all the rest of the other prompt acts through the site.
     read_share: of the subspace, in directions that the rest of the network reads (squared length). read_cause, unread_cause:
         variable → flip IIA of either part alone. dormancy: see `das.reading`.
+    curve: the rank curve of a Nested alignment on the test pairs.
     """
 
     decoding: dict[str, tuple[float, float]] = field(default_factory=dict)
@@ -82,6 +84,7 @@ class Scorecard:
     read_cause: dict[str, float] = field(default_factory=dict)
     unread_cause: dict[str, float] = field(default_factory=dict)
     dormancy: float | None = None
+    curve: Curve = field(default_factory=dict)
 
     @property
     def ablation(self) -> float | None:
@@ -142,6 +145,8 @@ def scorecards(
     found = score(engine, asked, wanted, progress=progress, captures=captures)
     for (i, name), hits in found.items():
         _note(cards[i], name.split(": ")[1], dict(zip(figures[i, name], hits.mean(1).tolist(), strict=True)))
+    for i, curve in curves(alignments, engine, splits["test"]).items():
+        cards[i].curve = curve
     places = dict.fromkeys((a.cell.hypothesis, a.cell.site) for a in alignments)
     vectors = {place: [_vectors(engine, splits[split], *place) for split in ("val", "test")] for place in places}
     for card, a in zip(cards, alignments, strict=True):

@@ -21,9 +21,9 @@ from torch import nn
 from das.alignment import Alignment, Cell
 from das.dataset import Dataset
 from das.engine import Among, Engine
-from das.evaluate import cuts, settle, widths
 from das.kinds import Random
 from das.lm import LM
+from das.rank import cuts, settle, widths
 from das.score import score
 from das.site import Site
 

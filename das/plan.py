@@ -12,7 +12,6 @@ import torch
 
 from das.alignment import Cell
 from das.errors import DasError
-from das.evaluate import widths
 from das.fit import corpus
 from das.kinds import Boundless, Nested
 from das.layout import Layout
@@ -21,6 +20,7 @@ from das.material import POOL
 from das.memory import SHARE, free_memory, room
 from das.named import NAMED
 from das.nulls import SITES
+from das.rank import widths
 from das.screen import PAIRS
 from das.settings import Settings
 from das.shifts import named_shifts
@@ -168,8 +168,11 @@ def _checked(s: Settings) -> int:
 
 
 def _judged(s: Settings) -> float:
-    """Pairs times subspaces that a cell is judged on."""
-    return (_subspaces(s.kind) + 1 / s.seeds) * (s.val_pairs + s.test_pairs)
+    """Pairs times subspaces that a cell is judged on: its own, a random and a soft one, and once per site the whole vector; on
+    validation pairs its rank curve."""
+    each = 2 + isinstance(s.kind, Boundless) + 1 / s.seeds
+    curve = len(widths(s.kind.k)) if isinstance(s.kind, Nested) else 0
+    return each * (s.val_pairs + s.test_pairs) + curve * s.val_pairs
 
 
 def _flops(e: Layout, config: Any, own: int, cells: int, costs: Sequence[float]) -> dict[str, float]:
@@ -226,11 +229,6 @@ def _site_flops(config: Any, site: Site, suffix: int) -> float:
     above = config.num_hidden_layers - site.entry
     token_layers = max(0, above - 1) * suffix + (suffix / 4 + 1 if above else 0)
     return float(token_layers * _layer_flops(config) + 2 * config.hidden_size * config.vocab_size)
-
-
-def _subspaces(kind: Any) -> int:
-    """How many subspaces of a cell are judged: its own, by width and soft ones among them, and a random one."""
-    return len(widths(kind.k)) + 1 if isinstance(kind, Nested) else 3 if isinstance(kind, Boundless) else 2
 
 
 def _layer_flops(config: Any) -> float:

@@ -22,7 +22,7 @@ FLOORS = [
     ["audit", "dataset", "interop", "captures"],
     ["alignment", "batch", "budget", "decoding"],
     ["score"],
-    ["grid", "manifold", "reading", "screen"],
+    ["grid", "manifold", "rank", "reading", "screen"],
     ["evaluate", "evidence"],
     ["train", "run", "material", "nulls"],
     ["summary", "scored", "check", "outcome"],

@@ -11,6 +11,7 @@ from das.cli import main
 from das.experiment import _shards
 from das.lm import LM
 from das.plan import cell_flops, duration, plan, plan_of
+from das.rank import widths
 from das.settings import Settings, read_yaml
 
 
@@ -27,8 +28,10 @@ def test_chosen_cells_are_counted():
     assert planned(chosen_seeds=30).flops["training"] > planned(chosen_seeds=1).flops["training"]
 
 
-def test_a_rank_curve_is_judged_at_many_widths():
-    assert planned(subspace="nested:k=32").flops["evaluation"] > 4 * planned(subspace="fixed:k=32").flops["evaluation"]
+def test_a_rank_curve_is_judged_at_many_widths_of_validation_pairs():
+    nested, fixed = (planned(subspace=f"{kind}:k=32", val_pairs=50, test_pairs=100) for kind in ("nested", "fixed"))
+    judged = 3 * (50 + 100)  # its own, a random one, the whole vector
+    assert nested.flops["evaluation"] / fixed.flops["evaluation"] == pytest.approx((judged + len(widths(32)) * 50) / judged)
 
 
 def test_nulls_cost_more_the_more_there_are():

@@ -121,6 +121,17 @@ def test_the_same_seed_gives_the_same_table_and_two_workers_do_too(run, tmp_path
     assert_same_tables(run, Run.open(tmp_path / "again"))
 
 
+def test_a_rank_curve_passes_through_what_was_found_at_the_rank(run):
+    table, results = run.table(), run.results()
+    nested = table[table["subspace"] == "nested8"]
+    assert len(nested) == 2 * 2
+    for row in nested.itertuples():
+        mine = results[(results["cell"] == row.cell) & (results["metric"] == "iia")].set_index(["split", "width"])["value"]
+        for split in ("val", "test"):
+            assert mine[split].index.tolist() == [0, *range(1, 9)]
+            assert mine[split, int(row.rank)] == pytest.approx(mine[split, 0])
+
+
 def test_another_seed_gives_another_table(run, tmp_path):
     other = experiment(seed=1, steps=10).run(tmp_path / "other")
     assert not other.results()["value"].equals(run.results()["value"])
