@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,8 +29,8 @@ class Captures:
     def __init__(self, engine: Engine, prompts: Encoded, spots: Collection[Spot], first: int, room: float = 0.0) -> None:
         self.prompts, self.answers = prompts, np.full(len(prompts), -1)
         self._room = _Room(room)
-        shelves = {kind: _Shelf(engine, prompts, spots, first, kind, self._room, self.answers) for kind in (True, False)}
-        self._shelves = shelves
+        shelf = partial(_Shelf, engine, prompts, spots, first, room=self._room, answers=self.answers)
+        self._shelves = {resumable: shelf(resumable=resumable) for resumable in (True, False)}
 
     def bases(self, rows: Indices) -> Capture:
         """The captures of prompts that are to be resumed, in the order of `rows`, which may repeat."""
@@ -57,8 +58,8 @@ class _Shelf:
     """Captures of one kind, a slot per prompt, in tensors that grow by blocks."""
 
     def __init__(
-        self, engine: Engine, prompts: Encoded, spots: Collection[Spot], first: int, resumable: bool, room: _Room,
-        answers: Indices,
+        self, engine: Engine, prompts: Encoded, spots: Collection[Spot], first: int, room: _Room, answers: Indices,
+        resumable: bool,
     ) -> None:  # fmt: skip
         self.engine, self.prompts, self.spots, self.first = engine, prompts, spots, first
         self.resumable, self.room, self.answers = resumable, room, answers

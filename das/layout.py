@@ -70,7 +70,7 @@ class Layout:
 
     @cached_property
     def sample(self) -> Encoded:
-        """Some prompts of the task."""
+        """Some prompts of the task, as tokens with their positions."""
         return self.task.encode(self.task.model.sample(np.random.default_rng(0), 200), self.tokenizer, self.positions)
 
     def grid(self) -> list[Cell]:
