@@ -178,16 +178,18 @@ def _judged(s: Settings) -> float:
 def _flops(e: Layout, config: Any, own: int, cells: int, costs: Sequence[float]) -> dict[str, float]:
     """Floating-point operations by what they are for. costs: of one row through the layers above each cell of the grid."""
     s, size, each = e.settings, len(costs), sum(costs) / len(costs)
-    capture = len(e.hypotheses) * 2 * own * config.num_hidden_layers * _layer_flops(config)
+    capture = 2 * own * config.num_hidden_layers * _layer_flops(config)  # of a pair
+    screened, every = min(PAIRS, s.train_pairs), len(e.hypotheses)
     flops = {}
     if s.budget is not None:
-        slopes = 2 * len(e.hypotheses) * max(costs)  # of all sites of a hypothesis at once
-        flops["screening"] = min(PAIRS, s.train_pairs) * (sum(costs) / s.seeds + slopes + capture)
+        slopes = 2 * max(costs)  # of all sites at once
+        flops["screening"] = screened * (sum(costs) / s.seeds + every * (slopes + capture))
     trained = 2 * s.steps * s.batch * cells * each + _captured(e, config, own) * capture
-    flops |= {"training": trained + _checked(s) * cells * each, "evaluation": _judged(s) * cells * each}
+    judged = _judged(s) * cells * each + s.workers * _distinct(e, s.val_pairs + s.test_pairs) * capture
+    flops |= {"training": trained + _checked(s) * cells * each, "evaluation": judged}
     if s.nulls:
         searched = s.nulls * len(e.hypotheses) * min(SITES, size // len(e.hypotheses))  # cells of one null
-        steps = s.steps * s.batch * (4 * searched * each + (s.nulls + 1) * capture)
+        steps = s.steps * s.batch * (4 * searched * each + (s.nulls + 1) * every * capture)
         flops["nulls"] = steps + (2 * _checked(s) + 3 * s.val_pairs) * searched * each
     if shifts := named_shifts(s.shifts, e.task.shifts):
         shares = list(s.retrain.values()) if isinstance(s.retrain, dict) else [s.retrain] * len(shifts)
@@ -197,23 +199,31 @@ def _flops(e: Layout, config: Any, own: int, cells: int, costs: Sequence[float])
 
 
 def _captured(e: Layout, config: Any, own: int) -> float:
-    """How many pairs per hypothesis are captured in training: those that find room once, the others whenever they are drawn.
-    Each worker captures for itself."""
+    """How many pairs are captured in training: those that find room once, the others whenever they are drawn. Each worker
+    captures for itself."""
     s = e.settings
     kept = min(1.0, _room(s) / s.workers / _every_capture(e, config, own))
     drawn = s.steps * s.batch
-    return s.workers * (kept * min(s.train_pairs, drawn) + (1 - kept) * drawn)
+    return s.workers * (kept * _distinct(e, min(s.train_pairs, drawn)) + (1 - kept) * len(e.hypotheses) * drawn)
+
+
+def _distinct(e: Layout, pairs: int) -> float:
+    """Distinct prompts that are bases, or sources, of so many pairs of each hypothesis, all from one pool."""
+    return POOL * pairs * (1 - (1 - 1 / POOL) ** len(e.hypotheses))
 
 
 def _every_capture(e: Layout, config: Any, own: int) -> float:
     """Bytes of the captures of all pairs that are trained and chosen on."""
-    return 2 * _prompt_bytes(e, config, own) * len(e.hypotheses) * (e.settings.train_pairs + e.settings.val_pairs)
+    return _pair_bytes(e, config, own) * _distinct(e, e.settings.train_pairs + e.settings.val_pairs)
 
 
-def _prompt_bytes(e: Layout, config: Any, own: int) -> float:
-    """Of a prompt's captures: hidden states at the grid's layers, keys and values at all."""
-    keys = config.hidden_size * _key_heads(config) / config.num_attention_heads
-    return float(_number_bytes(e) * own * (config.hidden_size * len(e.layers) + 2 * keys * config.num_hidden_layers))
+def _pair_bytes(e: Layout, config: Any, own: int) -> float:
+    """Of a pair's captures: both prompts' hidden states at the grid's layers, from the first position on, and the base's keys
+    and values at all."""
+    width = e.sample.ids.shape[1]
+    suffix = width - min(int(at.min()) for at in e.sample.positions.values())
+    keys = 2 * config.num_hidden_layers * config.hidden_size * _key_heads(config) / config.num_attention_heads
+    return float(_number_bytes(e) * (2 * suffix * config.hidden_size * len(e.layers) + own * keys))
 
 
 def _key_heads(config: Any) -> int:
@@ -250,10 +260,10 @@ def _memory(e: Layout, config: Any, own: int, cells: int) -> dict[str, float]:
     """Bytes by part: weights, a batch's captures, those that are kept between steps, what one cell's backward holds, the
     subspaces with their optimiser."""
     s, depth, d = e.settings, config.num_hidden_layers, config.hidden_size
-    size, prompt = _number_bytes(e), _prompt_bytes(e, config, own)
+    size = _number_bytes(e)
     return {
         "weights": size * (depth * _layer_flops(config) / 2 + 2 * config.vocab_size * d),
-        "captures": 2 * prompt * s.batch * len(e.hypotheses),
+        "captures": _pair_bytes(e, config, own) * s.batch * len(e.hypotheses),
         "kept captures": min(_room(s), _every_capture(e, config, own)),
         "one cell": size * s.batch * own * 24 * d * depth / 2,
         "subspaces": 6 * _subspace_bytes(e, config, cells),

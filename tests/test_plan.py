@@ -29,9 +29,9 @@ def test_chosen_cells_are_counted():
 
 
 def test_a_rank_curve_is_judged_at_many_widths_of_validation_pairs():
-    nested, fixed = (planned(subspace=f"{kind}:k=32", val_pairs=50, test_pairs=100) for kind in ("nested", "fixed"))
-    judged = 3 * (50 + 100)  # its own, a random one, the whole vector
-    assert nested.flops["evaluation"] / fixed.flops["evaluation"] == pytest.approx((judged + len(widths(32)) * 50) / judged)
+    kinds = ("fixed:k=32", "boundless:k=32", "nested:k=32")
+    fixed, soft, curve = (planned(subspace=k, val_pairs=50, test_pairs=100).flops["evaluation"] for k in kinds)
+    assert (curve - fixed) / (soft - fixed) == pytest.approx(len(widths(32)) * 50 / (50 + 100))
 
 
 def test_nulls_cost_more_the_more_there_are():
@@ -68,10 +68,15 @@ def test_kept_captures_take_no_more_than_they_may_and_no_more_than_there_are():
 
 
 def test_what_is_kept_is_captured_once_and_every_worker_captures_for_itself():
-    often = {"train_pairs": 64, "batch": 64, "steps": 100}
+    often = {"train_pairs": 64, "batch": 64, "steps": 100, "hypotheses": ["left_boundary"]}
     capture = [planned(memory=m, workers=w, **often).flops["training"] for m, w in ((100, 1), (0.0, 1), (100, 2))]
     cells = 2 * capture[0] - capture[2]  # without any captures
     assert capture[1] - cells == pytest.approx(100 * (capture[0] - cells))
+
+
+def test_hypotheses_share_a_pool_of_prompts():
+    one, four = (planned(memory=100, hypotheses=names).memory["kept captures"] for names in (["left_boundary"], None))
+    assert 2 * one < four < 3 * one  # a pool has three prompts for each pair of a hypothesis
 
 
 # --- components that the network does not have ---
