@@ -141,7 +141,7 @@ def _dealt(things: Iterable[T], hands: int) -> list[list[T]]:
 
 def _shards(cells: Sequence[Cell], costs: Sequence[float], parts: int) -> list[list[Cell]]:
     """The cells in so many parts of like cost, some perhaps empty. Cells at one site stay together: they are run at once, and
-    come out the same to the last bit, however many parts there are."""
+    come out the same however many parts there are."""
     sites: dict[Site, float] = {}
     for cell, cost in zip(cells, costs, strict=True):
         sites[cell.site] = sites.get(cell.site, 0) + cost
