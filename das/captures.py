@@ -23,7 +23,7 @@ class Captures:
     """What the network made of the prompts, at given spots, for bases (ready to be resumed) and for sources.
 
     first: the column from which vectors are wanted. room: bytes to keep captures in; what finds no place is run anew
-    whenever it is asked for. answers: the network's own answer (token) to each prompt that was a base, −1 elsewhere.
+    whenever it is asked for. answers: the network's own answer (token) to each prompt that was a base; −1: not known.
     """
 
     def __init__(self, engine: Engine, prompts: Encoded, spots: Collection[Spot], first: int, room: float = 0.0) -> None:

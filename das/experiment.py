@@ -87,8 +87,8 @@ class Experiment(Layout):
 
     def _train(self, work: Work, stage: str, cells: Sequence[Cell]) -> None:
         """Trains and judges the cells that are not there."""
-        missing = [cell for cell in cells if not work.run.has(cell)]
-        shards = [missing] if self.settings.workers == 1 else _shards(missing, cell_flops(self, missing), self.settings.workers)
+        missing, workers = [cell for cell in cells if not work.run.has(cell)], self.settings.workers
+        shards = _shards(missing, cell_flops(self, missing), workers) if missing and workers > 1 else [missing]
         self._share(work, [partial(Work.train, stage=stage, cells=shard) for shard in shards if shard])
 
     def _search_nulls(self, work: Work, grid: Sequence[Cell], chosen: Mapping[str, Site]) -> None:

@@ -35,7 +35,7 @@ class Layout:
         self.task = _under(s.under, base, self.tokenizer)
         if s.shifts:
             retrained(s.retrain, s.shifts, askable(base, self.tokenizer, s.shifts)[0])
-        depth = lm.layers if isinstance(lm, LM) else layer_count(load_config(str(lm)))
+        depth = lm.layers if isinstance(lm, LM) else layer_count(self.config)
         self.layers = list(range(depth)) if isinstance(s.layers, str) else list(s.layers)
         for layer in self.layers:
             if not 0 <= layer < depth:
@@ -67,6 +67,13 @@ class Layout:
     def variables(self) -> dict[str, int]:
         """Hypothesis → how many variables it aligns."""
         return {name: len(self.task.hypotheses[name].variables) for name in self.hypotheses}
+
+    @cached_property
+    def config(self) -> Any:
+        """The configuration of the network's language model, read once: of a GGUF file it takes seconds."""
+        lm = self.settings.lm
+        config: Any = lm.model.config if isinstance(lm, LM) else load_config(str(lm))
+        return config.get_text_config()
 
     @cached_property
     def sample(self) -> Encoded:

@@ -15,7 +15,7 @@ from das.errors import DasError
 from das.fit import corpus
 from das.kinds import Boundless, Nested
 from das.layout import Layout
-from das.lm import LM, load_config
+from das.lm import LM
 from das.material import POOL
 from das.memory import SHARE, free_memory, room
 from das.named import NAMED
@@ -123,7 +123,7 @@ def _shape_note(settings: Settings) -> str:
 
 def plan(experiment: Layout) -> Plan:
     """Counts from the configuration, the tokenizer and the causal models alone."""
-    e, s, config = experiment, experiment.settings, _config(experiment)
+    e, s, config = experiment, experiment.settings, experiment.config
     tokens = int(e.sample.lengths.max())
     own = tokens - min(e.sample.common_prefix(), tokens - 1)
     grid, refined = e.grid(), e.refinement(dict.fromkeys(e.hypotheses, e.grid()[0].site))
@@ -152,14 +152,13 @@ def plan(experiment: Layout) -> Plan:
 
 def cell_flops(e: Layout, cells: Sequence[Cell]) -> list[float]:
     """For each cell the floating-point operations of one row through what a swap there can change, forward."""
-    config, width = _config(e), e.sample.ids.shape[1]
-    suffix = {position: width - int(at.min()) for position, at in e.sample.positions.items()}
-    return [_site_flops(config, cell.site, suffix[cell.site.position]) for cell in cells]
+    suffix = _suffixes(e)
+    return [_site_flops(e.config, cell.site, suffix[cell.site.position]) for cell in cells]
 
 
-def _config(e: Layout) -> Any:
-    lm = e.settings.lm
-    return (lm.model.config if hasattr(lm, "model") else load_config(str(lm))).get_text_config()
+def _suffixes(e: Layout) -> dict[str, int]:
+    """Position → tokens from there on, at most."""
+    return {position: e.sample.ids.shape[1] - int(at.min()) for position, at in e.sample.positions.items()}
 
 
 def _checked(s: Settings) -> int:
@@ -220,8 +219,7 @@ def _every_capture(e: Layout, config: Any, own: int) -> float:
 def _pair_bytes(e: Layout, config: Any, own: int) -> float:
     """Of a pair's captures: both prompts' hidden states at the grid's layers, from the first position on, and the base's keys
     and values at all."""
-    width = e.sample.ids.shape[1]
-    suffix = width - min(int(at.min()) for at in e.sample.positions.values())
+    suffix = max(_suffixes(e).values())
     keys = 2 * config.num_hidden_layers * config.hidden_size * _key_heads(config) / config.num_attention_heads
     return float(_number_bytes(e) * (2 * suffix * config.hidden_size * len(e.layers) + own * keys))
 
