@@ -10,8 +10,8 @@ So the read part asks: how far do the answers follow if every read direction mov
 no further than base and source differ there*? The directions are the principal vectors between columns and read space; along
 each the subspace's movement is measured as a multiple of the natural difference, over natural pairs, and cut to [0, 1].
 - An illusion differs by nothing there: its read part does nothing, however wide the subspace around it.
-- Where a louder, unread copy of a variable beside it feeds the swap, the multiple is 1 or more, and nature's own difference does
-  as well.
+- Where a louder, unread copy of a variable beside it feeds the swap, the multiple is 1 or more, and nature's own difference
+  does as well.
 - A spare column that leans a little into a direction read for another reason moves it a little, and so does the read part. (To
   swap that direction whole, as if leaning were lying there, would spoil the variable that lives in it.)
 - Only to ask how much is *fed* from the read side would call the louder copy an illusion; to ask whether the whole vector's
@@ -116,6 +116,6 @@ def _part(subspace: Subspace, swap: Swap, projected: Callable[[Tensor], Tensor])
 
 
 def _multiple(moved: Tensor, natural: Tensor) -> Tensor:
-    """(directions,), from 0 to 1: of which multiple of the natural difference the movement consists; both (rows, directions)."""
+    """(directions,), from 0 to 1: the movement as a multiple of the natural difference; both (rows, directions)."""
     size = natural.square().sum(0).clamp(min=torch.finfo(natural.dtype).tiny)
     return ((moved * natural).sum(0) / size).clamp(0, 1)

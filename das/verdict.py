@@ -103,7 +103,8 @@ def _rule(f: Facts) -> tuple[str, str]:
     if worst and f.p[worst] >= ALPHA:
         return "not above the null", f"a grid's best reaches IIA {f.iia:.2f} by luck with p = {f.p[worst]:.2g} ({worst})"
     if f.cause and f.read_cause is not None and f.read_cause < READ * f.cause:
-        return "illusory", f"the subspace flips {f.cause:.2f}, what base and source differ by where it is read {f.read_cause:.2f}"
+        natural = f"what base and source differ by where it is read flips {f.read_cause:.2f}"
+        return "illusory", f"the subspace flips {f.cause:.2f}, {natural}"
     if f.rival_iia is not None and f.rival_iia >= SAME:
         return "not identifiable", f"were {f.rival} true, something else could score {f.rival_iia:.2f} on these pairs"
     explained = f.rival_iia is not None and f.rival_iia >= f.low
