@@ -218,7 +218,7 @@ STRUCTURES = {
     "carry of an MLP": Structure(adder_mlp, "supported"),
     "carry of a GRU": Structure(adder_gru, "supported"),
     "modular sum": Structure(modular, "supported", DEFAULT),
-    "modular sum, beside": Structure(modular_beside, "not above the null", DEFAULT),
+    "modular sum, beside": Structure(modular_beside, "not above the null"),
     "two hops": Structure(two_hops, "supported", DEFAULT),
     "two hops, another bridge": Structure(another_bridge, "not above the null", DEFAULT),
 }
