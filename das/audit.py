@@ -42,7 +42,7 @@ def audit(task: Task, name: str, pairs: Pairs, answer_tokens: NDArray[np.int64] 
 
 
 def _without(claim: Claim, other: str) -> dict[str, float | bool | None]:
-    """What a rival allows without inputs, and without the claimed variable under another name as well; whether all was tried."""
+    """What a rival allows without inputs, and without the claimed variable under another name too; whether all were tried."""
     apart = claim.apart[other]
     return {"computed": claim.entry(other)[1], "apart": apart.iia if apart else None, "exhausted": claim.exhausted[other]}
 

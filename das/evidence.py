@@ -65,6 +65,8 @@ class Scorecard:
     read_share: of the subspace, in directions that the rest of the network reads (squared length). read_cause, unread_cause:
         variable → flip IIA of either part alone. dormancy: see `das.reading`.
     curve: the rank curve of a Nested alignment on the test pairs.
+    upstream: what the variables are computed from → how often an alignment of that at the same site flips the answer on pairs
+        on which the variables stay the same (see `das.upstream`).
     """
 
     decoding: dict[str, tuple[float, float]] = field(default_factory=dict)
@@ -85,6 +87,7 @@ class Scorecard:
     unread_cause: dict[str, float] = field(default_factory=dict)
     dormancy: float | None = None
     curve: Curve = field(default_factory=dict)
+    upstream: dict[str, float] = field(default_factory=dict)
 
     @property
     def ablation(self) -> float | None:

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from das.alignment import Cell
+from das.decoding import gain
 from das.kinds import kind_name, plain_kind
 from das.run import Run, write
 from das.score import Hits
@@ -160,6 +161,9 @@ class Summary:
             rival=rival,
             rival_iia=rivals[rival] if rival else None,
             failing=next((group["text"] for group in found["failures"]), None),
+            exhausted=all(best.get("exhausted", True) for best in audit["could_be"].values()),
+            upstream=card.get("upstream") or {},
+            legible=min((gain(*read) for read in (card.get("decoding") or {}).values()), default=None),
         )
 
     # --- comparisons, on the same pairs ---

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -19,15 +20,20 @@ from das.engine import Engine, HookEngine
 from das.evaluate import evaluate
 from das.evidence import questions, scorecards, values_of
 from das.failures import failing_groups, value_table
+from das.kinds import Nested
 from das.layout import Layout
 from das.material import SPLITS, Material
 from das.memory import give_back, room
 from das.nulls import NULLS, Searches
 from das.progress import Reporter
+from das.rank import settle
 from das.run import Run, pair_table, write
+from das.score import score
 from das.screen import screen
 from das.site import Site
 from das.train import forget, train
+from das.upstream import ordinary, telling
+from das.verdict import SUPPORTED
 
 
 class Work:
@@ -129,9 +135,37 @@ class Work:
             alignments = [self.run.alignment(cell.id) for cell in cells]
             with self.report.task(f"evidence: {name}", 1) as step:
                 found = scorecards(alignments, m.engine, asked, m.data, values, partial(step, note=""), self.room)
+            upstream = self._upstream(name, site)
             hypothesis, pairs = task.hypotheses[name], m.pairs["test"][name]
             main = [Cell(name, site, s.kind, seed) for seed in range(s.chosen_seeds)]
             hits = np.mean([self.run.hits(cell) for cell in main], axis=0)
             self.run.save_failures(name, failing_groups(hypothesis, pairs, hits), value_table(hypothesis, pairs, hits))
             for cell, (card, natural) in zip(cells, found, strict=True):
-                self.run.save_scorecard(cell, card, natural)
+                self.run.save_scorecard(cell, replace(card, upstream=upstream), natural)
+
+    def _upstream(self, name: str, site: Site) -> dict[str, float]:
+        """Cause of a hypothesis' variables → the share of its telling pairs (see `das.upstream`) on which an alignment of it at
+        the site gives the answer. Empty where the claim scores too little to be supported anyway."""
+        m, s, task = self.material, self.layout.settings, self.layout.task
+        hypothesis, rng = task.hypotheses[name], np.random.default_rng([s.seed, 8])
+        cells = [Cell(name, site, s.kind, seed) for seed in range(s.chosen_seeds)]
+        normalised = np.mean([self.run.card(cell)["metrics"]["test"]["normalised"] for cell in cells])
+        told = telling(hypothesis, m.pool, rng) if normalised >= SUPPORTED else {}
+        if not told:
+            return {}
+        pairs = {split: ordinary(hypothesis, told, m.pairs[split][name], rng) for split in ("train", "val")} | {"test": told}
+        data = {
+            split: Dataset.make(
+                task, self.layout.tokenizer, {f"{name} from {c}": p for c, p in some.items()}, self.layout.positions
+            )
+            for split, some in pairs.items()
+        }
+        kind = s.kind if cells[0].trains else Nested(min(Nested().k, m.data["val"].size(m.lm, site)))
+        folder, stage = self.run.folder / "upstream", f"evidence: what {name} is computed from"
+        alignments = self._aligned([Cell(c, site, kind) for c in data["test"].pairs], m.engine, data, folder, stage)
+        settle(alignments, m.engine, data["val"])
+        found = score(
+            m.engine, data["test"], {c: (f"{name} from {c}", site, [a.hard]) for c, a in zip(told, alignments, strict=True)}
+        )
+        forget(folder)
+        return {c: float(hits.mean()) for c, hits in found.items()}
