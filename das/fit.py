@@ -25,7 +25,7 @@ from das.settings import FitSettings, name_of
 from das.shifts import BASE
 from das.task import Task, load_task
 from das.tokenizer import make_tokenizer
-from das.train import Progress, go_on, quiet
+from das.train import Checkpoints, Progress, go_on, quiet
 
 Mix = Mapping[str, float]
 
@@ -185,14 +185,14 @@ def _train(model: nn.Module, batches: _Batches, work: Path, report: Reporter) ->
     """Trains the model in place, with some ten checkpoints or more on the way."""
     quiet()
     s = batches.settings
-    keep = pl.callbacks.ModelCheckpoint(work, save_last=True, every_n_train_steps=max(1, min(200, s.steps // 10)), save_top_k=0)
+    keep = Checkpoints(work, max(1, min(200, s.steps // 10)))
     name = f"{batches.task.name}: {sum(p.numel() for p in model.parameters() if p.requires_grad):,} parameters"
     with report.task(name, s.steps) as step:
         trainer = pl.Trainer(
             max_steps=s.steps, accelerator="cpu", gradient_clip_val=s.clip, logger=False,
-            callbacks=[keep, Progress(step)], enable_progress_bar=False, enable_model_summary=False,
+            callbacks=[keep, Progress(step)], enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
         )  # fmt: skip
-        go_on(trainer, _Fit(model, batches), work / "last.ckpt")
+        go_on(trainer, _Fit(model, batches), work, batches.task.name, report)
 
 
 def _exam(task: Task, lm: LM, n: int, report: Reporter) -> dict[str, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -24,10 +23,11 @@ from das.material import SPLITS, Material
 from das.memory import give_back, room
 from das.nulls import NULLS, Searches
 from das.progress import Reporter
-from das.run import Run, pair_table, write
+from das.run import Run, pair_table
 from das.screen import screen
 from das.site import Site
-from das.train import forget, train
+from das.storage import write, write_json
+from das.train import train
 
 
 class Work:
@@ -63,7 +63,7 @@ class Work:
         ]
         folder = self.run.folder
         write(folder / "pairs.parquet", lambda path: pd.concat(tables, ignore_index=True).to_parquet(path))
-        write(folder / "audit.json", lambda path: path.write_text(json.dumps(audits, indent=1)))
+        write_json(folder / "audit.json", audits)
         for name in self.layout.hypotheses:
             self.report.say(audit_text(name, audits["test"][name]))
 
@@ -90,7 +90,6 @@ class Work:
             )  # fmt: skip
         for record in records:
             self.run.save(record)
-        forget(self.run.folder, [cell for cell in cells if cell.trains])
 
     def _aligned(
         self, cells: Sequence[Cell], engine: Engine, data: Mapping[str, Dataset], folder: Path, stage: str, logger: str = "none"
