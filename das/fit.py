@@ -21,11 +21,13 @@ from das.evaluate import task_accuracy
 from das.lm import LM, whole_input
 from das.progress import Reporter, silent
 from das.prompt import Encoded, Tokenizer
+from das.quiet import quiet
 from das.settings import FitSettings, name_of
 from das.shifts import BASE
+from das.storage import read_json, write_json
 from das.task import Task, load_task
 from das.tokenizer import make_tokenizer
-from das.train import Checkpoints, Progress, go_on, quiet
+from das.train import Checkpoints, Progress, go_on
 
 Mix = Mapping[str, float]
 
@@ -215,10 +217,11 @@ def plain(settings: FitSettings) -> dict[str, Any]:
 def _begin(work: Path, settings: FitSettings) -> None:
     """Makes the working folder, or checks that it was begun with the same settings."""
     path, mine = work / "settings.json", plain(settings)
-    if path.exists() and json.loads(path.read_text()) != mine:
+    if work.is_symlink():
+        raise DasError(f"{work} is a link: remove it, or give another folder")
+    if path.exists() and read_json(path) != mine:
         raise DasError(f"{work} was begun with other settings: remove it, or give another folder")
-    work.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(mine))
+    write_json(path, mine)
 
 
 def _finish(card: Mapping[str, Any], work: Path, out: Path) -> None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 STOPPED = "das: stopped; the same command goes on from here"
-GRACE = 4.0
+GRACE = 3.0
 """Seconds to end in. Whatever holds a process up longer is cut short: all that it writes is there whole or not at all."""
 
 

@@ -57,8 +57,10 @@ def write(path: Path, writer: Callable[[Path], Any]) -> None:
             else:
                 _note(path.parent / SUMS, [made])
             made.replace(path)
-        finally:
+            scratch.rmdir()
+        except BaseException:
             shutil.rmtree(scratch, ignore_errors=True)
+            raise
 
 
 def write_json(path: Path, body: Any) -> None:

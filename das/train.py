@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import signal
-import warnings
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +19,7 @@ from das.engine import Engine
 from das.errors import DasError, unknown
 from das.grid import GridTrainer, Schedule
 from das.progress import Reporter, Step
+from das.quiet import quiet
 from das.storage import intact, remove, write, writing
 
 LAST = "last.ckpt"
@@ -40,15 +39,6 @@ def make_logger(name: str, folder: Path, run: str) -> Any:
         return cls(name=run, save_dir=str(folder)) if name == "wandb" else cls()
     except ImportError as error:
         raise DasError(f"logger {name!r} needs a package that is not installed: {str(error).splitlines()[0]}") from error
-
-
-def quiet() -> None:
-    """Hints and notices of Lightning and torch, off: das says what a user needs."""
-    for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric", "torch.distributed"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", message=".*treespec.*")
-    for module in ("pytorch_lightning", "lightning_fabric", "lightning_utilities", "torch"):
-        warnings.filterwarnings("ignore", module=module)
 
 
 class Progress(pl.Callback):

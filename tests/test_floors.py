@@ -8,7 +8,7 @@ import pytest
 import das
 
 FLOORS = [
-    ["__init__", "errors", "template", "progress", "text", "signals"],
+    ["__init__", "errors", "template", "progress", "text", "signals", "quiet"],
     ["columns", "kinds", "workers", "site", "attention", "memory", "stats", "verdict", "named", "storage"],
     ["domains", "taps", "standins", "adapter", "lock", "mend"],
     ["causal", "prompt", "subspace", "settings"],

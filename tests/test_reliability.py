@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from das import DasError, Experiment, Run, cli, lock, storage
 from das.lock import LOCK, alone
 from das.mend import CELL, mend
 from das.progress import silent
-from das.signals import STOPPED
+from das.signals import STOPPED, Stopped
 from das.storage import SUMS, load, read, read_json, write, write_json
 from das.workers import run_in_processes
 
@@ -405,7 +406,9 @@ class Said:
 
     def __init__(self):
         self.lines = []
-        self.task = silent.task
+
+    def task(self, name, total):
+        return silent.task(name, total)
 
     def say(self, text):
         self.lines.append(text)
@@ -530,6 +533,21 @@ def test_cells_do_not_depend_on_where_their_writing_was_interrupted(whole, tmp_p
     assert_same(whole, experiment().run(tmp_path / "run", said))
     assert any("going on from a checkpoint" in line for line in said.lines)
     assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_a_signal_in_training_is_still_that_signal(tmp_path):
+    class Stopping(Said):
+        @contextmanager
+        def task(self, name, total):
+            yield lambda *_: self.stop() if name == "grid: 2 cells" else None
+
+        def stop(self):
+            raise Stopped(signal.SIGTERM)
+
+    with pytest.raises(Stopped) as stop:
+        experiment().run(tmp_path / "run", Stopping())
+    assert stop.value.status == 143
+    assert not list((tmp_path / "run").rglob(LOCK))
 
 
 @pytest.mark.parametrize("harm", ["cut"])
