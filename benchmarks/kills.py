@@ -82,7 +82,7 @@ def killed(out: Path, workers: int, number: signal.Signals, group: bool, after: 
 
 
 def kills(folder: Path, count: int, rng: np.random.Generator) -> Iterator[dict[str, Any]]:
-    for workers in (1, 2):
+    for workers in (1, 2) if count else (1,):
         began = time.monotonic()
         assert start(folder / f"whole{workers}", workers, folder / "whole.err").wait() == 0
         lasted = time.monotonic() - began
@@ -132,6 +132,7 @@ def outcome(work: Any) -> str:
 def damages(folder: Path, rng: np.random.Generator) -> Iterator[dict[str, Any]]:
     whole, out = folder / "whole1", folder / "damaged"
     expected = use(whole)
+    Run.figures = lambda _: []  # type: ignore[method-assign]  # they are not compared
     files = [
         p.relative_to(whole) for p in sorted(whole.rglob("*")) if p.is_file() and p.suffix != ".png" and "logs" not in p.parts
     ]

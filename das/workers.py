@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from multiprocessing import connection
+from multiprocessing import connection, forkserver
 from typing import Any
 
 from das.errors import DasError
@@ -57,13 +57,14 @@ def _work(job: bytes, pipe: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     gc.freeze()  # what was imported before the fork stays shared: the collector would write to all of it
-    pipe.send(("started",))
-    try:
-        pickle.loads(job)(_Sender(pipe))
-    except BaseException as error:
-        pipe.send(("failed", _portable(error)))
-    else:
-        pipe.send(("done",))
+    with suppress(BrokenPipeError):  # nobody listens any more
+        pipe.send(("started",))
+        try:
+            pickle.loads(job)(_Sender(pipe))
+        except BaseException as error:
+            pipe.send(("failed", _portable(error)))
+        else:
+            pipe.send(("done",))
 
 
 def _end_with_parent() -> None:
@@ -151,9 +152,21 @@ def run_in_processes(jobs: Sequence[Job], report: Reporter, module: str) -> None
             workers[ours].process.start()
             theirs.close()
         _relay(workers, report)
+    except KeyboardInterrupt:
+        _end_server()
+        raise
     finally:
         for worker in workers.values():
             worker.end()
+
+
+def _end_server() -> None:
+    """Ends the process that workers are forked from at once: while it still imports, it would not notice for long that nobody
+    needs it. It is started again when it is asked for."""
+    server = getattr(forkserver, "_forkserver", None)
+    if pid := getattr(server, "_forkserver_pid", None):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
 
 
 def _pickled(job: Job) -> bytes:
