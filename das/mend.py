@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from das.progress import Reporter
-from das.storage import intact, remove, sweep
+from das.storage import forget_missing, intact, remove, sweep
 
 SCREEN = "screen.parquet"
 CELL = ("alignment.safetensors", "card.json", "hits.safetensors")
@@ -29,6 +29,7 @@ def mend(folder: Path, report: Reporter) -> None:
             report.say(f"{broken} is missing or damaged: made anew")
             for path in group:
                 remove(path)
+    forget_missing(folder)
 
 
 def _broken(group: Sequence[Path]) -> Path | None:

@@ -32,7 +32,7 @@ from das.score import Hits
 from das.settings import Settings, read_yaml
 from das.site import Site
 from das.stats import Bootstrap, Difference
-from das.storage import load, read_json, read_table, write_json, writing
+from das.storage import load, noted, read_json, read_table, write_json, writing, written
 from das.storage import write as write
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def _alike(column: pd.Series[Any]) -> pd.Series[Any]:
 
 
 def _json(path: Path) -> dict[str, Any] | None:
-    return read_json(path) if path.exists() else None
+    return read_json(path) if written(path) else None
 
 
 class Run:
@@ -216,7 +216,8 @@ class Run:
 
     def nulls(self) -> pd.DataFrame | None:
         """The rows of all draws of all nulls (see `das.nulls`); None where there are none."""
-        paths = sorted((self.folder / "nulls").glob("[!.]*.parquet"))
+        folder = self.folder / "nulls"
+        paths = [folder / name for name in sorted({*noted(folder), *(path.name for path in folder.glob("[!.]*.parquet"))})]
         return pd.concat([read_table(path) for path in paths], ignore_index=True) if paths else None
 
     # --- tables ---
@@ -229,7 +230,7 @@ class Run:
         """`screen.parquet`: a row per hypothesis and site of the grid, with what the screen found there, its rank, and whether
         and why it was trained or skipped (see `das.screen` and `das.budget`); None where the run had no budget."""
         path = self.folder / SCREEN
-        return read_table(path) if path.exists() else None
+        return read_table(path) if written(path) else None
 
     @property
     def summary(self) -> dict[str, Any]:

@@ -24,6 +24,9 @@ SUMS = ".sha256"
 file is renamed, so that a kill in between leaves one line too many and never one too few. Files without a line are taken as
 they are."""
 
+GONE = 64 * "0"
+"""For the checksum of a file that is meant to be there no longer."""
+
 PARTIAL = ".partial-"
 ANEW = "repeat the command that made it, and it is made anew"
 T = TypeVar("T")
@@ -114,6 +117,13 @@ def read_table(path: Path, **options: Any) -> pd.DataFrame:
     return load(path, lambda body: pd.read_parquet(BytesIO(body), **options))
 
 
+def written(path: Path) -> bool:
+    """Whether a file that may or may not be is there; DasError where it was written and is missing."""
+    if not path.exists() and _known(path):
+        raise DasError(f"{path} is missing: {ANEW}")
+    return path.exists()
+
+
 def intact(path: Path) -> bool:
     """Whether a file is there and is what was written."""
     try:
@@ -144,25 +154,45 @@ def sweep(folder: Path) -> None:
 # --- checksums ---
 
 
+def noted(folder: Path) -> dict[str, set[str]]:
+    """The files that were written into a folder: name → the checksums that it may have, one for each version of it."""
+    try:
+        lines = (folder / SUMS).read_text(errors="replace").splitlines()
+    except OSError:
+        return {}
+    sums: dict[str, set[str]] = {}
+    for line in lines:
+        digest, _, name = line.partition("  ")
+        if len(digest) == 64:
+            sums[name] = set() if digest == GONE else sums.get(name, set()) | {digest}
+    return {name: digests for name, digests in sums.items() if digests}
+
+
+def forget_missing(folder: Path) -> None:
+    """Takes it that files which are no longer there, in a folder and below, are meant not to be."""
+    for sums in folder.rglob(SUMS):
+        _append(sums, [f"{GONE}  {name}" for name in noted(sums.parent) if not sums.with_name(name).exists()])
+
+
 def _known(path: Path) -> set[str]:
     """The checksums that a file may have; empty where none was noted."""
-    try:
-        lines = (path.parent / SUMS).read_text(errors="replace").splitlines()
-    except OSError:
-        return set()
-    return {line[:64] for line in lines if line[64:] == f"  {path.name}"}
+    return noted(path.parent).get(path.name, set())
 
 
 def _note(sums: Path, made: list[Path]) -> None:
-    """Adds the checksums of files to `sums`, each in one piece, as several processes may do so at once."""
-    lines = [f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}" for file in made]
-    there = sums.read_text(errors="replace") if sums.is_file() else ""
-    new = [line for line in lines if line not in there.splitlines()]
-    if not new:
+    before = noted(sums.parent)
+    digests = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in made}
+    _append(sums, [f"{digest}  {name}" for name, digest in digests.items() if digest not in before.get(name, ())])
+
+
+def _append(sums: Path, lines: list[str]) -> None:
+    """Adds lines in one piece, as several processes may do so at once."""
+    if not lines:
         return
-    torn = "\n" if there and not there.endswith("\n") else ""
-    handle = os.open(sums, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
-    try:
-        os.write(handle, (torn + "".join(f"{line}\n" for line in new)).encode())
-    finally:
-        os.close(handle)
+    torn = sums.is_file() and not sums.read_bytes().endswith(b"\n")
+    with writing(sums):
+        handle = os.open(sums, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+        try:
+            os.write(handle, (torn * "\n" + "".join(f"{line}\n" for line in lines)).encode())
+        finally:
+            os.close(handle)

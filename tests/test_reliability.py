@@ -131,6 +131,21 @@ def test_a_kill_between_checksum_and_file_leaves_the_old_file_good(tmp_path, mon
     assert len(put(path, "[3]").with_name(SUMS).read_text().splitlines()) == 3  # none twice
 
 
+def test_what_is_missing_is_told_from_what_never_was_and_from_what_is_meant_to_be_gone(tmp_path):
+    path = tmp_path / "x.json"
+    assert not storage.written(path)
+    assert storage.written(put(path))
+    path.unlink()
+    with pytest.raises(DasError, match=r"x\.json is missing"):
+        storage.written(path)
+    storage.forget_missing(tmp_path)
+    assert not storage.written(path)
+    assert storage.written(put(path))
+    path.unlink()
+    with pytest.raises(DasError, match=r"x\.json is missing"):
+        storage.written(path)
+
+
 def test_json_has_no_nan(tmp_path):
     write_json(tmp_path / "x.json", {"a": [float("nan"), np.float64("inf"), 1.5], "b": {"c": (-np.inf, None, True)}})
     strict = json.loads((tmp_path / "x.json").read_text(), parse_constant=pytest.fail)
@@ -478,16 +493,11 @@ def test_a_damaged_file_is_never_used(whole, copy, harm):
         f"cells/{cell}/card.json": lambda: copy.alignment(cell),
         f"cells/{cell}/hits.safetensors": lambda: copy.hits(mine),
         f"cells/{cell}/natural.safetensors": lambda: copy.natural(mine),
+        f"cells/{cell}/scorecard.json": lambda: copy.scorecard(mine),
+        f"failures_{mine.hypothesis}.json": lambda: copy.failures(mine.hypothesis),
     }
-    if harm != "removed":
-        uses |= {
-            f"cells/{cell}/scorecard.json": lambda: copy.scorecard(mine),
-            f"failures_{mine.hypothesis}.json": lambda: copy.failures(mine.hypothesis),
-        }
     for name, use in uses.items():
         use()
-        if harm == "removed" and name.startswith("nulls"):
-            continue
         kept = (copy.folder / name).read_bytes()
         HARM[harm](copy.folder / name)
         with pytest.raises(DasError):
