@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -122,7 +122,8 @@ class Run:
             yield
         finally:
             seconds = round(self.seconds + time.monotonic() - started, 1)
-            write_json(self.folder / "time.json", {"seconds": seconds})
+            with suppress(DasError):  # it would hide why the block ended
+                write_json(self.folder / "time.json", {"seconds": seconds})
 
     @property
     def seconds(self) -> float:

@@ -39,7 +39,7 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise DasError(f"{path} cannot be written: {reason}; after that, the same command goes on from here") from error
+        raise DasError(f"{path} cannot be written: {reason}. Once it can be, the same command goes on from here") from error
 
 
 def write(path: Path, writer: Callable[[Path], Any]) -> None:

@@ -152,18 +152,24 @@ def test_json_has_no_nan(tmp_path):
     assert strict == {"a": [None, None, 1.5], "b": {"c": [None, None, True]}}
 
 
-def test_a_full_disk_is_one_clear_error_and_leaves_nothing(tmp_path):
+@contextmanager
+def no_file_over(size):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_is_one_clear_error_and_leaves_nothing(tmp_path):
+    with no_file_over(1000):
         with pytest.raises(DasError, match=r"x\.txt cannot be written: File too large"):
             put(tmp_path / "x.txt", "x" * 10_000)
         with pytest.raises(DasError, match=r"t\.parquet cannot be written: .*File too large"):
             write(
                 tmp_path / "t.parquet", pd.DataFrame(np.random.default_rng(0).random((500, 3)), columns=list("abc")).to_parquet
             )
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -571,6 +577,17 @@ def test_a_torn_checkpoint_stops_no_run(whole, tmp_path, monkeypatch, harm):
     said = Said()
     assert_same(whole, experiment().run(tmp_path / "run", said))
     assert any("last.ckpt is damaged: beginning anew" in line for line in said.lines)
+
+
+@pytest.mark.parametrize("size", [3000, 20_000])
+def test_a_run_on_a_full_disk_is_one_clear_error_and_goes_on(whole, tmp_path, size):
+    """At first the table of pairs has no room, then the checkpoint."""
+    with no_file_over(size), pytest.raises(DasError, match=r"cannot be written: .*the same command goes on from here"):
+        experiment().run(tmp_path / "run")
+    assert not [path for path in (tmp_path / "run").rglob("*") if path.name.startswith((storage.PARTIAL, LOCK))]
+    if size > 3000:
+        assert (tmp_path / "run" / "pairs.parquet").exists()
+        assert_same(whole, experiment().run(tmp_path / "run"))
 
 
 def test_a_folder_is_refused_to_a_second_run_and_nothing_is_touched(copy):
