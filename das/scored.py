@@ -21,7 +21,7 @@ from das.kinds import kind_name
 from das.run import Run
 from das.settings import plain_data
 from das.shifts import slug
-from das.storage import load, read_json, read_table, write, write_json
+from das.storage import load, read_json, read_table, write, write_json, written
 
 HEAD = ("cell", "hypothesis", "layer", "component", "position", "subspace", "seed", "rank")
 KEPT = ("iia", "flip_iia", "iia_correct", "iia_incorrect", "whole", "random", "noop", "majority", "ceiling")
@@ -73,7 +73,8 @@ class ShiftFolder:
     @classmethod
     def all(cls, run: Path) -> list[ShiftFolder]:
         """Those that the run's own alignments were tested under, in the order in which they were given."""
-        found = [read_json(path) for path in (run / "shifts").glob("*/shift.json")]
+        paths = (folder / "shift.json" for folder in (run / "shifts").glob("*"))
+        found = [read_json(path) for path in paths if written(path)]
         folders = [cls(run, about["name"]) for about in sorted(found, key=lambda about: about["order"])]
         return [folder for folder in folders if folder.has("base")]
 
@@ -91,7 +92,7 @@ class ShiftFolder:
     def about(self) -> dict[str, Any]:
         """What `shift.json` says: the shift, the network's accuracy under it, and where positions exist; empty before."""
         path = self.path / "shift.json"
-        return read_json(path) if path.exists() else {}
+        return read_json(path) if written(path) else {}
 
     def begin(self, spec: Any, template: str) -> None:
         """DasError if the folder holds another shift of this name."""
@@ -110,7 +111,7 @@ class ShiftFolder:
 
     def has(self, trained: str) -> bool:
         """Whether what was trained there was tested here."""
-        return self._scores(trained).exists()
+        return written(self._scores(trained))
 
     def _scores(self, trained: str) -> Path:
         return self.path / f"from-{slug(trained)}.parquet"
