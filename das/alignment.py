@@ -9,11 +9,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load as tensors_of
+from safetensors.torch import save_file
 
 from das.errors import DasError
 from das.kinds import Full, Kind, Random, kind_name, parse_kind, plain_kind
 from das.site import Site
+from das.storage import load, read_json
 from das.subspace import Subspace, SubspaceStack
 
 
@@ -69,12 +71,12 @@ class Alignment:
 
     @classmethod
     def load(cls, folder: str | Path) -> Alignment:
-        """From a cell's folder."""
+        """From a cell's folder. DasError where a file of it is missing or not as it was written."""
         folder = Path(folder)
         if not (folder / "card.json").is_file():
             raise DasError(f"no alignment in {folder}: expected alignment.safetensors and card.json")
-        card = json.loads((folder / "card.json").read_text())
-        tensors = load_file(folder / "alignment.safetensors")
+        card = read_json(folder / "card.json")
+        tensors = load(folder / "alignment.safetensors", tensors_of)
         basis, given = tensors.get("basis"), card["cell"]
         cell = Cell(given["hypothesis"], Site(**given["site"]), parse_kind(given["kind"]), given["seed"])
         return cls(cell, Subspace(basis, tensors["hard"]), Subspace(basis, tensors["soft"]), card["steps"])

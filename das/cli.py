@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from das.errors import DasError, unknown
+from das.signals import STOPPED, stoppable
 from das.text import aligned
 
 USAGE = """das: does this network really compute that?
@@ -292,6 +293,7 @@ def _with_values(arguments: Sequence[str], flags: Sequence[str]) -> list[str]:
     return [f"{option}=true" if alone else option for option, alone in zip(arguments, bare, strict=True)]
 
 
+@stoppable()
 def main(arguments: Sequence[str] | None = None) -> int:
     """The entry point of `das`; returns the exit status."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
@@ -314,9 +316,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except DasError as error:
         print(f"das: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("das: stopped; the same command goes on from here", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stop:
+        print(STOPPED, file=sys.stderr)
+        return getattr(stop, "status", 130)
     return 0
 
 

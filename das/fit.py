@@ -21,11 +21,13 @@ from das.evaluate import task_accuracy
 from das.lm import LM, whole_input
 from das.progress import Reporter, silent
 from das.prompt import Encoded, Tokenizer
+from das.quiet import quiet
 from das.settings import FitSettings, name_of
 from das.shifts import BASE
+from das.storage import read_json, write_json
 from das.task import Task, load_task
 from das.tokenizer import make_tokenizer
-from das.train import Progress, go_on, quiet
+from das.train import Checkpoints, Progress, go_on
 
 Mix = Mapping[str, float]
 
@@ -185,14 +187,14 @@ def _train(model: nn.Module, batches: _Batches, work: Path, report: Reporter) ->
     """Trains the model in place, with some ten checkpoints or more on the way."""
     quiet()
     s = batches.settings
-    keep = pl.callbacks.ModelCheckpoint(work, save_last=True, every_n_train_steps=max(1, min(200, s.steps // 10)), save_top_k=0)
+    keep = Checkpoints(work, max(1, min(200, s.steps // 10)))
     name = f"{batches.task.name}: {sum(p.numel() for p in model.parameters() if p.requires_grad):,} parameters"
     with report.task(name, s.steps) as step:
         trainer = pl.Trainer(
             max_steps=s.steps, accelerator="cpu", gradient_clip_val=s.clip, logger=False,
-            callbacks=[keep, Progress(step)], enable_progress_bar=False, enable_model_summary=False,
+            callbacks=[keep, Progress(step)], enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
         )  # fmt: skip
-        go_on(trainer, _Fit(model, batches), work / "last.ckpt")
+        go_on(trainer, _Fit(model, batches), work, batches.task.name, report)
 
 
 def _exam(task: Task, lm: LM, n: int, report: Reporter) -> dict[str, float]:
@@ -215,10 +217,11 @@ def plain(settings: FitSettings) -> dict[str, Any]:
 def _begin(work: Path, settings: FitSettings) -> None:
     """Makes the working folder, or checks that it was begun with the same settings."""
     path, mine = work / "settings.json", plain(settings)
-    if path.exists() and json.loads(path.read_text()) != mine:
+    if work.is_symlink():
+        raise DasError(f"{work} is a link: remove it, or give another folder")
+    if path.exists() and read_json(path) != mine:
         raise DasError(f"{work} was begun with other settings: remove it, or give another folder")
-    work.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(mine))
+    write_json(path, mine)
 
 
 def _finish(card: Mapping[str, Any], work: Path, out: Path) -> None:

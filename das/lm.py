@@ -19,6 +19,7 @@ from das.adapter import CONFIG, base_of, merged
 from das.errors import DasError, unknown
 from das.named import NAMED
 from das.prompt import Encoded, Tokenizer
+from das.quiet import hushed
 from das.settings import check_dtype
 from das.taps import Tap, find_tap, recording
 
@@ -92,6 +93,7 @@ def _hub_answers() -> bool:
     return True
 
 
+@hushed()
 def _pretrained(loader: Any, source: str, what: str, **options: Any) -> Any:
     target, extra = _where(source)
     try:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,8 @@ import pandas as pd
 import yaml
 from pandas.api.types import is_numeric_dtype, is_object_dtype
 from pandas.util import hash_pandas_object
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load as tensors_of
+from safetensors.numpy import save_file
 
 from das.alignment import Alignment, Cell
 from das.dataset import Rows
@@ -24,12 +24,16 @@ from das.errors import DasError, unknown
 from das.evaluate import Record
 from das.evidence import Natural, Scorecard
 from das.failures import Group
+from das.lock import LOCK, alone
+from das.mend import SCREEN, mend
 from das.pairs import Pairs
 from das.progress import Reporter, silent
 from das.score import Hits
 from das.settings import Settings, read_yaml
 from das.site import Site
 from das.stats import Bootstrap, Difference
+from das.storage import load, noted, read_json, read_table, write_json, writing, written
+from das.storage import write as write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,15 +45,6 @@ FREE = ("workers", "threads", "logger", "device", "memory", "nulls", "shifts", "
 
 ADDED = {"under": "base"}
 """What settings had been before there was a choice."""
-
-SCREEN = "screen.parquet"
-
-
-def write(path: Path, writer: Callable[[Path], Any]) -> None:
-    """Writes a file under a temporary name and renames it, so that it is there whole or not at all."""
-    partial = path.with_name(f".partial-{path.name}")
-    writer(partial)
-    partial.replace(path)
 
 
 def pair_table(pairs: Pairs) -> pd.DataFrame:
@@ -76,8 +71,7 @@ def _alike(column: pd.Series[Any]) -> pd.Series[Any]:
 
 
 def _json(path: Path) -> dict[str, Any] | None:
-    body: dict[str, Any] | None = json.loads(path.read_text()) if path.exists() else None
-    return body
+    return read_json(path) if written(path) else None
 
 
 class Run:
@@ -105,12 +99,18 @@ class Run:
             if changed:
                 k = changed[0]
                 raise DasError(f"{self.folder} holds a run with {k} = {theirs.get(k)!r}, not {mine[k]!r}: give another folder")
-        elif self.folder.exists() and any(self.folder.iterdir()):
-            raise DasError(f"{self.folder} exists and holds something other than a run: give another folder")
-        self.folder.mkdir(parents=True, exist_ok=True)
+        elif self.folder.exists() and any(inside.name != LOCK for inside in self.folder.iterdir()):
+            raise DasError(
+                f"{self.folder} holds something other than a run, or a run without its {path.name}: give another folder"
+            )
         write(path, lambda p: p.write_text(yaml.safe_dump(mine, sort_keys=False)))
-        for partial in (self.folder / "cells").glob(".partial-*"):
-            shutil.rmtree(partial)
+
+    @contextmanager
+    def alone(self, report: Reporter = silent) -> Iterator[None]:
+        """Holds the run's folder and mends it; DasError where another process writes there."""
+        with alone(self.folder):
+            mend(self.folder, report)
+            yield
 
     # --- time ---
 
@@ -122,12 +122,16 @@ class Run:
             yield
         finally:
             seconds = round(self.seconds + time.monotonic() - started, 1)
-            write(self.folder / "time.json", lambda p: p.write_text(json.dumps({"seconds": seconds}) + "\n"))
+            with suppress(DasError):  # it would hide why the block ended
+                write_json(self.folder / "time.json", {"seconds": seconds})
 
     @property
     def seconds(self) -> float:
-        """That its stages took, in however many sittings."""
-        return float((_json(self.folder / "time.json") or {"seconds": 0.0})["seconds"])
+        """That its stages took, in however many sittings; what cannot be read is not counted."""
+        try:
+            return float(read_json(self.folder / "time.json")["seconds"])
+        except (DasError, KeyError, TypeError, ValueError):
+            return 0.0
 
     # --- cells ---
 
@@ -143,10 +147,8 @@ class Run:
         folder = self._cell(record.alignment.cell)
         if folder.exists():
             return
-        folder.parent.mkdir(exist_ok=True)
 
         def fill(partial: Path) -> None:
-            shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir()
             record.alignment.save(partial, {"metrics": record.metrics, "curves": record.curves})
             save_file({"test": record.hits.astype(np.uint8)}, partial / "hits.safetensors")
@@ -155,12 +157,12 @@ class Run:
 
     def card(self, cell: Cell) -> dict[str, Any]:
         """What a finished cell says of itself: rank, steps, metrics per split, rank curves."""
-        card: dict[str, Any] = json.loads((self._cell(cell) / "card.json").read_text())
+        card: dict[str, Any] = read_json(self._cell(cell) / "card.json")
         return card
 
     def hits(self, cell: Cell) -> Hits:
         """Of a finished cell on the test pairs, in their order. (pairs,)"""
-        return load_file(self._cell(cell) / "hits.safetensors")["test"].astype(bool)
+        return load(self._cell(cell) / "hits.safetensors", tensors_of)["test"].astype(bool)
 
     def alignment(self, cell_id: str) -> Alignment:
         """A trained cell by its id (a column of `table()`)."""
@@ -187,16 +189,19 @@ class Run:
         """What `das.evidence.Scorecard` holds of a chosen cell; None where it was not made."""
         return _json(self._cell(cell) / "scorecard.json")
 
+    def examined(self, cell: Cell) -> bool:
+        """Whether a chosen cell has its scorecard, and its hypothesis what is known of where it fails."""
+        return self.scorecard(cell) is not None and (self.folder / f"failures_{cell.hypothesis}.json").exists()
+
     def natural(self, cell: Cell) -> Natural:
         """A chosen cell's hits on the natural pairs."""
-        kept = load_file(self._cell(cell) / "natural.safetensors")
+        kept = load(self._cell(cell) / "natural.safetensors", tensors_of)
         return Natural(kept["hits"].astype(bool), kept["base"])
 
     def save_failures(self, hypothesis: str, groups: Sequence[Group], table: Sequence[Mapping[str, Any]]) -> None:
         """Writes where a hypothesis' chosen alignments fail: the groups that stand out, and IIA by value."""
         body = {"groups": [asdict(group) | {"text": group.text()} for group in groups], "by_value": list(table)}
-        path = self.folder / f"failures_{hypothesis}.json"
-        write(path, lambda p: p.write_text(json.dumps(body, indent=1, default=str) + "\n"))
+        write_json(self.folder / f"failures_{hypothesis}.json", body)
 
     def failures(self, hypothesis: str) -> dict[str, Any]:
         """`groups` and `by_value`, see `das.failures`; empty where they were not looked for."""
@@ -208,14 +213,13 @@ class Run:
 
     def save_null(self, null: str, draw: int, table: pd.DataFrame) -> None:
         """Writes the table of one draw of a null."""
-        path = self.null_path(null, draw)
-        path.parent.mkdir(exist_ok=True)
-        write(path, lambda p: table.to_parquet(p))
+        write(self.null_path(null, draw), lambda p: table.to_parquet(p))
 
     def nulls(self) -> pd.DataFrame | None:
         """The rows of all draws of all nulls (see `das.nulls`); None where there are none."""
-        paths = sorted((self.folder / "nulls").glob("[!.]*.parquet"))
-        return pd.concat([pd.read_parquet(path) for path in paths], ignore_index=True) if paths else None
+        folder = self.folder / "nulls"
+        paths = [folder / name for name in sorted({*noted(folder), *(path.name for path in folder.glob("[!.]*.parquet"))})]
+        return pd.concat([read_table(path) for path in paths], ignore_index=True) if paths else None
 
     # --- tables ---
 
@@ -227,17 +231,17 @@ class Run:
         """`screen.parquet`: a row per hypothesis and site of the grid, with what the screen found there, its rank, and whether
         and why it was trained or skipped (see `das.screen` and `das.budget`); None where the run had no budget."""
         path = self.folder / SCREEN
-        return pd.read_parquet(path) if path.exists() else None
+        return read_table(path) if written(path) else None
 
     @property
     def summary(self) -> dict[str, Any]:
         """`summary.json`."""
-        body: dict[str, Any] = json.loads((self.folder / "summary.json").read_text())
+        body: dict[str, Any] = read_json(self.folder / "summary.json")
         return body
 
     def results(self) -> pd.DataFrame:
         """`results.parquet`: a row per cell, split and metric."""
-        table = pd.read_parquet(self.folder / "results.parquet")
+        table = read_table(self.folder / "results.parquet")
         if "component" not in table:
             raise DasError(f"{self.folder} was made by an older version of das: run it again, in another folder")
         return table
@@ -245,7 +249,7 @@ class Run:
     def prompts(self, hypothesis: str, splits: Sequence[str]) -> dict[str, Rows]:
         """Of the pairs of some splits, `base` and `source.<variable>` → a number for each prompt, equal for equal ones."""
         mine = [("split", "in", list(splits)), ("hypothesis", "==", hypothesis)]
-        return prompt_codes(pd.read_parquet(self.folder / "pairs.parquet", filters=mine))
+        return prompt_codes(read_table(self.folder / "pairs.parquet", filters=mine))
 
     def test_bases(self, hypothesis: str) -> Rows:
         """The base prompt of each test pair, as a number. (pairs,)"""
@@ -293,7 +297,8 @@ class Run:
         """
         from das.transfer import transfer
 
-        return transfer(self, shifts, retrain, report, task, lm)
+        with self.alone(report):
+            return transfer(self, shifts, retrain, report, task, lm)
 
     def robustness(self) -> Robustness:
         """What the shifts came to that the run was tested under."""
@@ -316,9 +321,10 @@ class Run:
         """Draws every figure anew from the tables; their paths."""
         from das import plot
 
-        drawn = plot.figures(self)
-        if (self.folder / "shift.json").exists():
-            from das import plot_shift
+        with writing(self.folder):
+            drawn = plot.figures(self)
+            if (self.folder / "shift.json").exists():
+                from das import plot_shift
 
-            drawn += plot_shift.figures(self.robustness())
+                drawn += plot_shift.figures(self.robustness())
         return drawn

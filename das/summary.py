@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple
 from functools import cached_property
@@ -21,6 +20,7 @@ from das.score import Hits
 from das.settings import read_yaml
 from das.site import Site, place_text
 from das.stats import Bootstrap, Difference, Null
+from das.storage import read_json, write_json
 from das.verdict import UNLEARNED, Facts, judge
 
 BESIDE = ("noop", "whole", "random", "majority", "lm_base", "lm_source", "ceiling")
@@ -49,7 +49,7 @@ class Summary:
         results, body = self.results(), self.body() | {"wall_seconds": self.run.seconds}
         write(folder / "results.parquet", lambda p: results.to_parquet(p))
         write(folder / "examples.parquet", lambda p: self.examples().to_parquet(p, index=False))
-        write(folder / "summary.json", lambda p: p.write_text(json.dumps(body, indent=1) + "\n"))
+        write_json(folder / "summary.json", body)
 
     # --- tables ---
 
@@ -145,7 +145,7 @@ class Summary:
         return done
 
     def _facts(self, name: str, entry: Mapping[str, Any], found: Mapping[str, Any]) -> Facts:
-        audit = json.loads((self.run.folder / "audit.json").read_text())["test"][name]
+        audit = read_json(self.run.folder / "audit.json")["test"][name]
         rivals = {other: best["apart"] for other, best in audit["could_be"].items() if best["apart"] is not None}
         rival, card, beside = max(rivals, key=rivals.__getitem__, default=None), entry["scorecard"] or {}, entry["baselines"]
         flips = {part: list(card[part].values()) for part in ("cause", "read_cause") if card.get(part)}

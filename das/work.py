@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
@@ -27,10 +26,11 @@ from das.memory import give_back, room
 from das.nulls import NULLS, Searches
 from das.progress import Reporter
 from das.rank import settle
-from das.run import Run, pair_table, write
+from das.run import Run, pair_table
 from das.score import score
 from das.screen import screen
 from das.site import Site
+from das.storage import write, write_json
 from das.train import forget, train
 from das.upstream import ordinary, telling
 from das.verdict import SUPPORTED
@@ -69,7 +69,7 @@ class Work:
         ]
         folder = self.run.folder
         write(folder / "pairs.parquet", lambda path: pd.concat(tables, ignore_index=True).to_parquet(path))
-        write(folder / "audit.json", lambda path: path.write_text(json.dumps(audits, indent=1)))
+        write_json(folder / "audit.json", audits)
         for name in self.layout.hypotheses:
             self.report.say(audit_text(name, audits["test"][name]))
 
@@ -96,7 +96,6 @@ class Work:
             )  # fmt: skip
         for record in records:
             self.run.save(record)
-        forget(self.run.folder, [cell for cell in cells if cell.trains])
 
     def _aligned(
         self, cells: Sequence[Cell], engine: Engine, data: Mapping[str, Dataset], folder: Path, stage: str, logger: str = "none"
@@ -161,11 +160,10 @@ class Work:
             for split, some in pairs.items()
         }
         kind = s.kind if cells[0].trains else Nested(min(Nested().k, m.data["val"].size(m.lm, site)))
-        folder, stage = self.run.folder / "upstream", f"evidence: what {name} is computed from"
-        alignments = self._aligned([Cell(c, site, kind) for c in data["test"].pairs], m.engine, data, folder, stage)
+        wanted = [Cell(cause, site, kind) for cause in data["test"].pairs]
+        alignments = self._aligned(wanted, m.engine, data, self.run.folder, f"evidence: what {name} is computed from")
         settle(alignments, m.engine, data["val"])
-        found = score(
-            m.engine, data["test"], {c: (f"{name} from {c}", site, [a.hard]) for c, a in zip(told, alignments, strict=True)}
-        )
-        forget(folder)
-        return {c: float(hits.mean()) for c, hits in found.items()}
+        asked = {c: (a.cell.hypothesis, site, [a.hard]) for c, a in zip(told, alignments, strict=True)}
+        shares = {c: float(hits.mean()) for c, hits in score(m.engine, data["test"], asked).items()}
+        forget(self.run.folder, wanted)
+        return shares

@@ -8,9 +8,9 @@ import pytest
 import das
 
 FLOORS = [
-    ["__init__", "errors", "template", "progress", "text"],
-    ["columns", "kinds", "workers", "site", "attention", "memory", "stats", "verdict", "named"],
-    ["domains", "taps", "standins", "adapter"],
+    ["__init__", "errors", "template", "progress", "text", "signals", "quiet"],
+    ["columns", "kinds", "workers", "site", "attention", "memory", "stats", "verdict", "named", "storage"],
+    ["domains", "taps", "standins", "adapter", "lock", "mend"],
     ["causal", "prompt", "subspace", "settings"],
     ["shifts"],
     ["task", "tokenizer", "lm"],
