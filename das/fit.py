@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from das.adapter import adapted, save
 from das.errors import DasError, unknown
 from das.evaluate import task_accuracy
-from das.lm import LM, whole_input
+from das.asking import whole_input
+from das.lm import LM
 from das.progress import Reporter, silent
 from das.prompt import Encoded, Tokenizer
 from das.settings import FitSettings, name_of
