@@ -18,6 +18,7 @@ from das.adapter import CONFIG, base_of, merged
 from das.asking import Asking, joined, reads_mask, text_config
 from das.blocks import find_blocks, unwrapped
 from das.errors import DasError, unknown
+from das.limits import is_encoder
 from das.named import NAMED
 from das.prompt import Encoded, Tokenizer
 from das.settings import check_dtype
@@ -305,5 +306,4 @@ def _auto_class(config: Any) -> str:
     """The transformers class that loads the network with its language-model head."""
     if getattr(config, "is_encoder_decoder", False):
         return "AutoModelForSeq2SeqLM"
-    names = " ".join(getattr(config, "architectures", None) or [])
-    return "AutoModelForMaskedLM" if "MaskedLM" in names or "BertForPreTraining" in names else "AutoModelForCausalLM"
+    return "AutoModelForMaskedLM" if is_encoder(config) else "AutoModelForCausalLM"

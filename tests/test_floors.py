@@ -13,7 +13,7 @@ FLOORS = [
     ["domains", "taps", "standins", "adapter"],
     ["causal", "prompt", "subspace", "settings"],
     ["shifts", "asking"],
-    ["task", "tokenizer", "blocks"],
+    ["task", "tokenizer", "blocks", "limits"],
     ["lm"],
     ["rivals", "engine", "planted"],
     ["equality", "selftest"],
