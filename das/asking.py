@@ -71,7 +71,9 @@ class Asking:
         self.way: Way | None = None
         arguments = inspect.signature(model.forward).parameters
         self.takes = frozenset(arguments)
-        self._needs = {name for name, a in arguments.items() if a.default is a.empty and name in ("attention_mask", "position_ids")}
+        self._needs = {
+            name for name, a in arguments.items() if a.default is a.empty and name in ("attention_mask", "position_ids")
+        }
 
     def ways(self) -> list[Way]:
         """Those that the network's arguments allow."""

@@ -24,7 +24,9 @@ def check_limits(config: Any, prompts: Encoded, answers: Indices, tokenizer: Tok
     text = config.get_text_config() if hasattr(config, "get_text_config") else config
     longest, most = int(prompts.lengths.max()), _positions(text)
     if most is not None and longest > most:
-        raise DasError(f"a prompt has {longest} tokens, and this network takes {most}: shorten the prompts, or take another network")
+        raise DasError(
+            f"a prompt has {longest} tokens, and this network takes {most}: shorten the prompts, or take another network"
+        )
     real = np.arange(prompts.ids.shape[1]) >= (prompts.ids.shape[1] - prompts.lengths)[:, None]
     largest, words = int(max(prompts.ids[real].max(), answers.max(initial=0))), getattr(text, "vocab_size", None)
     if isinstance(words, int) and largest >= words:

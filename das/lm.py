@@ -111,7 +111,9 @@ def _check_whole(source: str, read: dict[str, Any]) -> None:
     """DasError where the weights' files lack some of the network's tensors: the library would draw them at random."""
     if missing := sorted(map(str, read.get("missing_keys", ()))):
         shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
-        raise DasError(f"the weights of {source!r} are not whole: {shown} would be drawn at random. Save the network again, whole")
+        raise DasError(
+            f"the weights of {source!r} are not whole: {shown} would be drawn at random. Save the network again, whole"
+        )
 
 
 @contextmanager
@@ -195,7 +197,9 @@ class LM:
         config = load_config(source)
         try:
             with torch.device("meta"), quiet():
-                return cls(getattr(transformers, _auto_class(config)).from_config(config, trust_remote_code=False), None, source)
+                return cls(
+                    getattr(transformers, _auto_class(config)).from_config(config, trust_remote_code=False), None, source
+                )
         except ValueError as error:
             raise DasError(f"transformers has no language model for {source!r} ({str(error).splitlines()[0]})") from error
 

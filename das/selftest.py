@@ -196,4 +196,6 @@ def _check_swaps(engine: HookEngine, prompts: Encoded, spots: Sequence[Spot]) ->
         moved[spot[0]] = max(moved[spot[0]], apart(other.detach(), clean.logits))
     for component, most in moved.items():
         if most == 0:
-            raise DasError(f"component {component!r} of {name}: whatever is put there, in any layer, the answers stay as they are")
+            raise DasError(
+                f"component {component!r} of {name}: whatever is put there, in any layer, the answers stay as they are"
+            )

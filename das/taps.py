@@ -157,7 +157,9 @@ def first_tensor(value: Any) -> Tensor | None:
 def _tensor(value: Any) -> Tensor:
     tensor = first_tensor(value)
     if tensor is None:
-        raise DasError(f"a component that gives a {type(value).__name__} and no tensor cannot be swapped: name a module inside it")
+        raise DasError(
+            f"a component that gives a {type(value).__name__} and no tensor cannot be swapped: name a module inside it"
+        )
     return tensor
 
 
