@@ -35,9 +35,16 @@ GROUPED = WIDE | {"num_key_value_heads": 2, "head_dim": 8}
 GPT = IDS | {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}
 EXPERTS = {"num_experts": 4, "num_local_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
 SPLIT = IDS | {
-    "d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 4, "decoder_attention_heads": 4,
-    "encoder_ffn_dim": 48, "decoder_ffn_dim": 48, "max_position_embeddings": 64, "decoder_start_token_id": 2,
-}  # fmt: skip
+    "d_model": 32,
+    "encoder_layers": 2,
+    "decoder_layers": 2,
+    "encoder_attention_heads": 4,
+    "decoder_attention_heads": 4,
+    "encoder_ffn_dim": 48,
+    "decoder_ffn_dim": 48,
+    "max_position_embeddings": 64,
+    "decoder_start_token_id": 2,
+}
 T5 = IDS | {"d_model": 32, "d_ff": 48, "d_kv": 8, "num_layers": 2, "num_heads": 4, "decoder_start_token_id": 1}
 STATES = IDS | {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 8}
 LAYOUT = WIDE | {"type_vocab_size": 2}
@@ -87,9 +94,16 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt2": ("GPT2LMHeadModel", GPT),
     "gpt-neo": (
         "GPTNeoForCausalLM",
-        IDS | {"hidden_size": 32, "num_layers": 2, "num_heads": 4, "attention_types": [[["global", "local"], 1]],
-               "window_size": 4, "max_position_embeddings": 64},
-    ),  # fmt: skip
+        IDS
+        | {
+            "hidden_size": 32,
+            "num_layers": 2,
+            "num_heads": 4,
+            "attention_types": [[["global", "local"], 1]],
+            "window_size": 4,
+            "max_position_embeddings": 64,
+        },
+    ),
     "gpt-neox": ("GPTNeoXForCausalLM", WIDE),
     "gpt-neox-japanese": ("GPTNeoXJapaneseForCausalLM", SIZES | {"intermediate_multiple_size": 2}),
     "gptj": ("GPTJForCausalLM", GPT | {"rotary_dim": 4}),
@@ -156,22 +170,37 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     # with eyes
     "gemma3, with vision": (
         "Gemma3ForConditionalGeneration",
-        {"text_config": GROUPED, "vision_config": VISION, "mm_tokens_per_image": 1, "image_token_index": 59,
-         "boi_token_index": 57, "eoi_token_index": 58},
-    ),  # fmt: skip
+        {
+            "text_config": GROUPED,
+            "vision_config": VISION,
+            "mm_tokens_per_image": 1,
+            "image_token_index": 59,
+            "boi_token_index": 57,
+            "eoi_token_index": 58,
+        },
+    ),
     "llava": (
         "LlavaForConditionalGeneration",
-        {"text_config": {"model_type": "llama", **GROUPED},
-         "vision_config": {"model_type": "clip_vision_model", "projection_dim": 32, **VISION}, "image_token_index": 59},
-    ),  # fmt: skip
+        {
+            "text_config": {"model_type": "llama", **GROUPED},
+            "vision_config": {"model_type": "clip_vision_model", "projection_dim": 32, **VISION},
+            "image_token_index": 59,
+        },
+    ),
     "qwen2-vl": (
         "Qwen2VLForConditionalGeneration",
-        {"text_config": WIDE | {"num_key_value_heads": 2, "rope_parameters": {"rope_type": "default", "rope_theta": 1e4,
-                                                                            "mrope_section": [1, 1, 2]}},
-         "vision_config": {"depth": 2, "embed_dim": 32, "num_heads": 4, "hidden_size": 32, "mlp_ratio": 2, "patch_size": 14},
-         "image_token_id": 59, "video_token_id": 58},
-    ),  # fmt: skip
-}  # fmt: skip
+        {
+            "text_config": WIDE
+            | {
+                "num_key_value_heads": 2,
+                "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [1, 1, 2]},
+            },
+            "vision_config": {"depth": 2, "embed_dim": 32, "num_heads": 4, "hidden_size": 32, "mlp_ratio": 2, "patch_size": 14},
+            "image_token_id": 59,
+            "video_token_id": 58,
+        },
+    ),
+}
 """Name → class of transformers and the options of its configuration: two layers of width 32, 60 tokens."""
 
 

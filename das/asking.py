@@ -147,13 +147,13 @@ class Asking:
         except Exception as error:
             longest = int(some.lengths.max())
             raise DasError(
-                f"{type(self.model).__name__} does not answer a prompt of {some.lengths.min()} to {longest} tokens, given as token "
-                f"ids alone ({_first_line(error)}): does it take such prompts?"
+                f"{type(self.model).__name__} does not answer a prompt of {some.lengths.min()} to {longest} tokens, given as "
+                f"token ids alone ({_first_line(error)}): does it take such prompts?"
             ) from error
         if not bool(expected.isfinite().all()):
             raise DasError(
-                f"{type(self.model).__name__} answers with numbers that are not finite (NaN or infinite logits): its weights are "
-                "broken, or overflow in this dtype"
+                f"{type(self.model).__name__} answers with numbers that are not finite (NaN or infinite logits): its weights "
+                "are broken, or overflow in this dtype"
             )
         return expected
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -32,8 +33,8 @@ def unwrapped(model: Any) -> nn.Module:
 def find_blocks(model: nn.Module) -> tuple[nn.Module, str]:
     """The module that holds the list of layers, and the list's name there; no name where there is no such list.
 
-    Of several lists that are long enough, the first of the text network whose members hand on to each other what they were given
-    when a text was read: not a vision tower, and not a list of parts of which each layer takes one.
+    Of several lists that are long enough, the first of the text network whose members hand on to each other what they were
+    given when a text was read: not a vision tower, and not a list of parts of which each layer takes one.
     """
     lists = _lists(model)
     if len(lists) > 1:
@@ -82,7 +83,7 @@ def _read_a_text(model: Any) -> None:
 def _chain(blocks: Sequence[nn.Module], given: dict[nn.Module, Tensor], gave: dict[nn.Module, Tensor]) -> bool:
     if not all(block in gave for block in blocks):
         return False
-    pairs = [(gave[below], given[above]) for below, above in zip(blocks[:-1], blocks[1:], strict=True)]
+    pairs = [(gave[below], given[above]) for below, above in pairwise(blocks)]
     return all(a.shape == b.shape and bool(torch.equal(a, b)) for a, b in pairs)
 
 

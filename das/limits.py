@@ -24,15 +24,13 @@ def check_limits(config: Any, prompts: Encoded, answers: Indices, tokenizer: Tok
     text = config.get_text_config() if hasattr(config, "get_text_config") else config
     longest, most = int(prompts.lengths.max()), _positions(text)
     if most is not None and longest > most:
-        raise DasError(
-            f"a prompt has {longest} tokens, and this network takes {most}: shorten the prompts, or take another network"
-        )
+        raise DasError(f"a prompt has {longest} tokens, and this network takes {most}: shorten the prompts or take another")
     real = np.arange(prompts.ids.shape[1]) >= (prompts.ids.shape[1] - prompts.lengths)[:, None]
     largest, words = int(max(prompts.ids[real].max(), answers.max(initial=0))), getattr(text, "vocab_size", None)
     if isinstance(words, int) and largest >= words:
         raise DasError(
-            f"the tokenizer gives token {largest} ({tokenizer.convert_ids_to_tokens(largest)!r}), and this network knows tokens 0 to "
-            f"{words - 1}: they do not belong together"
+            f"the tokenizer gives token {largest} ({tokenizer.convert_ids_to_tokens(largest)!r}), and this network knows "
+            f"tokens 0 to {words - 1}: they do not belong together"
         )
     if is_encoder(text) and getattr(tokenizer, "mask_token_id", None) is not None:
         the_mask(torch.from_numpy(prompts.ids), tokenizer.mask_token_id)

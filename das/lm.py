@@ -158,7 +158,7 @@ class LM:
     encoder–decoder (its blocks are the encoder's), or any module from token ids (rows, length) to logits (rows, vocabulary)
     or (rows, length, vocabulary).
 
-    model: in evaluation mode from now on, its parameters without gradients; taken out of torch.compile, DataParallel and the like.
+    model: in evaluation mode from now on, its parameters without gradients; taken out of torch.compile, DataParallel and so on.
     asking: how it is asked, which is found by trial.
     """
 
@@ -289,8 +289,8 @@ class LM:
 
     def logits(self, prompts: Encoded, copies: int = 1) -> Tensor:
         """Logits (copies · rows, vocabulary) in answer to the prompts, from full forwards: after the last token; at the mask of
-        an encoder; at the first token of an encoder–decoder's answer. Prompts of several lengths are padded, or asked one length
-        at a time, as `das.asking` found right for this network."""
+        an encoder; at the first token of an encoder–decoder's answer. Prompts of several lengths are padded, or asked one
+        length at a time, as `das.asking` found right for this network."""
         parts = self.asking.parts(prompts)
         answers = [self.asking.answer(part, copies).unflatten(0, (copies, -1)) for part in parts]
         return joined(parts, answers, 1).flatten(0, 1)

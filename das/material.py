@@ -30,8 +30,8 @@ POOL = 3
 class Material:
     """pairs: split → hypothesis → pairs. data: split → the same as tokens. pool: the test split's prompts.
 
-    prefix, longest: what all prompts begin with, and how many tokens the longest has. trial: a few prompts, by which a network's
-    engine is tried.
+    prefix, longest: what all prompts begin with, and how many tokens the longest has. trial: a few prompts, by which
+    an engine is tried.
     """
 
     lm: LM

@@ -135,8 +135,8 @@ def _one_of(texts: Sequence[str], key: str) -> str:
 class Position:
     """A named place in a prompt, parsed from `amount.last`, `amount+1`, `last-6` or `amount` (the whole span).
 
-    `last` and `first` are the prompt's own ends, `last` its text's last token: where the tokenizer closes it with `[SEP]` or `</s>`,
-    these are `last+1` and so on. Any other name is a field. An offset counts tokens from the span's end
+    `last` and `first` are the prompt's own ends, `last` its text's last token: where the tokenizer closes it with `[SEP]`
+    or `</s>`, these are `last+1` and so on. Any other name is a field. An offset counts tokens from the span's end
     (`+`) or from its start (`-`), or from the end that is named.
     """
 
@@ -245,7 +245,7 @@ def encode(rendered: Rendered, tokenizer: Tokenizer, positions: Sequence[str] = 
 
 
 def _resolve(at: Position, spec: str, offsets: Indices, lengths: Indices, rendered: Rendered) -> Indices:
-    rows, width = offsets.shape[:2]
+    width = offsets.shape[1]
     start = width - lengths
     if at.name == "":
         first, last = start, width - 1 - closing(offsets)
@@ -301,10 +301,11 @@ def _covered(rendered: Rendered, tokenizer: Tokenizer, spec: str) -> float:
 
 
 def closing(offsets: Indices) -> Indices:
-    """How many tokens at the end of each prompt stand for none of its characters, (rows, tokens, 2) → (rows,): those with which a
-    tokenizer closes it, such as `[SEP]` or `</s>`."""
+    """How many tokens at the end of each prompt stand for none of its characters, (rows, tokens, 2) → (rows,): those with which
+    a tokenizer closes it, such as `[SEP]` or `</s>`."""
     written = offsets[..., 0] < offsets[..., 1]
-    return np.where(written.any(1), written[:, ::-1].argmax(1), 0)
+    counts: Indices = np.where(written.any(1), written[:, ::-1].argmax(1), 0)
+    return counts
 
 
 def _open(tokenizer: Tokenizer, text: str) -> list[int]:

@@ -1,8 +1,8 @@
-"""The door: what a network answers to a few prompts of the task, tried before anything is believed of it, and which engine it gets.
+"""The door: what a network answers to a few prompts of the task, tried before it is believed, and which engine it gets.
 
-A few prompts of several lengths are asked alone, as the library would; then together; then patched with what was captured, which
-must change nothing, in every component that is asked for. `ResumeEngine` is for networks whose answers it gives, as tried on that
-network; others get `HookEngine`; those that fail this too are refused.
+A few prompts of several lengths are asked alone, as the library would; then together; then patched with what was captured,
+which must change nothing, in every component that is asked for. `ResumeEngine` is for networks whose answers it gives, as
+tried on that network; others get `HookEngine`; those that fail this too are refused.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from das.errors import DasError
 from das.lm import LM
 from das.prompt import Encoded
 from das.site import Spot
-from das.taps import Tap, first_tensor
+from das.taps import first_tensor
 
 Kind = type[ResumeEngine] | type[HookEngine]
 
@@ -29,11 +30,11 @@ Kind = type[ResumeEngine] | type[HookEngine]
 def make_engine(
     lm: LM, prefix: Any = None, components: Sequence[str] | None = None, length: int = 9, prompts: Encoded | None = None
 ) -> Engine:
-    """The fastest engine that gives this network's exact answers to prompts of up to `length` tokens; DasError where not even a
-    full forward can be patched, with the figures.
+    """The fastest engine that gives this network's exact answers to prompts of up to `length` tokens; DasError where not even
+    a full forward can be patched, with the figures.
 
-    components: what is to be swapped; by default block outputs, where there are blocks. prompts: some that will be asked, all of
-    which begin with `prefix`; by default random ones.
+    components: what is to be swapped; by default block outputs, where there are blocks. prompts: some that will be asked, all
+    of which begin with `prefix`; by default random ones.
     """
     prefix = np.asarray([] if prefix is None else prefix, np.int64)
     if prompts is None and not hasattr(lm.model, "config"):
@@ -133,20 +134,19 @@ def _unfit(lm: LM, components: Sequence[str]) -> str:
 
 @torch.no_grad()
 def _check_runs(lm: LM, spots: Sequence[Spot], prompts: Encoded) -> None:
-    """DasError unless every component is run exactly once in a forward, on one row of vectors for the prompt's tokens, or on one
+    """DasError unless every component is run exactly once in a forward, on a vector for each token of the prompt, or on one
     vector."""
     one = prompts.take([int(prompts.lengths.argmin())])
     tokens, counts, shapes = int(one.lengths[0]), Counter[Spot](), dict[Spot, tuple[int, ...]]()
 
-    def note(spot: Spot, tap: Tap, value: Any) -> None:
+    def note(value: Any, spot: Spot) -> None:
         counts[spot] += 1
         tensor = first_tensor(value)
         shapes[spot] = () if tensor is None else tuple(tensor.shape)
 
     with ExitStack() as stack:
         for spot in spots:
-            tap = lm.tap(*spot)
-            stack.callback(tap.watch(lambda value, spot=spot, tap=tap: note(spot, tap, value)).remove)
+            stack.callback(lm.tap(*spot).watch(partial(note, spot=spot)).remove)
         lm.logits(one)
     for spot in spots:
         where = f"component {spot[0]!r} of layer {spot[1]}"
@@ -183,15 +183,15 @@ def _check_swaps(engine: HookEngine, prompts: Encoded, spots: Sequence[Spot]) ->
             same = engine.resume(clean, spot, columns, clean.at(spot, columns)[None])[0]
         if (error := apart(same, clean.logits)) > tolerance(engine.lm.model):
             raise DasError(
-                f"{name} cannot be patched: putting back what was captured in component {spot[0]!r} of layer {spot[1]} moves its "
-                f"answers by {error:.2g} of the largest logit"
+                f"{name} cannot be patched: putting back what was captured in component {spot[0]!r} of layer {spot[1]} moves "
+                f"its answers by {error:.2g} of the largest logit"
             )
         values = _noise(clean.vectors[spot], columns, spot[1]).requires_grad_()
         other = engine.resume(clean, spot, columns, values)[0]
         if not other.requires_grad:
             raise DasError(
-                f"no gradient comes from the answers of {name} to component {spot[0]!r} of layer {spot[1]} (a quantised network?): "
-                "load it with plain weights"
+                f"no gradient comes from the answers of {name} to component {spot[0]!r} of layer {spot[1]} (a quantised network?): load "
+                "it with plain weights"
             )
         moved[spot[0]] = max(moved[spot[0]], apart(other.detach(), clean.logits))
     for component, most in moved.items():

@@ -48,7 +48,7 @@ class Tap:
         return value if self.index is None else value[..., self.index]
 
     def watch(self, function: Callable[[Any], Any]) -> Any:
-        """Has `function` called with what passes; what it returns, if anything, passes in its place. Returns the hook's handle."""
+        """Has `function` called with what passes; what it returns, if anything, passes in its place. Returns the hook."""
         if self.input:
             return self.module.register_forward_pre_hook(lambda _module, inputs: function(inputs))
         return self.module.register_forward_hook(lambda _module, _inputs, output: function(output))

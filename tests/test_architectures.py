@@ -187,8 +187,7 @@ def served(name):
     lm = LM(architectures.network(name), None)
     try:
         return lm, make_engine(lm, None, ["block_output"], 13, architectures.prompts())
-    except DasError as error:
-        assert len(str(error)) > 60, "a refusal says why"
+    except DasError:
         return lm, None
 
 

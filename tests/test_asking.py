@@ -2,6 +2,7 @@
 
 import json
 import sys
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -222,10 +223,12 @@ def test_code_in_a_folder_is_never_run(folder, kind, monkeypatch):
     names = {"AutoConfig": "own.C", "AutoModelForCausalLM": "own.M", "AutoTokenizer": ["own.T", None]}
     edit(folder / kind, auto_map=names, **({"model_type": "unheard"} if kind == "config.json" else {"tokenizer_class": "Own"}))
     monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("asked") or "y")
-    try:
-        LM.load(str(folder))
-    except DasError as error:
-        assert "own code is never run" in str(error)
+    if kind == "config.json":
+        with pytest.raises(DasError, match="own code is never run"):
+            LM.load(str(folder))
+    else:  # a tokenizer that is called by another name is read without its code, or not at all
+        with suppress(DasError):
+            LM.load(str(folder))
     assert not ran.exists()
 
 
@@ -243,7 +246,8 @@ def test_an_adapter_that_fits_nothing_is_refused(folder, tmp_path):
 
 # --- before weights are loaded ---
 
-WORDS = "u v w x y z".split()
+WORDS = [*"uvwxyz"]
+CLOSED = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "yes", "no", "?", *WORDS]
 
 
 def same(p, q):
@@ -307,7 +311,7 @@ def test_positions_that_count_from_the_padding_leave_room_for_fewer_tokens():
 
 
 def test_a_prompt_that_the_tokenizer_closes_ends_with_its_text():
-    words = "[PAD] [UNK] [CLS] [SEP] [MASK] yes no ?".split() + WORDS
+    words = CLOSED
     tokenizer = BertTokenizerFast(vocab={word: i for i, word in enumerate(words)})
     asked, text = task("{p} {q} {r} ? [MASK]"), "u v w ? [MASK]"
     asked.check(tokenizer)
@@ -319,7 +323,7 @@ def test_a_prompt_that_the_tokenizer_closes_ends_with_its_text():
 
 
 def test_an_encoder_with_its_own_tokenizer_is_swapped_where_it_answers():
-    words = "[PAD] [UNK] [CLS] [SEP] [MASK] yes no ?".split() + WORDS
+    words = CLOSED
     tokenizer = BertTokenizerFast(vocab={word: i for i, word in enumerate(words)})
     lm = LM(BertForMaskedLM(BertConfig(**architectures.WIDE | {"vocab_size": len(words), "pad_token_id": 0})), tokenizer)
     asked = task("{p} {q} {r} ? [MASK]")
