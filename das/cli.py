@@ -81,10 +81,12 @@ def check(
     from das.task import load_task
 
     loaded = load_task(task)
+    import numpy as np
     import torch
 
     from das.check import check, compared
-    from das.lm import LM, load_tokenizer
+    from das.limits import check_limits
+    from das.lm import LM, load_config, load_tokenizer
     from das.named import NAMED
 
     tokenizer = load_tokenizer(lm)
@@ -95,6 +97,7 @@ def check(
         compared(loaded, tokenizer, like, None)  # before weights are loaded
     if threads:
         torch.set_num_threads(threads)
+    check_limits(load_config(lm), *loaded.draw("base", tokenizer, np.random.default_rng(0), 200), tokenizer)
     rows, notes, known = check(loaded, tokenizer, positions, LM.load(lm, dtype, device) if accuracy else None)
     print("\n".join(["", aligned(rows), "", *notes]))
     if like:

@@ -180,7 +180,7 @@ def correct(asked: Variant, lm: LM, inputs: Columns, engine: Engine | None = Non
     """Which prompts of a variant, on the given input rows, the network answers correctly, strictly: its first token is the
     answer's. (rows,)  engine: one to use again, without a prefix."""
     prompts, answers = ask(asked, inputs, lm.tokenizer)
-    engine = engine or make_engine(lm, Dataset(prompts, {}).shared_prefix(), length=int(prompts.lengths.max()))
+    engine = engine or make_engine(lm, Dataset(prompts, {}).shared_prefix(), length=int(prompts.lengths.max()), prompts=prompts)
     right: Hits = predictions(engine, prompts) == answers
     return right
 

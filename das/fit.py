@@ -16,9 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from das.adapter import adapted, save
+from das.asking import whole_input
 from das.errors import DasError, unknown
 from das.evaluate import task_accuracy
-from das.lm import LM, whole_input
+from das.lm import LM
 from das.progress import Reporter, silent
 from das.prompt import Encoded, Tokenizer
 from das.quiet import quiet

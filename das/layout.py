@@ -15,6 +15,7 @@ from das.check import askable, retrained
 from das.errors import DasError
 from das.grid import Schedule
 from das.kinds import Kind
+from das.limits import check_limits
 from das.lm import LM, layer_count, load_config
 from das.material import Material, tokenizer_of
 from das.pairs import check_families
@@ -45,6 +46,13 @@ class Layout:
         check_families(s.families)
         self._check_components(lm)
         self.task.check(self.tokenizer, self.positions)
+        self._check_limits()
+
+    def _check_limits(self) -> None:
+        lm, drawn = self.settings.lm, self.task.model.sample(np.random.default_rng(0), 200)
+        config = getattr(lm.model, "config", None) if isinstance(lm, LM) else self.config
+        answers = self.task.answer_tokens(self.task.outputs(drawn), drawn, self.tokenizer)
+        check_limits(config, self.sample, answers, self.tokenizer)
 
     def _check_components(self, lm: Any) -> None:
         components = self.settings.components

@@ -8,13 +8,14 @@ from functools import partial
 
 import numpy as np
 
+from das.asking import a_few
 from das.columns import Columns
 from das.dataset import Dataset, Rows
 from das.engine import Engine
 from das.evaluate import correct
 from das.lm import LM, load_tokenizer
 from das.pairs import Pairs, make_pairs, split_pools
-from das.prompt import Tokenizer
+from das.prompt import Encoded, Tokenizer
 from das.selftest import make_engine
 from das.settings import Settings
 from das.shifts import BASE
@@ -29,7 +30,8 @@ POOL = 3
 class Material:
     """pairs: split → hypothesis → pairs. data: split → the same as tokens. pool: the test split's prompts.
 
-    prefix, longest: what all prompts begin with, and how many tokens the longest has.
+    prefix, longest: what all prompts begin with, and how many tokens the longest has. trial: a few prompts, by which
+    an engine is tried.
     """
 
     lm: LM
@@ -40,6 +42,7 @@ class Material:
     components: Sequence[str]
     prefix: Rows
     longest: int
+    trial: Encoded
 
     @classmethod
     def make(
@@ -61,12 +64,13 @@ class Material:
         pairs = {split: {name: pairs_of(name, split) for name in hypotheses} for split in splits}
         data = {split: Dataset.make(task, tokenizer, p, positions) for split, p in pairs.items()}
         prefix, longest = _common_prefix(list(data.values())), max(int(d.prompts.lengths.max()) for d in data.values())
-        engine = make_engine(lm, prefix, s.components, longest)
-        return cls(lm, engine, pairs, data, pools["test"], s.components, prefix, longest)
+        trial = a_few(Encoded.concat([a_few(d.prompts) for d in data.values()]))
+        engine = make_engine(lm, prefix, s.components, longest, trial)
+        return cls(lm, engine, pairs, data, pools["test"], s.components, prefix, longest, trial)
 
     def engine_of(self, lm: LM) -> Engine:
         """An engine like this one for another network."""
-        return make_engine(lm, self.prefix, self.components, self.longest)
+        return make_engine(lm, self.prefix, self.components, self.longest, self.trial)
 
 
 def load_network(settings: Settings) -> LM:

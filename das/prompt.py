@@ -135,7 +135,8 @@ def _one_of(texts: Sequence[str], key: str) -> str:
 class Position:
     """A named place in a prompt, parsed from `amount.last`, `amount+1`, `last-6` or `amount` (the whole span).
 
-    `last` and `first` are the prompt's own ends; any other name is a field. An offset counts tokens from the span's end
+    `last` and `first` are the prompt's own ends, `last` its text's last token: where the tokenizer closes it with `[SEP]`
+    or `</s>`, these are `last+1` and so on. Any other name is a field. An offset counts tokens from the span's end
     (`+`) or from its start (`-`), or from the end that is named.
     """
 
@@ -244,10 +245,10 @@ def encode(rendered: Rendered, tokenizer: Tokenizer, positions: Sequence[str] = 
 
 
 def _resolve(at: Position, spec: str, offsets: Indices, lengths: Indices, rendered: Rendered) -> Indices:
-    rows, width = offsets.shape[:2]
+    width = offsets.shape[1]
     start = width - lengths
     if at.name == "":
-        first, last = start, np.full(rows, width - 1)
+        first, last = start, width - 1 - closing(offsets)
     elif at.name in rendered.spans:
         first, last = _tokens_of(at.name, offsets, rendered)
     else:
@@ -299,9 +300,24 @@ def _covered(rendered: Rendered, tokenizer: Tokenizer, spec: str) -> float:
         return max(np.bincount(sizes)[1:], default=0) / len(sizes)
 
 
+def closing(offsets: Indices) -> Indices:
+    """How many tokens at the end of each prompt stand for none of its characters, (rows, tokens, 2) → (rows,): those with which
+    a tokenizer closes it, such as `[SEP]` or `</s>`."""
+    written = offsets[..., 0] < offsets[..., 1]
+    counts: Indices = np.where(written.any(1), written[:, ::-1].argmax(1), 0)
+    return counts
+
+
+def _open(tokenizer: Tokenizer, text: str) -> list[int]:
+    """The tokens of a text, without those that close it."""
+    found = tokenizer(text, return_offsets_mapping=True)
+    ids: list[int] = found["input_ids"]
+    return ids[: len(ids) - int(closing(np.array(found["offset_mapping"]).reshape(1, -1, 2))[0])]
+
+
 def answer_token(tokenizer: Tokenizer, text: str, answer: str) -> int:
     """The first token of `answer` where it follows the prompt `text`."""
-    prompt, whole = tokenizer(text)["input_ids"], tokenizer(text + answer)["input_ids"]
+    prompt, whole = _open(tokenizer, text), _open(tokenizer, text + answer)
     if whole[: len(prompt)] != prompt or len(whole) == len(prompt):
         raise DasError(
             f"answer {answer!r} does not begin a new token after the prompt's end {text[-20:]!r}: "

@@ -49,7 +49,7 @@ class Work:
             torch.set_num_threads(threads)
         material = self.layout.material()
         if isinstance(material.engine, HookEngine):
-            self.report.say("every swap runs the whole network: above a site alone, it does not give this network's answers")
+            self.report.say(f"every swap runs the whole network: {material.engine.why}")
         give_back()
         return material
 
