@@ -104,7 +104,7 @@ def test_boundless_anneals_from_its_first_to_its_last_temperature_in_columns():
 
 @pytest.mark.parametrize("rank", [0, 1, 3, 8])
 def test_boundless_can_express_every_rank(rank):
-    stack = SubspaceStack(Boundless(k=8), 16, 1, [0])
+    stack = SubspaceStack(Boundless(k=8, end=0.1), 16, 1, [0])
     with torch.no_grad():
         stack.boundary.fill_(rank / 8)
     assert int(stack.hard_mask().sum()) == rank
