@@ -33,13 +33,13 @@ class Boundless(_Kind):
     temperature T falls geometrically from `k * start` to `end` columns. `penalty * β/k` is added to the loss. A mask much
     sharper than that holds on to columns that are worth next to nothing: between two columns nothing pulls β down but the
     penalty, and at a column's edge its slope, which grows as 1/T, stops it.
-    At evaluation the mask is hard: columns with i + ½ < β, less those at the end without which the validation IIA stays
-    within `tolerance`.
+    At evaluation the mask is hard: columns with i + ½ < β, less those without which the validation IIA stays within
+    `tolerance` of the best.
     """
 
     k: int = 32
-    penalty: float = 3.0
-    start: float = 0.25
+    penalty: float = 4.0
+    start: float = 0.5
     end: float = 0.3
     lr: float = 0.02
     boundary_lr: float = 0.01

@@ -83,20 +83,22 @@ def _taken(
 def narrowest(
     wanted: Mapping[int, tuple[str, Site, Subspace, float]], engine: Engine, data: Dataset, captures: Captures | None = None
 ) -> dict[int, int]:
-    """The width to which subspaces (by any number: hypothesis, site, subspace, tolerance) can be cut, found by bisection: one
-    whose IIA is within the tolerance of the best seen, where one column less is not."""
+    """To how many columns subspaces (by any number: hypothesis, site, subspace, tolerance) can be cut: the smallest width
+    whose IIA is within the tolerance of the best, sought among doublings first, and then by halves."""
+    tried: dict[int, Curve] = {i: {} for i in wanted}
+    points = {i: [*_doublings(width_of(subspace)), width_of(subspace)] for i, (_, _, subspace, _) in wanted.items()}
+    while points:
+        some = {i: (*wanted[i][:2], [narrowed(wanted[i][2], width) for width in at]) for i, at in points.items()}
+        for i, hits in score(engine, data, some, captures=captures).items():
+            tried[i] |= dict(zip(points[i], hits.mean(1).tolist(), strict=True))
+        gaps = {i: _skipped(curve, wanted[i][3]) for i, curve in tried.items()}
+        points = {i: [gap[len(gap) // 2]] for i, gap in gaps.items() if gap}
+    return {i: choose_rank(curve, wanted[i][3]) for i, curve in tried.items()}
 
-    def iia(at: Mapping[int, int]) -> dict[int, float]:
-        some = {i: (*wanted[i][:2], [narrowed(wanted[i][2], width)]) for i, width in at.items()}
-        return {i: float(hits.mean()) for i, hits in score(engine, data, some, captures=captures).items()}
 
-    low, high = dict.fromkeys(wanted, 0), {i: width_of(s) for i, (_, _, s, _) in wanted.items()}
-    best = iia(high) if wanted else {}
-    while middle := {i: (low[i] + high[i]) // 2 for i in wanted if high[i] - low[i] > 1}:
-        for i, found in iia(middle).items():
-            best[i] = max(best[i], found)
-            (high if found >= best[i] - wanted[i][3] else low)[i] = middle[i]
-    return high
+def _doublings(width: int) -> list[int]:
+    """1, 2, 4, … below a width."""
+    return [2**n for n in range((width - 1).bit_length())]
 
 
 def settle(
@@ -110,26 +112,51 @@ def settle(
     for i, curve in found.items():
         a = alignments[i]
         a.hard = a.soft = cut(a.hard, choose_rank(curve, _tolerance(a)))
-    bounded = {i: a for i, a in enumerate(alignments) if isinstance(a.cell.kind, Boundless)}
+    bounded = {i: a for i, a in enumerate(alignments) if isinstance(a.cell.kind, Boundless) and a.rank}
+    _order(bounded, engine, val, captures)
     wanted = {i: (a.cell.hypothesis, a.cell.site, a.hard, _tolerance(a)) for i, a in bounded.items()}
     for i, width in narrowest(wanted, engine, val, captures).items():
         alignments[i].hard = narrowed(alignments[i].hard, width)
     return found
 
 
+def _order(bounded: Mapping[int, Alignment], engine: Engine, val: Dataset, captures: Captures | None) -> None:
+    """Sorts the columns that alignments swap by how much is lost without each: below its boundary a mask is flat, and training
+    leaves the column that is not needed at any place."""
+    without = {i: [_without(a.hard, *at) for at in a.hard.mask.nonzero().tolist()] for i, a in bounded.items()}
+    wanted = {i: (a.cell.hypothesis, a.cell.site, without[i]) for i, a in bounded.items()}
+    for i, hits in (score(engine, val, wanted, captures=captures) if wanted else {}).items():
+        a, mask = bounded[i], bounded[i].hard.mask
+        left = torch.full(mask.shape, 2.0).masked_scatter(mask > 0, torch.tensor(hits.mean(1), dtype=torch.float32))
+        order = left.argsort(dim=1, stable=True)
+        assert a.hard.basis is not None
+        basis = a.hard.basis.take_along_dim(order[None], 2)
+        a.hard, a.soft = (Subspace(basis, part.mask.take_along_dim(order, 1)) for part in (a.hard, a.soft))
+
+
+def _without(subspace: Subspace, variable: int, column: int) -> Subspace:
+    mask = subspace.mask.clone()
+    mask[variable, column] = 0
+    return replace(subspace, mask=mask)
+
+
 def _refine(
     found: dict[int, Curve], alignments: Sequence[Alignment], engine: Engine, val: Dataset, captures: Captures | None
 ) -> None:
-    """Takes curves also at the widths between the chosen one and the one before it, so that any rank can be found."""
+    """Takes curves also at the widths that were skipped next to the chosen one, so that any rank can be found."""
     while gaps := {i: gap for i, curve in found.items() if (gap := _skipped(curve, _tolerance(alignments[i])))}:
         for i, points in _taken(gaps, alignments, engine, val, None, captures).items():
             found[i] = dict(sorted((found[i] | points).items()))
 
 
 def _skipped(curve: Curve, tolerance: float) -> list[int]:
-    """The widths next below the chosen one at which the curve was not taken."""
-    chosen = choose_rank(curve, tolerance)
-    return list(range(1 + max((width for width in curve if width < chosen), default=0), chosen))
+    """Widths at which the curve was not taken and that may be the one to choose: those next below the chosen one, else those
+    next above the best, if it falls there."""
+    chosen, best = choose_rank(curve, tolerance), max(curve, key=curve.__getitem__)
+    below = max((width for width in curve if width < chosen), default=0)
+    above = min((width for width in curve if width > best), default=best)
+    falls = curve[above] < curve[best] - tolerance
+    return list(range(below + 1, chosen)) or list(range(best + 1, above if falls else 0))
 
 
 def _tolerance(alignment: Alignment) -> float:
