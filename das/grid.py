@@ -53,6 +53,7 @@ class GridTrainer(pl.LightningModule):
     """
 
     best: Tensor
+    learned: Tensor
     stale: Tensor
     stopped: Tensor
 
@@ -80,6 +81,7 @@ class GridTrainer(pl.LightningModule):
             for (kind, size, v), ms in zip(self.stack_keys, members, strict=True)
         )
         self.register_buffer("best", torch.full((len(cells),), -1.0))
+        self.register_buffer("learned", torch.zeros(len(cells), dtype=torch.bool))
         self.register_buffer("stale", torch.zeros(len(cells), dtype=torch.long))
         self.register_buffer("stopped", torch.full((len(cells),), schedule.steps))
         self.note = ""
@@ -208,6 +210,7 @@ class GridTrainer(pl.LightningModule):
             gained = iia > self.best[i] + self.schedule.gain
             self.stale[i] = 0 if gained else self.stale[i] + 1
             self.best[i] = max(float(self.best[i]), iia)
+            self.learned[i] = float(self.best[i]) > self._unswapped(self.cells[i].hypothesis) + LEARNED
             if self.stale[i] >= self.schedule.patience and not self._settling(i):
                 self.stopped[i] = self.global_step
         self.log_dict({"val_iia_mean": float(np.mean(list(scores.values()))), "val_iia_max": max(scores.values())})
@@ -225,10 +228,12 @@ class GridTrainer(pl.LightningModule):
 
     def _settling(self, i: int) -> bool:
         """Whether a cell has learned something, but not yet how many columns it takes."""
-        cell, (_, _, val) = self.cells[i], self.data
-        pairs = val.pairs[cell.hypothesis]
-        unswapped = float((self.captures[1].answers[pairs.base] == pairs.label).mean())
-        return isinstance(cell.kind, Boundless | Nested) and float(self.best[i]) > unswapped + LEARNED
+        return isinstance(self.cells[i].kind, Boundless | Nested) and bool(self.learned[i])
+
+    def _unswapped(self, hypothesis: str) -> float:
+        """Validation IIA of swapping nothing; known once the pairs have been scored."""
+        pairs = self.data[2].pairs[hypothesis]
+        return float((self.captures[1].answers[pairs.base] == pairs.label).mean())
 
     def _validate(self) -> dict[int, float]:
         """Validation IIA of every active cell, with hard masks."""
