@@ -59,6 +59,12 @@ class Alignment:
     def rank(self) -> int:
         return self.hard.rank
 
+    @property
+    def boundary(self) -> int:
+        """Columns below Boundless' boundary, those that nobody needs among them. Where they are more than `rank`, the boundary
+        had not settled when the training ended."""
+        return self.soft.rank
+
     def save(self, folder: Path, card: Mapping[str, Any]) -> None:
         """Writes `alignment.safetensors` and `card.json` (the cell, and what `card` adds) into an existing folder."""
         tensors = {"hard": self.hard.mask.clone(), "soft": self.soft.mask.clone()}
@@ -66,7 +72,7 @@ class Alignment:
             tensors["basis"] = self.hard.basis.contiguous().clone()
         save_file(tensors, folder / "alignment.safetensors")
         cell = asdict(self.cell) | {"kind": plain_kind(self.cell.kind)}
-        body = {"cell": cell, "steps": self.steps, "rank": self.rank, **card}
+        body = {"cell": cell, "steps": self.steps, "rank": self.rank, "boundary": self.boundary, **card}
         (folder / "card.json").write_text(json.dumps(body, indent=1) + "\n")
 
     @classmethod

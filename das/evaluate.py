@@ -89,8 +89,8 @@ def evaluate(
 ) -> list[Record]:  # fmt: skip
     """Every cell on every split (`val` among them): IIA and flip IIA with hard and soft masks, baselines.
 
-    A Nested cell's rank is chosen by its curve on `val` first; all else is one pass over each split. Hits are those of `test`,
-    if given; how natural patched activations are is looked at on the last split.
+    A cell's rank is settled on `val` first, where its kind has one to find; all else is one pass over each split. Hits are
+    those of `test`, if given; how natural patched activations are is looked at on the last split.
     room: bytes in which captures may be kept between the passes over a split.
     """
 

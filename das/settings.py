@@ -54,7 +54,8 @@ class Settings:
         steps: Optimiser steps per cell at most.
         batch: Pairs per step and hypothesis.
         check_every: Steps between validation checks.
-        patience: Checks without gain after which a cell stops.
+        patience: Checks without gain after which a cell stops; one of Boundless or Nested that has learned something goes on,
+            since its width is still to be found.
         seed: Of pairs, order and starts.
         dtype: The network's: float32, bfloat16 or float16. Subspaces are always float32.
         device: Where the network runs: cpu, cuda.
