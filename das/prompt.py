@@ -32,9 +32,10 @@ class Rendered:
     texts: list[str]
     spans: dict[str, Indices]
 
-    def take(self, row: int) -> Rendered:
-        """One of them."""
-        return Rendered(self.texts[row : row + 1], {name: span[row : row + 1] for name, span in self.spans.items()})
+    def take(self, rows: int | Indices) -> Rendered:
+        """One of them, or some."""
+        rows = np.atleast_1d(rows)
+        return Rendered([self.texts[row] for row in rows], {name: span[rows] for name, span in self.spans.items()})
 
 
 def literal(text: str) -> str:

@@ -112,7 +112,11 @@ class Task:
 
     def encode(self, inputs: Columns, tokenizer: Tokenizer, positions: Sequence[str] = ()) -> Encoded:
         """The prompts of the given input rows as tokens, with named positions resolved."""
-        return encode(self.prompt.render(self._shown(inputs)), tokenizer, positions)
+        return encode(self.render(inputs), tokenizer, positions)
+
+    def render(self, inputs: Columns) -> Rendered:
+        """The prompts of the given input rows."""
+        return self.prompt.render(self._shown(inputs))
 
     def _shown(self, inputs: Columns) -> Columns:
         return self.model.run(inputs) if set(self.prompt.fields) - set(inputs) else inputs

@@ -9,10 +9,11 @@ import das
 
 FLOORS = [
     ["__init__", "errors", "template", "progress", "text"],
-    ["columns", "kinds", "workers", "site", "attention", "memory", "stats", "verdict", "named"],
+    ["columns", "kinds", "workers", "site", "attention", "memory", "stats", "verdict", "named", "seeding"],
     ["domains", "taps", "standins", "adapter"],
     ["causal", "prompt", "subspace", "settings"],
     ["shifts"],
+    ["identity"],
     ["task", "tokenizer", "lm"],
     ["rivals", "engine", "planted"],
     ["equality", "selftest"],
