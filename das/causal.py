@@ -237,7 +237,7 @@ class CausalModel:
             output = "raw_output" if "raw_output" in variables else sinks[0] if len(sinks) == 1 else []
         wanted = [output] if isinstance(output, str) else list(output)
         if not wanted or not set(wanted) <= set(variables):
-            raise DasError(f"which variable is the output? Give output=, one or a list of: {', '.join(sinks)}")
+            raise DasError(f"which variable is the output? Give output=, one of: {', '.join(sinks)}; or a list")
         if len(wanted) > 1:
             nodes.append(_Node("+".join(wanted), tuple(wanted), lambda *values: values, True))
         model = cls.__new__(cls)

@@ -72,6 +72,12 @@ class Dataset:
         """Of the prompts (see `das.identity.of_tokens`). (prompts,)"""
         return of_tokens(self.prompts)
 
+    def roles(self, name: str, variables: Iterable[str]) -> dict[str, Rows]:
+        """Of a hypothesis' pairs, `base` and `source.<variable>` → each prompt's identity. (pairs,)"""
+        mine = self.pairs[name]
+        rows = {"base": mine.base} | {f"source.{v}": at for v, at in zip(variables, mine.sources, strict=True)}
+        return {role: self.identities[at] for role, at in rows.items()}
+
     def first(self, positions: Iterable[str]) -> int:
         """The first column that any of the named positions has in any prompt."""
         return min(int(self.prompts.positions[name].min()) for name in positions)

@@ -19,7 +19,7 @@ from pandas.util import hash_pandas_object
 from safetensors.numpy import load_file, save_file
 
 from das.alignment import Alignment, Cell
-from das.dataset import Rows
+from das.dataset import Dataset, Rows
 from das.errors import DasError, unknown
 from das.evaluate import Record
 from das.evidence import Natural, Scorecard
@@ -44,6 +44,12 @@ ADDED = {"under": "base"}
 
 SCREEN = "screen.parquet"
 
+PROMPT = "prompt."
+"""What the columns of `pairs.parquet` begin with that hold prompts' identities."""
+
+PART = ["split", "hypothesis"]
+"""Its columns that say whose pair a row is."""
+
 
 def write(path: Path, writer: Callable[[Path], Any]) -> None:
     """Writes a file under a temporary name and renames it, so that it is there whole or not at all."""
@@ -52,16 +58,41 @@ def write(path: Path, writer: Callable[[Path], Any]) -> None:
     partial.replace(path)
 
 
-def pair_table(pairs: Pairs) -> pd.DataFrame:
-    """A row per pair, as `pairs.parquet` holds them: what is neither a number nor a text is JSON."""
-    frame = pd.DataFrame(pairs.columns())
+def pair_table(pairs: Pairs, identities: Mapping[str, Rows] | None = None) -> pd.DataFrame:
+    """A row per pair, as `pairs.parquet` holds them: what is neither a number nor a text is JSON.
+
+    identities: role → each row's prompt (see `Dataset.roles`), the columns `prompt.base` and `prompt.source.<variable>`.
+    """
+    mine = {f"{PROMPT}{role}": pd.array(rows, "Int64") for role, rows in (identities or {}).items()}  # a float has 53 bits
+    return _written(pd.DataFrame(pairs.columns()).assign(**mine))
+
+
+def all_pairs(pairs: Mapping[str, Mapping[str, Pairs]], data: Mapping[str, Dataset]) -> pd.DataFrame:
+    """The table of `pairs.parquet`. pairs: split → hypothesis → pairs; data: split → the same as tokens."""
+    tables = [
+        pair_table(p, data[split].roles(name, p.sources)).assign(split=split, hypothesis=name)
+        for split, named in pairs.items()
+        for name, p in named.items()
+    ]
+    return _written(pd.concat(tables, ignore_index=True))
+
+
+def _written(frame: pd.DataFrame) -> pd.DataFrame:
+    """With JSON in place of what a column of texts or numbers cannot hold."""
     for column in (c for c in frame if is_object_dtype(frame[c])):
-        frame[column] = frame[column].map(lambda v: v if v is None or isinstance(v, str) else json.dumps(v, default=str))
+        frame[column] = frame[column].map(lambda v: v if _missing(v) or isinstance(v, str) else json.dumps(v, default=str))
     return frame
 
 
+def _missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and value != value)
+
+
 def prompt_codes(table: pd.DataFrame) -> dict[str, Rows]:
-    """Of a table of pairs, `base` and `source.<variable>` → a number for each row's prompt, equal for equal prompts."""
+    """Of a table of pairs, `base` and `source.<variable>` → a number for each row's prompt, equal for equal prompts: its
+    identity (see `das.identity`), or of a table that holds none, as older runs' do, a hash of the inputs' values."""
+    if kept := [str(c) for c in table if str(c).startswith(PROMPT) and table[c].notna().any()]:
+        return {c.removeprefix(PROMPT): table[c].to_numpy(np.int64) for c in sorted(kept)}
     columns = sorted(str(c) for c in table if str(c).startswith(("base.", "source.")) and table[c].notna().any())
     roles = dict.fromkeys(c.rpartition(".")[0] for c in columns)
     mine = {role: [c for c in columns if c.rpartition(".")[0] == role] for role in roles}
@@ -73,6 +104,23 @@ def _alike(column: pd.Series[Any]) -> pd.Series[Any]:
     """In one type for numbers and one for texts: 3 and 3.0 are one value, however a table came to hold it."""
     column = column.infer_objects()
     return column.astype(float) if is_numeric_dtype(column) else column.astype(str).astype(object)
+
+
+def _of(table: pd.DataFrame, part: Any) -> pd.Series[bool]:
+    """The rows of one split and hypothesis."""
+    return (table[PART] == list(part)).all(axis=1)
+
+
+def _same_pairs(theirs: pd.DataFrame, mine: pd.DataFrame) -> bool:
+    """Whether two tables of one hypothesis have the same prompts and answers, in the same order."""
+    if len(theirs) != len(mine):
+        return False
+    if not any(str(c).startswith(PROMPT) for c in theirs):
+        mine = mine[[c for c in mine if not str(c).startswith(PROMPT)]]
+    there, here = prompt_codes(theirs), prompt_codes(mine)
+    labels = ["base_answer", "source_answer", "answer", "family"]
+    same = all(_alike(theirs[c]).tolist() == _alike(mine[c]).tolist() for c in labels)
+    return same and set(there) == set(here) and all(np.array_equal(there[role], here[role]) for role in there)
 
 
 def _json(path: Path) -> dict[str, Any] | None:
@@ -111,6 +159,20 @@ class Run:
         write(path, lambda p: p.write_text(yaml.safe_dump(mine, sort_keys=False)))
         for partial in (self.folder / "cells").glob(".partial-*"):
             shutil.rmtree(partial)
+
+    def hold(self, tables: pd.DataFrame) -> None:
+        """Holds pairs that this process has drawn against those of `pairs.parquet`, if they are there; DasError where they are
+        others: the cells of one table would be trained and tested on prompts that are not kept apart."""
+        path = self.folder / "pairs.parquet"
+        if not path.exists():
+            return
+        theirs = pd.read_parquet(path)
+        if not all(_same_pairs(theirs[_of(theirs, part)], mine) for part, mine in tables.groupby(PART, sort=False)):
+            raise DasError(
+                f"{path} holds other pairs than are drawn now with the same seed: something that draws the inputs is not "
+                "deterministic (it goes by the clock, by the system's randomness or by what was drawn before). Draw from the "
+                "generator that it is handed, or from random or numpy.random, and give another folder"
+            )
 
     # --- time ---
 
@@ -246,6 +308,11 @@ class Run:
         """Of the pairs of some splits, `base` and `source.<variable>` → a number for each prompt, equal for equal ones."""
         mine = [("split", "in", list(splits)), ("hypothesis", "==", hypothesis)]
         return prompt_codes(pd.read_parquet(self.folder / "pairs.parquet", filters=mine))
+
+    @property
+    def by_text(self) -> bool:
+        """Whether prompts are known by their tokens (see `das.identity`); in older runs they are by their values."""
+        return any(str(c).startswith(PROMPT) for c in pd.read_parquet(self.folder / "pairs.parquet"))
 
     def test_bases(self, hypothesis: str) -> Rows:
         """The base prompt of each test pair, as a number. (pairs,)"""

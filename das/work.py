@@ -24,7 +24,7 @@ from das.material import SPLITS, Material
 from das.memory import give_back, room
 from das.nulls import NULLS, Searches
 from das.progress import Reporter
-from das.run import Run, pair_table, write
+from das.run import Run, all_pairs, write
 from das.screen import screen
 from das.site import Site
 from das.train import forget, train
@@ -42,6 +42,7 @@ class Work:
         if threads := self.layout.settings.threads:
             torch.set_num_threads(threads)
         material = self.layout.material()
+        self.run.hold(all_pairs(material.pairs, material.data))
         if isinstance(material.engine, HookEngine):
             self.report.say("every swap runs the whole network: above a site alone, it does not give this network's answers")
         give_back()
@@ -58,11 +59,8 @@ class Work:
         m, audits = self.material, {}
         for split in SPLITS:
             audits[split] = {n: audit(self.layout.task, n, p, m.data[split].pairs[n].label) for n, p in m.pairs[split].items()}
-        tables = [
-            pair_table(p).assign(split=split, hypothesis=name) for split, table in m.pairs.items() for name, p in table.items()
-        ]
         folder = self.run.folder
-        write(folder / "pairs.parquet", lambda path: pd.concat(tables, ignore_index=True).to_parquet(path))
+        write(folder / "pairs.parquet", lambda path: all_pairs(m.pairs, m.data).to_parquet(path))
         write(folder / "audit.json", lambda path: path.write_text(json.dumps(audits, indent=1)))
         for name in self.layout.hypotheses:
             self.report.say(audit_text(name, audits["test"][name]))
