@@ -112,6 +112,10 @@ class CausalModel:
         self._known(variable)
         return next((node.parents for node in self._nodes if node.name == variable), ())
 
+    def mechanism(self, variable: str) -> Mechanism:
+        """The function that computes `variable`, which is no input."""
+        return next(node.mechanism for node in self._nodes if node.name == variable)
+
     def causes(self, variable: str) -> set[str]:
         """The variables that `variable` follows from: its parents, theirs, and so on."""
         found = {variable}

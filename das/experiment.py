@@ -19,6 +19,7 @@ from das.memory import give_back
 from das.nulls import NULLS, draws_of
 from das.plan import cell_flops
 from das.progress import Reporter, silent
+from das.provenance import provenance
 from das.run import SCREEN, Run, write
 from das.settings import Settings
 from das.site import Site
@@ -41,7 +42,7 @@ class Experiment(Layout):
         """Trains and judges every cell that `out` does not hold yet, and writes tables, summary and figures there."""
         started, s = time.time(), self.settings
         run = Run(Path(out))
-        run.prepare(s)
+        run.prepare(s, provenance(self.task, self.tokenizer, s.lm))
         work = Work(self, run, report)
         if not (run.folder / "audit.json").exists():
             self._share(work, [Work.audit])

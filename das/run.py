@@ -19,6 +19,7 @@ from pandas.util import hash_pandas_object
 from safetensors.numpy import load_file, save_file
 
 from das.alignment import Alignment, Cell
+from das.columns import objects
 from das.dataset import Dataset, Rows
 from das.errors import DasError, unknown
 from das.evaluate import Record
@@ -26,6 +27,7 @@ from das.evidence import Natural, Scorecard
 from das.failures import Group
 from das.pairs import Pairs
 from das.progress import Reporter, silent
+from das.provenance import changes, comparable, found_again, places
 from das.score import Hits
 from das.settings import Settings, read_yaml
 from das.site import Site
@@ -43,6 +45,11 @@ ADDED = {"under": "base"}
 """What settings had been before there was a choice."""
 
 SCREEN = "screen.parquet"
+
+PROVENANCE = "provenance.json"
+
+NAMED = ("task", "lm")
+"""Settings that name what the run was made from: another name for the same is fine."""
 
 PROMPT = "prompt."
 """What the columns of `pairs.parquet` begin with that hold prompts' identities."""
@@ -64,7 +71,8 @@ def pair_table(pairs: Pairs, identities: Mapping[str, Rows] | None = None) -> pd
     identities: role → each row's prompt (see `Dataset.roles`), the columns `prompt.base` and `prompt.source.<variable>`.
     """
     mine = {f"{PROMPT}{role}": pd.array(rows, "Int64") for role, rows in (identities or {}).items()}  # a float has 53 bits
-    return _written(pd.DataFrame(pairs.columns()).assign(**mine))
+    columns = {name: column if column.ndim == 1 else objects(column.tolist()) for name, column in pairs.columns().items()}
+    return _written(pd.DataFrame(columns).assign(**mine))
 
 
 def all_pairs(pairs: Mapping[str, Mapping[str, Pairs]], data: Mapping[str, Dataset]) -> pd.DataFrame:
@@ -129,7 +137,7 @@ def _json(path: Path) -> dict[str, Any] | None:
 
 
 class Run:
-    """A run folder: `config.yaml`, `pairs.parquet`, `audit.json`, `cells/<id>/`, `failures_*.json`, `results.parquet`,
+    """A run folder: `config.yaml`, `provenance.json`, `pairs.parquet`, `audit.json`, `cells/<id>/`, `failures_*.json`, `results.parquet`,
     `examples.parquet`, `summary.json`, `time.json`, figures; with a budget `screen.parquet`, and with nulls `nulls/`."""
 
     def __init__(self, folder: str | Path) -> None:
@@ -144,21 +152,37 @@ class Run:
             raise DasError(f"{run.folder} {state}")
         return run
 
-    def prepare(self, settings: Settings) -> None:
-        """Makes the folder, or checks that it belongs to the same settings."""
+    def prepare(self, settings: Settings, made: Mapping[str, Any]) -> None:
+        """Makes the folder, or checks that it belongs to the same settings and was made from the same (see `same_as`)."""
         path, mine = self.folder / "config.yaml", settings.plain()
         if path.exists():
-            theirs = read_yaml(path)
-            changed = [k for k in mine if k not in FREE and theirs.get(k, ADDED.get(k)) != mine[k]]
+            theirs, known = read_yaml(path), {k for k in NAMED if comparable(k, self.made, made)}
+            changed = [k for k in mine if k not in {*FREE, *known} and theirs.get(k, ADDED.get(k)) != mine[k]]
             if changed:
                 k = changed[0]
                 raise DasError(f"{self.folder} holds a run with {k} = {theirs.get(k)!r}, not {mine[k]!r}: give another folder")
         elif self.folder.exists() and any(self.folder.iterdir()):
             raise DasError(f"{self.folder} exists and holds something other than a run: give another folder")
+        self.same_as(made)
         self.folder.mkdir(parents=True, exist_ok=True)
         write(path, lambda p: p.write_text(yaml.safe_dump(mine, sort_keys=False)))
+        body = {"made_from": dict(made), "places": places({k: getattr(settings, k) for k in NAMED}, self.folder)}
+        write(self.folder / PROVENANCE, lambda p: p.write_text(json.dumps(body, indent=1) + "\n"))
         for partial in (self.folder / "cells").glob(".partial-*"):
             shutil.rmtree(partial)
+
+    @property
+    def made(self) -> dict[str, Any]:
+        """What the run was made from, as prints (see `das.provenance`); empty in older runs."""
+        return (_json(self.folder / PROVENANCE) or {"made_from": {}})["made_from"]  # type: ignore[no-any-return]
+
+    def same_as(self, made: Mapping[str, Any]) -> None:
+        """DasError where the run was made from something else."""
+        if self.made and (changed := changes(self.made, made)):
+            raise DasError(
+                f"{self.folder} was made from something else: {'; '.join(changed)} changed since. Its tables say nothing of what "
+                "there is now: give another folder, or put back what it was made from"
+            )
 
     def hold(self, tables: pd.DataFrame) -> None:
         """Holds pairs that this process has drawn against those of `pairs.parquet`, if they are there; DasError where they are
@@ -346,6 +370,8 @@ class Run:
     def settings(self, task: Any = None, lm: Any = None) -> Settings:
         """What the run was made with. task, lm: the objects themselves, where the run was given objects and no names."""
         values = read_yaml(self.folder / "config.yaml")
+        kept = (_json(self.folder / PROVENANCE) or {"places": {}})["places"]
+        values |= {k: found_again(k, values[k], kept, self.folder) for k in NAMED}
         return Settings(**values | {key: thing for key, thing in (("task", task), ("lm", lm)) if thing is not None})
 
     def shift(

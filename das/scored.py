@@ -91,19 +91,27 @@ class ShiftFolder:
         path = self.path / "shift.json"
         return json.loads(path.read_text()) if path.exists() else {}
 
-    def begin(self, spec: Any, template: str) -> None:
-        """DasError if the folder holds another shift of this name."""
+    def begin(self, spec: Any, template: str, made: Mapping[str, Any]) -> None:
+        """DasError if the folder holds another shift of this name. made: the print of what is asked (see `das.provenance`)."""
         there = self.about
         if there and (there["spec"], there["template"]) != (json.loads(json.dumps(plain_data(spec))), template):
             raise DasError(
                 f"{self.path} holds another shift called {self.name!r} ({there['spec']!r}: {there['template']!r}): "
                 "give this one another name"
             )
+        if there.get("made", made) != made:
+            raise DasError(
+                f"shift {self.name!r} has changed since {self.path} was made: its inputs, its values or its answers are others. "
+                "Give it another name, or put it back"
+            )
 
-    def describe(self, spec: Any, template: str, order: int, known: Accuracy, coverage: Mapping[str, float]) -> None:
+    def describe(
+        self, spec: Any, template: str, made: Mapping[str, Any], order: int, known: Accuracy, coverage: Mapping[str, float]
+    ) -> None:
         """Writes `shift.json`."""
         self.path.mkdir(parents=True, exist_ok=True)
         body = {"name": self.name, "order": order, "spec": plain_data(spec), "template": template}
+        body |= {"made": dict(made)}
         body |= {**asdict(known), "solved": known.solved, "coverage": coverage}
         write(self.path / "shift.json", lambda p: p.write_text(json.dumps(body, indent=1) + "\n"))
 

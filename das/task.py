@@ -163,11 +163,10 @@ class Task:
             if row := self.model.difference(hypothesis.model, n=n):
                 raise DasError(f"hypothesis {name!r} does not answer as the first hypothesis does on {row}")
             _check_steady(name, hypothesis.model, drawn)
+        asked, where = self.variant(BASE), self.positions if positions is None else positions
         try:
-            identities(self.variant(BASE), self.hypotheses.values(), tokenizer, drawn)
-            _check_text(
-                self.variant(BASE), drawn, self.outputs(drawn), tokenizer, self.positions if positions is None else positions
-            )
+            _check_text(asked, drawn, self.outputs(drawn), tokenizer, where)
+            identities(asked, self.hypotheses.values(), tokenizer, drawn)
         except DasError as error:
             raise DasError(f"prompt: {error}") from error
 
@@ -178,8 +177,8 @@ class Task:
         drawn = variant.inputs.sample(np.random.default_rng(0), n)
         here = self.under(shift, tokenizer) if variant.model is self.model else None
         outputs = here.outputs(drawn) if here else variant.model.run(drawn)[variant.model.output]
-        identities(variant, here.hypotheses.values() if here else (), tokenizer, drawn)
         _check_text(variant, drawn, outputs, tokenizer, positions)
+        identities(variant, here.hypotheses.values() if here else (), tokenizer, drawn)
 
     def fault(self, shift: Any, tokenizer: Tokenizer) -> str:
         """Why the task cannot be put to a network under a shift; empty where it can."""
@@ -248,6 +247,11 @@ def ask(asked: Variant, inputs: Columns, tokenizer: Tokenizer) -> tuple[Encoded,
     return encode(rendered, tokenizer), answers
 
 
+def task_file(source: str | Path, folder: str | Path = "tasks") -> Path:
+    """The file that `load_task` looks for."""
+    return Path(source) if Path(source).suffix == ".py" else Path(folder) / f"{source}.py"
+
+
 def load_task(source: str | Path | Task, folder: str | Path = "tasks") -> Task:
     """A task by path (`my/task.py`), by name (`price_tagging`: in `tasks/`, or offered by an installed package).
 
@@ -255,9 +259,7 @@ def load_task(source: str | Path | Task, folder: str | Path = "tasks") -> Task:
     """
     if isinstance(source, Task):
         return source
-    path = Path(source)
-    if path.suffix != ".py":
-        path = Path(folder) / f"{source}.py"
+    path = task_file(source, folder)
     if path.is_file():
         return _from_file(path)
     offered = {point.name: point for point in entry_points(group=ENTRY_POINT)}

@@ -24,6 +24,7 @@ from das.pairs import Pairs
 from das.plot_shift import figures
 from das.progress import Reporter
 from das.prompt import expand_positions
+from das.provenance import asked_print, provenance
 from das.robustness import Robustness
 from das.run import Run, pair_table, prompt_codes
 from das.scored import ShiftFolder
@@ -60,12 +61,13 @@ def transfer(run: Run, shifts: Any, retrain: float | Mapping[str, float], report
 def _specs(run: Run, settings: Settings, shifts: Any, report: Reporter) -> dict[str, Any]:
     """Name → what was given for it, of the shifts that can be asked; DasError where the run's folder has others so called."""
     task, tokenizer = load_task(settings.task), tokenizer_of(settings)
+    run.same_as(provenance(task.under(settings.under, tokenizer), tokenizer, settings.lm))
     specs, notes = askable(task, tokenizer, shifts)
     for note in notes or ([] if specs else ["the task declares no shifts: give some"]):
         report.say(note)
     for name, spec in specs.items():
-        template = task.variant(spec, tokenizer).prompt.template
-        ShiftFolder(run.folder, name).begin(spec, template)
+        asked = task.variant(spec, tokenizer)
+        ShiftFolder(run.folder, name).begin(spec, asked.prompt.template, asked_print(asked))
     return specs
 
 
@@ -153,8 +155,8 @@ class _Under:
             for name, (spec, path) in w.trained.items():
                 self._test_one(m, folder, name, spec, Run(path), report)
         if not folder.about:
-            known = accuracy(self.task.variant(BASE), self.lm)
-            folder.describe(w.spec, self.task.prompt.template, w.order, known, found)
+            asked = self.task.variant(BASE)
+            folder.describe(w.spec, asked.prompt.template, asked_print(asked), w.order, accuracy(asked, self.lm), found)
 
     def _test_one(self, m: Material, folder: ShiftFolder, trained: str, spec: Any, source: Run, report: Reporter) -> None:
         """The alignments of one run, on the pairs of which it has seen no prompt in training or validation: neither the words

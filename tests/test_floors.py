@@ -15,7 +15,7 @@ FLOORS = [
     ["shifts"],
     ["identity"],
     ["task", "tokenizer", "lm"],
-    ["rivals", "engine", "planted"],
+    ["rivals", "engine", "planted", "provenance"],
     ["equality", "selftest"],
     ["structures"],
     ["pairs"],
