@@ -22,7 +22,7 @@ def as_column(values: Any, what: str = "a column") -> Column:
     if isinstance(values, str) or not isinstance(values, Iterable) or isinstance(values, np.ndarray):
         raise DasError(f"{what} is {values!r}: expected a column, one value per row, such as np.array([{values!r}])")
     values = list(values)
-    if values and isinstance(values[0], (tuple, list, set, frozenset, dict)):
+    if any(isinstance(value, (tuple, list, set, frozenset, dict)) for value in values):
         return objects(values)
     column = np.asarray(values)
     kinds = {bool if isinstance(v, (bool, np.bool_)) else str if isinstance(v, str) else float for v in values}

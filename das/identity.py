@@ -46,7 +46,8 @@ def of_texts(texts: Sequence[str], tokenizer: Tokenizer) -> Rows:
 
 
 def _hashed(tokens: Iterable[Rows]) -> Rows:
-    return np.array([int.from_bytes(hashlib.blake2b(row.tobytes(), digest_size=8).digest(), "big", signed=True) for row in tokens])
+    digests = [hashlib.blake2b(row.astype("<i8").tobytes(), digest_size=8).digest() for row in tokens]
+    return np.array([int.from_bytes(digest, "big", signed=True) for digest in digests], np.int64)
 
 
 def identities(asked: Variant, hypotheses: Iterable[Hypothesis], tokenizer: Tokenizer, inputs: Columns) -> Rows:

@@ -134,7 +134,8 @@ def _help(n: int, sizes: Mapping[str, int]) -> str:
     if n < least:
         return f"It takes {least} at the least, two in each split: let the prompt say more (another input, other words)"
     shares = {split: 1 if n < 8 or split != "train" else 2 for split in sizes}
-    return "They are cut as the sizes are: give, for instance, " + ", ".join(f"{split}_pairs {64 * share}" for split, share in shares.items())
+    found = ", ".join(f"{split}_pairs {64 * share}" for split, share in shares.items())
+    return f"They are cut as the sizes are: give, for instance, {found}"
 
 
 class _Pool:

@@ -272,7 +272,11 @@ def encode(rendered: Rendered, tokenizer: Tokenizer, positions: Sequence[str] = 
 
 def check_fields(rendered: Rendered, tokenizer: Tokenizer) -> None:
     """DasError where what a field writes has no token: the network would not read it. A field may well write nothing."""
-    where = {name: [bool(t[a:b].strip()) for t, (a, b) in zip(rendered.texts, span, strict=True)] for name, span in rendered.spans.items()}
+
+    def written(spans: Indices) -> list[bool]:
+        return [bool(text[a:b].strip()) for text, (a, b) in zip(rendered.texts, spans, strict=True)]
+
+    where = {name: written(spans) for name, spans in rendered.spans.items()}
     encode(rendered, tokenizer, [f"{name}.first" for name, there in where.items() if all(there)])
     for name, there in where.items():
         if any(there) and not all(there):

@@ -137,8 +137,9 @@ def _json(path: Path) -> dict[str, Any] | None:
 
 
 class Run:
-    """A run folder: `config.yaml`, `provenance.json`, `pairs.parquet`, `audit.json`, `cells/<id>/`, `failures_*.json`, `results.parquet`,
-    `examples.parquet`, `summary.json`, `time.json`, figures; with a budget `screen.parquet`, and with nulls `nulls/`."""
+    """A run folder: `config.yaml`, `provenance.json`, `pairs.parquet`, `audit.json`, `cells/<id>/`, `failures_*.json`,
+    `results.parquet`, `examples.parquet`, `summary.json`, `time.json`, figures; with a budget `screen.parquet`, and with nulls
+    `nulls/`."""
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
@@ -180,8 +181,8 @@ class Run:
         """DasError where the run was made from something else."""
         if self.made and (changed := changes(self.made, made)):
             raise DasError(
-                f"{self.folder} was made from something else: {'; '.join(changed)} changed since. Its tables say nothing of what "
-                "there is now: give another folder, or put back what it was made from"
+                f"{self.folder} was made from something else: {'; '.join(changed)} changed since. Its tables say nothing "
+                "of what there is now: give another folder, or put back what it was made from"
             )
 
     def hold(self, tables: pd.DataFrame) -> None:

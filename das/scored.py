@@ -101,7 +101,7 @@ class ShiftFolder:
             )
         if there.get("made", made) != made:
             raise DasError(
-                f"shift {self.name!r} has changed since {self.path} was made: its inputs, its values or its answers are others. "
+                f"shift {self.name!r} has changed since {self.path} was made: its inputs, words or answers are others. "
                 "Give it another name, or put it back"
             )
 

@@ -18,8 +18,18 @@ from das.columns import Column, Columns, differ, joined, key
 from das.errors import DasError, unknown
 from das.identity import identities
 from das.prompt import (
-    Encoded, Prompt, Rendered, Tokenizer, answer_tokens, check_fields, coverage, encode, expand_positions, show, tokens_at,
-)  # fmt: skip
+    Encoded,
+    Prompt,
+    Rendered,
+    Tokenizer,
+    answer_tokens,
+    check_fields,
+    coverage,
+    encode,
+    expand_positions,
+    show,
+    tokens_at,
+)
 from das.shifts import BASE, Change, Shift, Variant, parse_shift
 
 ENTRY_POINT = "das.tasks"
@@ -160,9 +170,9 @@ class Task:
         """
         drawn = self.model.sample(np.random.default_rng(0), n)
         for name, hypothesis in self.hypotheses.items():
+            _check_steady(name, hypothesis.model, drawn)
             if row := self.model.difference(hypothesis.model, n=n):
                 raise DasError(f"hypothesis {name!r} does not answer as the first hypothesis does on {row}")
-            _check_steady(name, hypothesis.model, drawn)
         asked, where = self.variant(BASE), self.positions if positions is None else positions
         try:
             _check_text(asked, drawn, self.outputs(drawn), tokenizer, where)
@@ -202,8 +212,8 @@ def _check_steady(name: str, model: CausalModel, inputs: Columns) -> None:
     for variable in model.variables:
         if differ(once[variable], again[variable]).any():
             raise DasError(
-                f"hypothesis {name!r}: {variable!r} has other values when it is computed again from the same inputs: a mechanism "
-                "is a function of its parents; let what is random be an input"
+                f"hypothesis {name!r}: {variable!r} has other values when it is computed again from the same inputs: "
+                "a mechanism is a function of its parents; let what is random be an input"
             )
 
 
