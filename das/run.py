@@ -153,8 +153,10 @@ class Run:
             raise DasError(f"{run.folder} {state}")
         return run
 
-    def prepare(self, settings: Settings, made: Mapping[str, Any]) -> None:
-        """Makes the folder, or checks that it belongs to the same settings and was made from the same (see `same_as`)."""
+    def prepare(self, settings: Settings, made: Mapping[str, Any] | None = None) -> None:
+        """Makes the folder, or checks that it belongs to the same settings and was made from the same (see `same_as`). made:
+        the prints of that; without any, those that are there stay unchecked."""
+        made = made or self.made
         path, mine = self.folder / "config.yaml", settings.plain()
         if path.exists():
             theirs, known = read_yaml(path), {k for k in NAMED if comparable(k, self.made, made)}
