@@ -112,6 +112,17 @@ class CausalModel:
         self._known(variable)
         return next((node.parents for node in self._nodes if node.name == variable), ())
 
+    def mechanism(self, variable: str) -> Mechanism:
+        """The function that computes `variable`, which is no input."""
+        return next(node.mechanism for node in self._nodes if node.name == variable)
+
+    def causes(self, variable: str) -> set[str]:
+        """The variables that `variable` follows from: its parents, theirs, and so on."""
+        found = {variable}
+        for name in reversed(self.variables):  # children before their parents
+            found |= set(self.parents(name)) if name in found else set()
+        return found - {variable}
+
     def _known(self, variable: str) -> None:
         if variable not in self.variables:
             raise unknown("variable", variable, self.variables)
@@ -206,12 +217,14 @@ class CausalModel:
         values: Mapping[str, Any],
         parents: Mapping[str, Sequence[str]],
         functions: Mapping[str, Mechanism],
-        output: str | None = None,
+        output: str | Sequence[str] | None = None,
     ) -> CausalModel:
         """A model in the four-dict form of pyvene and MIB, whose functions take one value per parent.
 
-        Variables without parents are inputs: their domain is `values[v]`, or draws of `functions[v]()` where it is None.
-        output: by default `raw_output` if there is one, else the only variable that is nobody's parent.
+        Variables without parents are inputs: their domain is `values[v]`, or draws of `functions[v]()` where that is None or
+        empty (the same ones for the same generator, see `das.seeding`).
+        output: by default `raw_output` if there is one, else the only variable that is nobody's parent. Several names make one
+            output, the tuple of their values, which is called by these names joined with `+`.
         """
         for name in [*parents, *(p for ps in parents.values() for p in ps)]:
             if name not in variables:
@@ -225,17 +238,21 @@ class CausalModel:
         used = {p for node in nodes for p in node.parents}
         sinks = [node.name for node in nodes if node.name not in used]
         if output is None:
-            output = "raw_output" if "raw_output" in variables else sinks[0] if len(sinks) == 1 else None
-        if output is None or output not in variables:
-            raise DasError(f"which variable is the output? Give output=, one of: {', '.join(sinks)}")
+            output = "raw_output" if "raw_output" in variables else sinks[0] if len(sinks) == 1 else []
+        wanted = [output] if isinstance(output, str) else list(output)
+        if not wanted or not set(wanted) <= set(variables):
+            raise DasError(f"which variable is the output? Give output=, one of: {', '.join(sinks)}; or a list")
+        if len(wanted) > 1:
+            nodes.append(_Node("+".join(wanted), tuple(wanted), lambda *values: values, True))
         model = cls.__new__(cls)
-        model._build(nodes, domains, output)
+        model._build(nodes, domains, "+".join(wanted))
         return model
 
 
 def _domain(name: str, values: Any, function: Mechanism | None) -> Choice | Sampler:
-    if values is not None:
-        return Choice(list(values))
+    options = values if isinstance(values, set | frozenset) or values is None else list(values)
+    if options:
+        return Choice(options)
     if function is None:
         raise DasError(f"input {name!r} has neither values nor a function")
     return Sampler(lambda rng, n: objects([function() for _ in range(n)]))

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from das.columns import Column, Columns, as_column, checked, concat, key, row_of, same_length, take
+from das.columns import Column, Columns, as_column, checked, codes, concat, key, objects, row_of, same_length, take
 from das.errors import DasError, unknown
+from das.seeding import seeded
 
 MOST_SETTINGS = 10_000_000
 """Enumerations longer than this are refused."""
@@ -74,22 +75,27 @@ def _decimals(*numbers: float) -> int:
 
 
 class Choice:
-    """One of the given values, of any kind: words, numbers, tuples."""
+    """One of the given values, of any kind: words, numbers, tuples. A value that is given twice is drawn twice as often, but
+    is one value: it counts once in `size` and `values()`.
 
-    def __init__(self, options: Sequence[Any]) -> None:
+    options: a sequence, or a set, whose values are put in order: a set of texts has another order in every process.
+    """
+
+    def __init__(self, options: Collection[Any]) -> None:
         if not len(options):
             raise DasError("Choice: expected at least one option")
-        self.options = as_column(list(options))
+        self.options = as_column(_ordered(options))
+        self._distinct = self.options[np.sort(np.unique(_written(self.options), return_index=True)[1])]
 
     def __repr__(self) -> str:
         return f"Choice({self.options.tolist()!r})"
 
     @property
     def size(self) -> int:
-        return len(self.options)
+        return len(self._distinct)
 
     def sample(self, rng: np.random.Generator, n: int) -> Column:
-        return self.options[rng.integers(0, self.size, n)]
+        return self.options[rng.integers(0, len(self.options), n)]
 
     def contains(self, values: Column) -> NDArray[np.bool_]:
         allowed = {key(option) for option in self.options}
@@ -97,7 +103,22 @@ class Choice:
         return np.fromiter(map(allowed.__contains__, values.tolist() if plain else map(key, values)), bool, len(values))
 
     def values(self) -> Column:
-        return self.options
+        return self._distinct
+
+
+def _ordered(options: Collection[Any]) -> list[Any]:
+    """As they come; of a set, by value where values can be compared, else by how they are written."""
+    if not isinstance(options, set | frozenset):
+        return list(options)
+    try:
+        return sorted(options)
+    except TypeError:
+        return sorted(options, key=repr)
+
+
+def _written(options: Column) -> NDArray[np.int64]:
+    """A number for each option, equal for equal ones that are written alike: True and 1 are two."""
+    return codes(options, objects([repr(key(option)) for option in options]))
 
 
 class Bool(Choice):
@@ -135,14 +156,18 @@ class Uniform:
 
 @dataclass(frozen=True)
 class Sampler:
-    """Whatever `draw(rng, n)` returns (first axis `n`); `accepts(values)` says what belongs, by default everything."""
+    """Whatever `draw(rng, n)` returns (first axis `n`); `accepts(values)` says what belongs, by default everything.
+
+    What `draw` takes from the global generators of Python and numpy follows from `rng` as well (see `das.seeding`).
+    """
 
     draw: Callable[[np.random.Generator, int], Any]
     accepts: Callable[[Column], NDArray[np.bool_]] | None = None
     size: int | None = field(default=None, init=False)
 
     def sample(self, rng: np.random.Generator, n: int) -> Column:
-        return checked(as_column(self.draw(rng, n)), n, "the sampler")
+        with seeded(rng):
+            return checked(as_column(self.draw(rng, n)), n, "the sampler")
 
     def contains(self, values: Column) -> NDArray[np.bool_]:
         return np.ones(len(values), bool) if self.accepts is None else self.accepts(values)
@@ -233,14 +258,15 @@ class Inputs:
         return take(concat(parts), np.arange(n))
 
     def _draw(self, rng: np.random.Generator, n: int) -> Columns:
-        joint = {} if self.draw is None else dict(self.draw(rng, n))
-        for name in joint:
-            if name not in self.domains:
-                raise unknown("input from the joint sampler", name, self.domains)
-        return {
-            name: checked(as_column(joint[name]), n, "the joint sampler") if name in joint else domain.sample(rng, n)
-            for name, domain in self.domains.items()
-        }
+        with seeded(rng):
+            joint = {} if self.draw is None else dict(self.draw(rng, n))
+            for name in joint:
+                if name not in self.domains:
+                    raise unknown("input from the joint sampler", name, self.domains)
+            return {
+                name: checked(as_column(joint[name]), n, "the joint sampler") if name in joint else domain.sample(rng, n)
+                for name, domain in self.domains.items()
+            }
 
     @property
     def size(self) -> int | None:

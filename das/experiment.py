@@ -21,6 +21,7 @@ from das.mend import SCREEN, mend
 from das.nulls import NULLS, draws_of
 from das.plan import cell_flops
 from das.progress import Reporter, silent
+from das.provenance import provenance
 from das.run import Run
 from das.settings import Settings
 from das.site import Site
@@ -46,7 +47,7 @@ class Experiment(Layout):
         refuse_at_start()
         started, run = time.time(), Run(Path(out))
         with alone(run.folder):
-            run.prepare(self.settings)
+            run.prepare(self.settings, provenance(self.task, self.tokenizer, self.settings.lm))
             mend(run.folder, report)
             self._run(Work(self, run, report))
         report.say(f"done in {time.time() - started:.0f} s: {run.folder}")

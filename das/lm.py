@@ -69,6 +69,27 @@ def _where(source: str) -> tuple[str, dict[str, Any]]:
     return source, {"local_files_only": not _hub_answers()}
 
 
+def weight_files(source: str) -> list[Path]:
+    """The files on this machine that a network is read from, tokenizer aside, those of an adapter's base among them; none of
+    what has not been downloaded."""
+    if base := _base(source):
+        return [*_weights_in(_folder(source)), *weight_files(base)]
+    target, extra = _where(source)
+    if "gguf_file" in extra:
+        return [Path(target) / extra["gguf_file"]]
+    if not Path(target).is_dir():
+        from huggingface_hub import try_to_load_from_cache
+
+        kept = try_to_load_from_cache(target, "config.json")
+        return _weights_in(Path(kept).parent) if isinstance(kept, str) else []
+    return _weights_in(Path(target))
+
+
+def _weights_in(folder: Path) -> list[Path]:
+    kinds = (".safetensors", ".bin", ".pt")
+    return sorted(path for path in folder.iterdir() if path.suffix in kinds or path.name in ("config.json", CONFIG))
+
+
 def _elsewhere(name: str) -> tuple[str, dict[str, Any]]:
     """Of a named network: the hub's copy if it is in the local cache, else the package's if it is installed, else the hub's,
     which is downloaded. The hub is asked last, so that what is here is found at once and without a network."""

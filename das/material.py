@@ -13,6 +13,7 @@ from das.columns import Columns
 from das.dataset import Dataset, Rows
 from das.engine import Engine
 from das.evaluate import correct
+from das.identity import identities
 from das.lm import LM, load_tokenizer
 from das.pairs import Pairs, make_pairs, split_pools
 from das.prompt import Encoded, Tokenizer
@@ -49,13 +50,20 @@ class Material:
         cls, settings: Settings, task: Task, tokenizer: Tokenizer, hypotheses: Sequence[str], positions: Sequence[str],
         splits: Sequence[str] = SPLITS, lm: LM | None = None,
     ) -> Material:  # fmt: skip
-        """Loads the network, if it is not given; draws and labels the pairs of the splits, and tokenizes them."""
+        """Draws and labels the pairs of the splits, and tokenizes them; loads the network, if it is not given, where it is
+        needed: last, unless prompts are to be those that it answers correctly.
+
+        The engine's prefix is that of every prompt of the pairs and of the test pool, of which more is asked than the pairs.
+        """
         s = settings
-        lm = lm or load_network(s)
         sizes = {"train": s.train_pairs, "val": s.val_pairs, "test": s.test_pairs}
-        accept = partial(correct, task.variant(BASE), lm, engine=make_engine(lm)) if s.only_correct else None
+        asked, accept = task.variant(BASE), None
+        if s.only_correct:
+            lm = lm or load_network(s)
+            accept = partial(correct, asked, lm, engine=make_engine(lm))
+        identity = partial(identities, asked, [*task.hypotheses.values()], tokenizer)
         rng = np.random.default_rng([s.seed, 0])
-        pools = split_pools(task.model, {split: POOL * n for split, n in sizes.items()}, rng, accept)
+        pools = split_pools(task.model, {split: POOL * n for split, n in sizes.items()}, rng, accept, identity)
 
         def pairs_of(name: str, split: str) -> Pairs:
             rng = np.random.default_rng([s.seed, SPLITS.index(split), list(hypotheses).index(name)])
@@ -63,8 +71,10 @@ class Material:
 
         pairs = {split: {name: pairs_of(name, split) for name in hypotheses} for split in splits}
         data = {split: Dataset.make(task, tokenizer, p, positions) for split, p in pairs.items()}
-        prefix, longest = _common_prefix(list(data.values())), max(int(d.prompts.lengths.max()) for d in data.values())
-        trial = a_few(Encoded.concat([a_few(d.prompts) for d in data.values()]))
+        every = [*data.values(), Dataset(task.encode(pools["test"], tokenizer, positions), {})]
+        prefix, longest = _common_prefix(every), max(int(d.prompts.lengths.max()) for d in every)
+        trial = a_few(Encoded.concat([a_few(d.prompts) for d in every]))
+        lm = lm or load_network(s)
         engine = make_engine(lm, prefix, s.components, longest, trial)
         return cls(lm, engine, pairs, data, pools["test"], s.components, prefix, longest, trial)
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from das.columns import Column, same_length
+from das.columns import Column, key, same_length
 from das.errors import DasError, unknown
 
 Tokenizer = Any
@@ -32,9 +32,10 @@ class Rendered:
     texts: list[str]
     spans: dict[str, Indices]
 
-    def take(self, row: int) -> Rendered:
-        """One of them."""
-        return Rendered(self.texts[row : row + 1], {name: span[row : row + 1] for name, span in self.spans.items()})
+    def take(self, rows: int | Indices) -> Rendered:
+        """One of them, or some."""
+        rows = np.atleast_1d(rows)
+        return Rendered([self.texts[row] for row in rows], {name: span[rows] for name, span in self.spans.items()})
 
 
 def literal(text: str) -> str:
@@ -46,7 +47,8 @@ def literal(text: str) -> str:
 class Prompt:
     """How a setting of the inputs is written, and how the network answers.
 
-    template: text with `{field}` or `{field:.2f}` for variables of the causal model, as in `str.format`.
+    template: text with `{field}` or `{field:.2f}` for variables of the causal model, as in `str.format`; of a variable that
+        holds several values, `{pair[0]}` writes one.
     answers: output value → the text that follows the prompt, or a function from one to the other. The text is taken as
         it stands: where a space separates it from the prompt, it begins with the space.
     fillers: field of the template that is no variable → texts of which each prompt gets one, by a hash of its other fields: the
@@ -64,7 +66,7 @@ class Prompt:
         except ValueError as error:
             raise DasError(f"the template cannot be read ({error}): write a literal brace as {{{{ or }}}}") from error
         for _, name, spec, conversion in pieces:
-            if name is not None and not name.isidentifier():
+            if name is not None and not (FIELD.fullmatch(name) and _variable(name).isidentifier()):
                 raise DasError(f"field {{{name}}} of the template has no name: give each field the name of a variable")
             if name is not None and ("{" in spec or conversion not in CONVERSIONS):
                 raise DasError(f"field {{{name}}} of the template has a format that is not plain, such as {{{name}:.2f}}")
@@ -75,7 +77,12 @@ class Prompt:
     @property
     def fields(self) -> list[str]:
         """The names of the variables in the template, in order, each once."""
-        return list(dict.fromkeys(name for _, name, _, _ in self._pieces if name is not None and name not in self.fillers))
+        return list(dict.fromkeys(_variable(name) for name in self._named if name not in self.fillers))
+
+    @property
+    def _named(self) -> list[str]:
+        """The fields as the template names them, fillers too, each once."""
+        return list(dict.fromkeys(name for _, name, _, _ in self._pieces if name is not None))
 
     @property
     def around(self) -> tuple[str, str]:
@@ -93,7 +100,7 @@ class Prompt:
         n = same_length({name: columns[name] for name in self.fields}) if values else same_length(columns)
         settings = [repr(row) for row in zip(*values.values(), strict=True)] if values else [""] * n
         values |= {name: [_one_of(texts, name + row) for row in settings] for name, texts in self.fillers.items()}
-        spans = {name: np.zeros((n, 2), np.int64) for name in values}
+        spans = {name: np.zeros((n, 2), np.int64) for name in self._named}
         texts = [self._write({name: column[row] for name, column in values.items()}, row, spans) for row in range(n)]
         return Rendered(texts, spans)
 
@@ -103,7 +110,7 @@ class Prompt:
             text += literal
             if name is None:
                 continue
-            value = CONVERSIONS[conversion](values[name])
+            value = CONVERSIONS[conversion](_part(values[_variable(name)], name))
             try:
                 written = format(value, spec)
             except (ValueError, TypeError) as error:
@@ -117,18 +124,38 @@ class Prompt:
         """The text that answers `value`, an output of the causal model."""
         if callable(self.answers):
             return self.answers(value)
-        if value not in self.answers:
+        if key(value) not in self.answers:
             raise unknown("answer: the output value has no text,", value, self.answers)
-        return self.answers[value]
+        return self.answers[key(value)]
 
     def answer_texts(self, outputs: Column) -> list[str]:
         """The answer's text for each row of the output column."""
         known: dict[Any, str] = {}
-        return [known[v] if v in known else known.setdefault(v, self.answer(v)) for v in outputs.tolist()]
+        values = outputs.tolist()
+        marks = [(repr(type(value)), key(value)) for value in values]  # a function may write True otherwise than 1
+        return [known[m] if m in known else known.setdefault(m, self.answer(v)) for m, v in zip(marks, values, strict=True)]
 
 
-def _one_of(texts: Sequence[str], key: str) -> str:
-    return texts[zlib.crc32(key.encode()) % len(texts)]
+def _one_of(texts: Sequence[str], setting: str) -> str:
+    return texts[zlib.crc32(setting.encode()) % len(texts)]
+
+
+FIELD = re.compile(r"\w+(?:\[[^\[\]]+\])*")
+"""A variable's name, and which of its values: `pair[0]`."""
+
+
+def _variable(name: str) -> str:
+    return name.partition("[")[0]
+
+
+def _part(value: Any, name: str) -> Any:
+    """What of a variable's value a field writes."""
+    try:
+        for index in re.findall(r"\[([^\]]+)\]", name):
+            value = value[int(index) if index.isdigit() else index]
+    except (LookupError, TypeError) as error:
+        raise DasError(f"field {{{name}}}: {value!r} has no {index!r}") from error
+    return value
 
 
 @dataclass(frozen=True)
@@ -146,7 +173,7 @@ class Position:
 
     @classmethod
     def parse(cls, text: str) -> Position:
-        match = re.fullmatch(r"([A-Za-z_]\w*)(?:\.(first|last))?([+-]\d+)?", text.replace(" ", ""))
+        match = re.fullmatch(rf"(?!\d)({FIELD.pattern})(?:\.(first|last))?([+-]\d+)?", text.replace(" ", ""))
         if match is None:
             raise DasError(f"position {text!r} cannot be read: write amount.last, amount+1, last-6 or amount")
         name, end, offset = match[1], match[2], int(match[3] or 0)
@@ -242,6 +269,19 @@ def encode(rendered: Rendered, tokenizer: Tokenizer, positions: Sequence[str] = 
     for spec in positions:
         encoded.positions[spec] = _resolve(Position.parse(spec), spec, offsets, lengths, rendered)
     return encoded
+
+
+def check_fields(rendered: Rendered, tokenizer: Tokenizer) -> None:
+    """DasError where what a field writes has no token: the network would not read it. A field may well write nothing."""
+
+    def written(spans: Indices) -> list[bool]:
+        return [bool(text[a:b].strip()) for text, (a, b) in zip(rendered.texts, spans, strict=True)]
+
+    where = {name: written(spans) for name, spans in rendered.spans.items()}
+    encode(rendered, tokenizer, [f"{name}.first" for name, there in where.items() if all(there)])
+    for name, there in where.items():
+        if any(there) and not all(there):
+            encode(rendered.take(np.flatnonzero(there)), tokenizer, [f"{name}.first"])
 
 
 def _resolve(at: Position, spec: str, offsets: Indices, lengths: Indices, rendered: Rendered) -> Indices:

@@ -19,7 +19,8 @@ from safetensors.numpy import load as tensors_of
 from safetensors.numpy import save_file
 
 from das.alignment import Alignment, Cell
-from das.dataset import Rows
+from das.columns import objects
+from das.dataset import Dataset, Rows
 from das.errors import DasError, unknown
 from das.evaluate import Record
 from das.evidence import Natural, Scorecard
@@ -28,6 +29,7 @@ from das.lock import LOCK, alone
 from das.mend import SCREEN, mend
 from das.pairs import Pairs
 from das.progress import Reporter, silent
+from das.provenance import changes, comparable, found_again, places
 from das.score import Hits
 from das.settings import Settings, read_yaml
 from das.site import Site
@@ -46,17 +48,54 @@ FREE = ("workers", "threads", "logger", "device", "memory", "nulls", "shifts", "
 ADDED = {"under": "base"}
 """What settings had been before there was a choice."""
 
+PROVENANCE = "provenance.json"
 
-def pair_table(pairs: Pairs) -> pd.DataFrame:
-    """A row per pair, as `pairs.parquet` holds them: what is neither a number nor a text is JSON."""
-    frame = pd.DataFrame(pairs.columns())
+NAMED = ("task", "lm")
+"""Settings that name what the run was made from: another name for the same is fine."""
+
+PROMPT = "prompt."
+"""What the columns of `pairs.parquet` begin with that hold prompts' identities."""
+
+PART = ["split", "hypothesis"]
+"""Its columns that say whose pair a row is."""
+
+
+def pair_table(pairs: Pairs, identities: Mapping[str, Rows] | None = None) -> pd.DataFrame:
+    """A row per pair, as `pairs.parquet` holds them: what is neither a number nor a text is JSON.
+
+    identities: role → each row's prompt (see `Dataset.roles`), the columns `prompt.base` and `prompt.source.<variable>`.
+    """
+    mine = {f"{PROMPT}{role}": pd.array(rows, "Int64") for role, rows in (identities or {}).items()}  # a float has 53 bits
+    columns = {name: column if column.ndim == 1 else objects(column.tolist()) for name, column in pairs.columns().items()}
+    return _written(pd.DataFrame(columns).assign(**mine))
+
+
+def all_pairs(pairs: Mapping[str, Mapping[str, Pairs]], data: Mapping[str, Dataset]) -> pd.DataFrame:
+    """The table of `pairs.parquet`. pairs: split → hypothesis → pairs; data: split → the same as tokens."""
+    tables = [
+        pair_table(p, data[split].roles(name, p.sources)).assign(split=split, hypothesis=name)
+        for split, named in pairs.items()
+        for name, p in named.items()
+    ]
+    return _written(pd.concat(tables, ignore_index=True))
+
+
+def _written(frame: pd.DataFrame) -> pd.DataFrame:
+    """With JSON in place of what a column of texts or numbers cannot hold."""
     for column in (c for c in frame if is_object_dtype(frame[c])):
-        frame[column] = frame[column].map(lambda v: v if v is None or isinstance(v, str) else json.dumps(v, default=str))
+        frame[column] = frame[column].map(lambda v: v if _missing(v) or isinstance(v, str) else json.dumps(v, default=str))
     return frame
 
 
+def _missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and value != value)
+
+
 def prompt_codes(table: pd.DataFrame) -> dict[str, Rows]:
-    """Of a table of pairs, `base` and `source.<variable>` → a number for each row's prompt, equal for equal prompts."""
+    """Of a table of pairs, `base` and `source.<variable>` → a number for each row's prompt, equal for equal prompts: its
+    identity (see `das.identity`), or of a table that holds none, as older runs' do, a hash of the inputs' values."""
+    if kept := [str(c) for c in table if str(c).startswith(PROMPT) and table[c].notna().any()]:
+        return {c.removeprefix(PROMPT): table[c].to_numpy(np.int64) for c in sorted(kept)}
     columns = sorted(str(c) for c in table if str(c).startswith(("base.", "source.")) and table[c].notna().any())
     roles = dict.fromkeys(c.rpartition(".")[0] for c in columns)
     mine = {role: [c for c in columns if c.rpartition(".")[0] == role] for role in roles}
@@ -70,13 +109,31 @@ def _alike(column: pd.Series[Any]) -> pd.Series[Any]:
     return column.astype(float) if is_numeric_dtype(column) else column.astype(str).astype(object)
 
 
+def _of(table: pd.DataFrame, part: Any) -> pd.Series[bool]:
+    """The rows of one split and hypothesis."""
+    return (table[PART] == list(part)).all(axis=1)
+
+
+def _same_pairs(theirs: pd.DataFrame, mine: pd.DataFrame) -> bool:
+    """Whether two tables of one hypothesis have the same prompts and answers, in the same order."""
+    if len(theirs) != len(mine):
+        return False
+    if not any(str(c).startswith(PROMPT) for c in theirs):
+        mine = mine[[c for c in mine if not str(c).startswith(PROMPT)]]
+    there, here = prompt_codes(theirs), prompt_codes(mine)
+    labels = ["base_answer", "source_answer", "answer", "family"]
+    same = all(_alike(theirs[c]).tolist() == _alike(mine[c]).tolist() for c in labels)
+    return same and set(there) == set(here) and all(np.array_equal(there[role], here[role]) for role in there)
+
+
 def _json(path: Path) -> dict[str, Any] | None:
     return read_json(path) if written(path) else None
 
 
 class Run:
-    """A run folder: `config.yaml`, `pairs.parquet`, `audit.json`, `cells/<id>/`, `failures_*.json`, `results.parquet`,
-    `examples.parquet`, `summary.json`, `time.json`, figures; with a budget `screen.parquet`, and with nulls `nulls/`."""
+    """A run folder: `config.yaml`, `provenance.json`, `pairs.parquet`, `audit.json`, `cells/<id>/`, `failures_*.json`,
+    `results.parquet`, `examples.parquet`, `summary.json`, `time.json`, figures; with a budget `screen.parquet`, and with nulls
+    `nulls/`."""
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
@@ -90,12 +147,14 @@ class Run:
             raise DasError(f"{run.folder} {state}")
         return run
 
-    def prepare(self, settings: Settings) -> None:
-        """Makes the folder, or checks that it belongs to the same settings."""
+    def prepare(self, settings: Settings, made: Mapping[str, Any] | None = None) -> None:
+        """Makes the folder, or checks that it belongs to the same settings and was made from the same (see `same_as`). made:
+        the prints of that; without any, those that are there stay unchecked."""
+        made = made or self.made
         path, mine = self.folder / "config.yaml", settings.plain()
         if path.exists():
-            theirs = read_yaml(path)
-            changed = [k for k in mine if k not in FREE and theirs.get(k, ADDED.get(k)) != mine[k]]
+            theirs, known = read_yaml(path), {k for k in NAMED if comparable(k, self.made, made)}
+            changed = [k for k in mine if k not in {*FREE, *known} and theirs.get(k, ADDED.get(k)) != mine[k]]
             if changed:
                 k = changed[0]
                 raise DasError(f"{self.folder} holds a run with {k} = {theirs.get(k)!r}, not {mine[k]!r}: give another folder")
@@ -103,7 +162,10 @@ class Run:
             raise DasError(
                 f"{self.folder} holds something other than a run, or a run without its {path.name}: give another folder"
             )
+        self.same_as(made)
         write(path, lambda p: p.write_text(yaml.safe_dump(mine, sort_keys=False)))
+        body = {"made_from": dict(made), "places": places({k: getattr(settings, k) for k in NAMED}, self.folder)}
+        write_json(self.folder / PROVENANCE, body)
 
     @contextmanager
     def alone(self, report: Reporter = silent) -> Iterator[None]:
@@ -111,6 +173,33 @@ class Run:
         with alone(self.folder):
             mend(self.folder, report)
             yield
+
+    @property
+    def made(self) -> dict[str, Any]:
+        """What the run was made from, as prints (see `das.provenance`); empty in older runs."""
+        return (_json(self.folder / PROVENANCE) or {"made_from": {}})["made_from"]  # type: ignore[no-any-return]
+
+    def same_as(self, made: Mapping[str, Any]) -> None:
+        """DasError where the run was made from something else."""
+        if self.made and (changed := changes(self.made, made)):
+            raise DasError(
+                f"{self.folder} was made from something else: {'; '.join(changed)} changed since. Its tables say nothing "
+                "of what there is now: give another folder, or put back what it was made from"
+            )
+
+    def hold(self, tables: pd.DataFrame) -> None:
+        """Holds pairs that this process has drawn against those of `pairs.parquet`, if they are there; DasError where they are
+        others: the cells of one table would be trained and tested on prompts that are not kept apart."""
+        path = self.folder / "pairs.parquet"
+        if not path.exists():
+            return
+        theirs = read_table(path)
+        if not all(_same_pairs(theirs[_of(theirs, part)], mine) for part, mine in tables.groupby(PART, sort=False)):
+            raise DasError(
+                f"{path} holds other pairs than are drawn now with the same seed: something that draws the inputs is not "
+                "deterministic (it goes by the clock, by the system's randomness or by what was drawn before). Draw from the "
+                "generator that it is handed, or from random or numpy.random, and give another folder"
+            )
 
     # --- time ---
 
@@ -183,7 +272,7 @@ class Run:
         folder: Path = self._cell(cell)
         hits: dict[str, Any] = {"hits": natural.hits.astype(np.uint8), "base": natural.base}
         write(folder / "natural.safetensors", lambda p: save_file(hits, p))
-        write(folder / "scorecard.json", lambda p: p.write_text(json.dumps(card.plain(), indent=1) + "\n"))
+        write_json(folder / "scorecard.json", card.plain())
 
     def scorecard(self, cell: Cell) -> dict[str, Any] | None:
         """What `das.evidence.Scorecard` holds of a chosen cell; None where it was not made."""
@@ -251,6 +340,11 @@ class Run:
         mine = [("split", "in", list(splits)), ("hypothesis", "==", hypothesis)]
         return prompt_codes(read_table(self.folder / "pairs.parquet", filters=mine))
 
+    @property
+    def by_text(self) -> bool:
+        """Whether prompts are known by their tokens (see `das.identity`); in older runs they are by their values."""
+        return any(str(c).startswith(PROMPT) for c in read_table(self.folder / "pairs.parquet"))
+
     def test_bases(self, hypothesis: str) -> Rows:
         """The base prompt of each test pair, as a number. (pairs,)"""
         return self.prompts(hypothesis, ["test"])["base"]
@@ -283,6 +377,8 @@ class Run:
     def settings(self, task: Any = None, lm: Any = None) -> Settings:
         """What the run was made with. task, lm: the objects themselves, where the run was given objects and no names."""
         values = read_yaml(self.folder / "config.yaml")
+        kept = (_json(self.folder / PROVENANCE) or {"places": {}})["places"]
+        values |= {k: found_again(k, values[k], kept, self.folder) for k in NAMED}
         return Settings(**values | {key: thing for key, thing in (("task", task), ("lm", lm)) if thing is not None})
 
     def shift(

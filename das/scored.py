@@ -94,18 +94,26 @@ class ShiftFolder:
         path = self.path / "shift.json"
         return read_json(path) if written(path) else {}
 
-    def begin(self, spec: Any, template: str) -> None:
-        """DasError if the folder holds another shift of this name."""
+    def begin(self, spec: Any, template: str, made: Mapping[str, Any]) -> None:
+        """DasError if the folder holds another shift of this name. made: the print of what is asked (see `das.provenance`)."""
         there = self.about
         if there and (there["spec"], there["template"]) != (json.loads(json.dumps(plain_data(spec))), template):
             raise DasError(
                 f"{self.path} holds another shift called {self.name!r} ({there['spec']!r}: {there['template']!r}): "
                 "give this one another name"
             )
+        if there.get("made", made) != made:
+            raise DasError(
+                f"shift {self.name!r} has changed since {self.path} was made: its inputs, words or answers are others. "
+                "Give it another name, or put it back"
+            )
 
-    def describe(self, spec: Any, template: str, order: int, known: Accuracy, coverage: Mapping[str, float]) -> None:
+    def describe(
+        self, spec: Any, template: str, made: Mapping[str, Any], order: int, known: Accuracy, coverage: Mapping[str, float]
+    ) -> None:
         """Writes `shift.json`."""
         body = {"name": self.name, "order": order, "spec": plain_data(spec), "template": template}
+        body |= {"made": dict(made)}
         body |= {**asdict(known), "solved": known.solved, "coverage": coverage}
         write_json(self.path / "shift.json", body)
 

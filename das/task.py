@@ -14,9 +14,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from das.causal import CausalModel
-from das.columns import Column, Columns
+from das.columns import Column, Columns, differ, joined, key
 from das.errors import DasError, unknown
-from das.prompt import Encoded, Prompt, Rendered, Tokenizer, answer_tokens, coverage, encode, expand_positions, show, tokens_at
+from das.identity import identities
+from das.prompt import (
+    Encoded,
+    Prompt,
+    Rendered,
+    Tokenizer,
+    answer_tokens,
+    check_fields,
+    coverage,
+    encode,
+    expand_positions,
+    show,
+    tokens_at,
+)
 from das.shifts import BASE, Change, Shift, Variant, parse_shift
 
 ENTRY_POINT = "das.tasks"
@@ -63,7 +76,8 @@ class Task:
     def __post_init__(self) -> None:
         if not self.hypotheses:
             raise DasError("a task needs at least one hypothesis")
-        missing = set(self.model.inputs.names) - set(self.prompt.fields)
+        fields = [name for name in self.prompt.fields if name in self.model.variables]
+        missing = set(self.model.inputs.names) - set(fields).union(*map(self.model.causes, fields))
         if missing:
             raise DasError(f"input {sorted(missing)[0]!r} is not a field of the template: the network never sees it")
 
@@ -112,7 +126,11 @@ class Task:
 
     def encode(self, inputs: Columns, tokenizer: Tokenizer, positions: Sequence[str] = ()) -> Encoded:
         """The prompts of the given input rows as tokens, with named positions resolved."""
-        return encode(self.prompt.render(self._shown(inputs)), tokenizer, positions)
+        return encode(self.render(inputs), tokenizer, positions)
+
+    def render(self, inputs: Columns) -> Rendered:
+        """The prompts of the given input rows."""
+        return self.prompt.render(self._shown(inputs))
 
     def _shown(self, inputs: Columns) -> Columns:
         return self.model.run(inputs) if set(self.prompt.fields) - set(inputs) else inputs
@@ -139,24 +157,26 @@ class Task:
         for hypothesis in self.hypotheses.values():
             swapped = hypothesis.model.interchange(inputs, dict.fromkeys(hypothesis.variables, sources))
             answers.append(swapped[hypothesis.model.output])
-        return np.concatenate(answers)
+        return joined(answers)
 
     def tokens_at(self, tokenizer: Tokenizer, positions: Sequence[str], seed: int = 0) -> dict[str, str]:
         """Position → the text of its token in a drawn prompt, in the order of the prompt."""
         return tokens_at(self.example(seed), tokenizer, positions)
 
     def check(self, tokenizer: Tokenizer, positions: Sequence[str] | None = None, n: int = 500) -> None:
-        """DasError unless the task can be run: hypotheses that answer alike, distinct first answer tokens, fields and
-        positions that exist. Looks at `n` drawn prompts; needs no weights. Shifts are not looked at (see `check_shift`).
+        """DasError unless the task can be run: hypotheses that answer alike and always the same, one answer to a text, distinct
+        first answer tokens, fields and positions that exist. Looks at `n` drawn prompts; needs no weights. Shifts are not
+        looked at (see `check_shift`).
         """
+        drawn = self.model.sample(np.random.default_rng(0), n)
         for name, hypothesis in self.hypotheses.items():
+            _check_steady(name, hypothesis.model, drawn)
             if row := self.model.difference(hypothesis.model, n=n):
                 raise DasError(f"hypothesis {name!r} does not answer as the first hypothesis does on {row}")
-        drawn = self.model.sample(np.random.default_rng(0), n)
+        asked, where = self.variant(BASE), self.positions if positions is None else positions
         try:
-            _check_text(
-                self.variant(BASE), drawn, self.outputs(drawn), tokenizer, self.positions if positions is None else positions
-            )
+            _check_text(asked, drawn, self.outputs(drawn), tokenizer, where)
+            identities(asked, self.hypotheses.values(), tokenizer, drawn)
         except DasError as error:
             raise DasError(f"prompt: {error}") from error
 
@@ -165,9 +185,10 @@ class Task:
         positions that exist."""
         variant = self.variant(shift, tokenizer)
         drawn = variant.inputs.sample(np.random.default_rng(0), n)
-        own = variant.model is not self.model
-        outputs = variant.model.run(drawn)[variant.model.output] if own else self.under(shift, tokenizer).outputs(drawn)
+        here = self.under(shift, tokenizer) if variant.model is self.model else None
+        outputs = here.outputs(drawn) if here else variant.model.run(drawn)[variant.model.output]
         _check_text(variant, drawn, outputs, tokenizer, positions)
+        identities(variant, here.hypotheses.values() if here else (), tokenizer, drawn)
 
     def fault(self, shift: Any, tokenizer: Tokenizer) -> str:
         """Why the task cannot be put to a network under a shift; empty where it can."""
@@ -185,14 +206,38 @@ class Task:
         return coverage(variant.prompt.render(drawn), tokenizer, positions)
 
 
+def _check_steady(name: str, model: CausalModel, inputs: Columns) -> None:
+    """DasError where a mechanism gives another value when it is asked again."""
+    once, again = model.run(inputs), model.run(inputs)
+    for variable in model.variables:
+        if differ(once[variable], again[variable]).any():
+            raise DasError(
+                f"hypothesis {name!r}: {variable!r} has other values when it is computed again from the same inputs: "
+                "a mechanism is a function of its parents; let what is random be an input"
+            )
+
+
+def _check_written(outputs: Column, texts: Sequence[str]) -> None:
+    """DasError where values that are equal, such as 1 and True, are written differently."""
+    written: dict[Any, tuple[Any, str]] = {}
+    for value, text in zip(outputs.tolist(), texts, strict=True):
+        other, known = written.setdefault(key(value), (value, text))
+        if known != text:
+            raise DasError(
+                f"the outputs {other!r} and {value!r} are one value to a causal model, but their answers are {known!r} and "
+                f"{text!r}: let every mechanism give one type"
+            )
+
+
 def _check_text(asked: Variant, inputs: Columns, outputs: Column, tokenizer: Tokenizer, positions: Sequence[str]) -> None:
     """DasError unless prompts and answers are words that the tokenizer knows, told apart by their first token."""
     rendered = asked.prompt.render(asked.run(inputs))
-    spans = [f"{name}.first" for name in asked.prompt.fields]
-    prompts = encode(rendered, tokenizer, [*spans, *expand_positions(positions)])
+    check_fields(rendered, tokenizer)
+    prompts = encode(rendered, tokenizer, expand_positions(positions))
     if (unread := prompts.count(tokenizer.unk_token_id)) > 0:
         raise DasError(f"{unread:.0%} of the prompts' tokens are unknown to the tokenizer: the network cannot read them")
     texts = asked.prompt.answer_texts(outputs)
+    _check_written(outputs, texts)
     owner: dict[int, str] = {}
     for text, token in zip(texts, answer_tokens(tokenizer, rendered.texts[0], texts).tolist(), strict=True):
         if owner.setdefault(token, text) != text:
@@ -212,6 +257,11 @@ def ask(asked: Variant, inputs: Columns, tokenizer: Tokenizer) -> tuple[Encoded,
     return encode(rendered, tokenizer), answers
 
 
+def task_file(source: str | Path, folder: str | Path = "tasks") -> Path:
+    """The file that `load_task` looks for."""
+    return Path(source) if Path(source).suffix == ".py" else Path(folder) / f"{source}.py"
+
+
 def load_task(source: str | Path | Task, folder: str | Path = "tasks") -> Task:
     """A task by path (`my/task.py`), by name (`price_tagging`: in `tasks/`, or offered by an installed package).
 
@@ -219,9 +269,7 @@ def load_task(source: str | Path | Task, folder: str | Path = "tasks") -> Task:
     """
     if isinstance(source, Task):
         return source
-    path = Path(source)
-    if path.suffix != ".py":
-        path = Path(folder) / f"{source}.py"
+    path = task_file(source, folder)
     if path.is_file():
         return _from_file(path)
     offered = {point.name: point for point in entry_points(group=ENTRY_POINT)}

@@ -8,7 +8,6 @@ from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 
 from das.alignment import Alignment, Cell, untrained
@@ -26,7 +25,7 @@ from das.memory import give_back, room
 from das.nulls import NULLS, Searches
 from das.progress import Reporter
 from das.rank import settle
-from das.run import Run, pair_table
+from das.run import Run, all_pairs
 from das.score import score
 from das.screen import screen
 from das.site import Site
@@ -48,6 +47,7 @@ class Work:
         if threads := self.layout.settings.threads:
             torch.set_num_threads(threads)
         material = self.layout.material()
+        self.run.hold(all_pairs(material.pairs, material.data))
         if isinstance(material.engine, HookEngine):
             self.report.say(f"every swap runs the whole network: {material.engine.why}")
         give_back()
@@ -64,11 +64,8 @@ class Work:
         m, audits = self.material, {}
         for split in SPLITS:
             audits[split] = {n: audit(self.layout.task, n, p, m.data[split].pairs[n].label) for n, p in m.pairs[split].items()}
-        tables = [
-            pair_table(p).assign(split=split, hypothesis=name) for split, table in m.pairs.items() for name, p in table.items()
-        ]
         folder = self.run.folder
-        write(folder / "pairs.parquet", lambda path: pd.concat(tables, ignore_index=True).to_parquet(path))
+        write(folder / "pairs.parquet", lambda path: all_pairs(m.pairs, m.data).to_parquet(path))
         write_json(folder / "audit.json", audits)
         for name in self.layout.hypotheses:
             self.report.say(audit_text(name, audits["test"][name]))

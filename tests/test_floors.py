@@ -9,13 +9,14 @@ import das
 
 FLOORS = [
     ["__init__", "errors", "template", "progress", "text", "signals", "quiet"],
-    ["columns", "kinds", "workers", "site", "attention", "memory", "stats", "verdict", "named", "storage"],
+    ["columns", "kinds", "workers", "site", "attention", "memory", "stats", "verdict", "named", "storage", "seeding"],
     ["domains", "taps", "standins", "adapter", "lock", "mend"],
     ["causal", "prompt", "subspace", "settings"],
     ["shifts", "asking"],
+    ["identity"],
     ["task", "tokenizer", "blocks", "limits"],
     ["lm"],
-    ["rivals", "engine", "planted"],
+    ["rivals", "engine", "planted", "provenance"],
     ["equality", "held", "selftest"],
     ["structures"],
     ["pairs"],
