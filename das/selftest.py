@@ -190,8 +190,8 @@ def _check_swaps(engine: HookEngine, prompts: Encoded, spots: Sequence[Spot]) ->
         other = engine.resume(clean, spot, columns, values)[0]
         if not other.requires_grad:
             raise DasError(
-                f"no gradient comes from the answers of {name} to component {spot[0]!r} of layer {spot[1]} (quantised?): load it "
-                "with plain weights"
+                f"no gradient comes from the answers of {name} to component {spot[0]!r} of layer {spot[1]} (quantised?): load "
+                "it with plain weights"
             )
         moved[spot[0]] = max(moved[spot[0]], apart(other.detach(), clean.logits))
     for component, most in moved.items():
