@@ -219,9 +219,10 @@ class GridTrainer(pl.LightningModule):
     def focus(self) -> None:
         """Finds the width that suffices of every Nested cell that has learned something: around it widths are drawn from now
         on, and at it the cell is scored, from a new start."""
-        nested = {i: cell for i in self.active if isinstance((cell := self.cells[i]).kind, Nested) and self._settling(i)}
-        now = self._subspaces(nested)
-        wanted = {i: (c.hypothesis, c.site, cut(now[i], c.kind.k), c.kind.tolerance) for i, c in nested.items()}
+        cells = {i: self.cells[i] for i in self.active if self._settling(i)}
+        kinds = {i: cell.kind for i, cell in cells.items() if isinstance(cell.kind, Nested)}
+        now = self._subspaces(kinds)
+        wanted = {i: (cells[i].hypothesis, cells[i].site, cut(now[i], k.k), k.tolerance) for i, k in kinds.items()}
         for i, width in narrowest(wanted, self.data[0], self.data[2], self.captures[1]).items():
             stack, j = self.place[i]
             self.stacks[stack].focus[j], self.best[i] = width, -1

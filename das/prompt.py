@@ -299,7 +299,8 @@ def _resolve(at: Position, spec: str, offsets: Indices, lengths: Indices, render
     if (bad := (column < start) | (column >= width)).any():
         row = int(np.argmax(bad))
         raise DasError(f"position {spec!r} lies outside the prompt of {lengths[row]} tokens: {rendered.texts[row]!r}")
-    return column[:, None]
+    at_column: Indices = column[:, None]
+    return at_column
 
 
 def _tokens_of(name: str, offsets: Indices, rendered: Rendered) -> tuple[Indices, Indices]:
