@@ -349,12 +349,16 @@ class Run:
         """The base prompt of each test pair, as a number. (pairs,)"""
         return self.prompts(hypothesis, ["test"])["base"]
 
+    def test_prompts(self, hypothesis: str) -> Rows:
+        """The base and the source prompts of each test pair, as numbers. (ways, pairs)"""
+        return np.stack(list(self.prompts(hypothesis, ["test"]).values()))
+
     def compare(self, cell_id: str, other_id: str) -> Difference:
         """How much better one cell does than another, with its interval and p-value: on the test pairs where both are of one
         hypothesis, on the natural pairs, each by its own labels, where both are chosen ones of different hypotheses."""
         one, other = (self.alignment(name).cell for name in (cell_id, other_id))
         if one.hypothesis == other.hypothesis:
-            return Bootstrap(self.test_bases(one.hypothesis)).difference(self.hits(one), self.hits(other))
+            return Bootstrap(self.test_prompts(one.hypothesis)).difference(self.hits(one), self.hits(other))
         for cell in (one, other):
             if self.scorecard(cell) is None:
                 raise DasError(

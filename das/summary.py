@@ -41,7 +41,7 @@ class Summary:
         self.hits = {cell: run.hits(cell) for cell in self.cells}
         self.config = read_yaml(run.folder / "config.yaml")
         self.nulls = run.nulls()
-        self.bootstraps = {name: Bootstrap(run.test_bases(name)) for name in chosen}
+        self.bootstraps = {name: Bootstrap(run.test_prompts(name)) for name in chosen}
 
     def write(self) -> None:
         """The tables and the summary into the run's folder."""
@@ -54,7 +54,7 @@ class Summary:
     # --- tables ---
 
     def results(self) -> pd.DataFrame:
-        """A row per cell, split and metric. Intervals are over base prompts, and over seeds at a site that has several."""
+        """A row per cell, split and metric. Intervals are over prompts, and over seeds at a site that has several."""
         rows = [row for cell in self.cells for row in _rows(cell, self.cards[cell], self.run.scorecard(cell) or {})]
         for mine in self._together.values():
             ends = self.bootstraps[mine[0].hypothesis].interval(self._hits_of(mine))
@@ -111,7 +111,7 @@ class Summary:
         return {kind_name(kind): cells for (_, _, kind), cells in mine.items()}
 
     def _entry(self, cells: Sequence[Cell]) -> dict[str, Any]:
-        """One kind of subspace at the chosen site: mean ± sd over seeds, interval over base prompts and seeds."""
+        """One kind of subspace at the chosen site: mean ± sd over seeds, interval over prompts and seeds."""
 
         def over(split: str, metric: str) -> list[float]:
             return [float(self.cards[c]["metrics"][split].get(metric, float("nan"))) for c in cells]
