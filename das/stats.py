@@ -166,17 +166,19 @@ def quantiles(drawn: Floats) -> tuple[float, float]:
     return float(low), float(high)
 
 
-TAIL = 3
-"""Degrees of freedom of the null's tail: as heavy as those of lognormal, gamma, Gumbel and mixed maxima look from afar."""
+TAIL, NORMAL = 8, 0.8
+"""The lightest that the null's tail may be, as the shape of Pareto's law; the mean excess of a normal law over its median, in
+standard deviations."""
 
 
 @dataclass(frozen=True)
 class Null:
-    """What cells score by luck, as a law with a heavy tail fitted to cells that were searched where nothing is to be found.
+    """What cells score by luck, as a law with a tail fitted to cells that were searched where nothing is to be found.
 
-    A search picks the best, so scores by luck are skewed, and few draws do not show their tail: it is taken to be that of
-    Student's t with 3 degrees of freedom, about the median, with the spread of the scores above it. A score that is said to be
-    above the null lies at least some seven (grids of 16) to eleven (of 52) spreads above it. Cells are taken to be alike.
+    A search picks the best, so what it scores by luck is skewed. Above the median, scores are taken to fall off exponentially, as
+    the maxima of all but heavy-tailed laws do (Gumbel's domain); the prediction of a further one, when the rate is known from
+    few scores alone, is Pareto's (Lomax's) law, which is heavier. Cells are taken to be alike. Measured in
+    `benchmarks/calibration.py`: also where it is too mild (a lognormal law as skewed as sigma 1).
 
     scores: validation IIA of those cells. cells: how many cells the real search had to choose its best from. pairs: how many
     pairs a score is of; it cannot be known better than these allow, even if all cells happen to agree.
@@ -187,19 +189,31 @@ class Null:
     pairs: int
 
     @property
-    def _law(self) -> Any:
-        """The prediction of one more such cell; wider with few scores, since middle and spread are themselves estimates."""
-        scores, n = np.array(self.scores), len(self.scores)
-        middle, mean = float(np.median(scores)), float(np.mean(scores))
+    def _middle(self) -> float:
+        return float(np.median(self.scores))
+
+    @property
+    def _shape(self) -> int:
+        """How many scores above the median the scale is known from; no more are trusted than `TAIL`."""
+        return min(max(1, len(self.scores) // 2), TAIL)
+
+    @property
+    def _scale(self) -> float:
+        """The mean excess over the median, no less than that of a normal law of the scores' spread or of the pairs' number; a
+        little larger where scores are few."""
+        scores, mean = np.array(self.scores), float(np.mean(self.scores))
+        excess = float(np.maximum(scores - self._middle, 0).sum() / max(1, len(scores) // 2))
         sampling = float(np.sqrt(max(mean * (1 - mean), 1 / self.pairs) / self.pairs))
-        above = float(np.sqrt((np.maximum(scores - middle, 0) ** 2).sum() / max(n / 2 - 0.5, 0.5)))
-        spread = max(above, float(np.std(scores, ddof=min(1, n - 1))), sampling)
-        return student(max(1, min(n - 1, TAIL)), middle, spread * np.sqrt(1 + 5 / n))
+        spread = float(np.std(scores, ddof=min(1, len(scores) - 1)))
+        return max(excess, NORMAL * spread, NORMAL * sampling) * (1 + 0.5 / np.sqrt(len(scores)))
 
     def p(self, score: float) -> float:
         """How probable it is that the best of the grid's cells scores as much: Šidák's correction over cells."""
-        return float(-np.expm1(self.cells * self._law.logcdf(score)))
+        excess = max(0.0, score - self._middle)
+        one = 0.5 * (1 + excess / (self._shape * self._scale)) ** -self._shape if excess else 1.0
+        return float(-np.expm1(self.cells * np.log1p(-min(one, 1 - 1e-12))))
 
     def quantile(self, q: float) -> float:
         """Of the grid's maximum."""
-        return float(self._law.ppf(q ** (1 / self.cells)))
+        one = -np.expm1(np.log(q) / self.cells)
+        return self._middle + self._shape * self._scale * max(0.0, float((2 * one) ** (-1 / self._shape)) - 1)
