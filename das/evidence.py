@@ -63,7 +63,8 @@ class Scorecard:
         of that. wiped, restored: accuracy with the whole vector of another prompt; with the subspace then put back.
         expected_restored: what the causal model expects of that, if all the rest of the other prompt acts through the site.
     read_share: of the subspace, in directions that the rest of the network reads (squared length). read_cause, unread_cause:
-        variable → flip IIA of either part alone. dormancy: see `das.reading`.
+        variable → flip IIA of moving what is read, or what is not, no further than base and source differ there. dormancy: see
+        `das.reading`.
     curve: the rank curve of a Nested alignment on the test pairs.
     upstream: what the variables are computed from → how often an alignment of that at the same site flips the answer on pairs
         on which the variables stay the same (see `das.upstream`).

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,9 @@ from torch import Tensor, nn
 from das.causal import CausalModel
 from das.domains import Range
 from das.equality import equality
-from das.planted import Plan, Planted, Sum, Xor, linear
+from das.hops import another_bridge, two_hops
+from das.planted import Plan, Planted, Sum, Xor, linear, plant
+from das.sums import adder_gru, adder_mlp, modular, modular_beside
 from das.task import Task
 
 BITS, WIDTH = 2, 24
@@ -102,21 +105,27 @@ def absent(seed: int) -> Planted:
     return plan.planted(plan.code(plan.x), [first, nn.Identity()], None, search=search)
 
 
-def louder(seed: int) -> Planted:
+def louder(seed: int, width: int = WIDTH) -> Planted:
     """Beside what is read lies a louder copy that nothing reads; a swap may go by any mixture of the two."""
-    plan = Plan(Xor(BITS), WIDTH, seed, spare=1)
+    plan = Plan(Xor(BITS), width, seed, spare=1)
     both = torch.cat([plan.x, plan.spare[0]], 1)
     return plan.planted(plan.code(plan.x + LOUD * plan.spare[0]), [Sum(), plan.multiply()], both)
 
 
-def illusory(seed: int) -> Planted:
+def illusory(seed: int, width: int = WIDTH, own: float = 0.0) -> Planted:
     """A component copies x to where nothing reads it, and x itself goes past the component: what is read of its output never
-    varies, but a subspace that joins both directions drives it (Makelov et al. 2023, arXiv 2311.17030)."""
-    plan = Plan(Xor(BITS), WIDTH, seed, spare=1)
-    copy = COPY * plan.spare[0] @ plan.x.T + mixing(plan.rest, plan.rest, seed)
-    layers = [nn.Sequential(Sum(), Around(linear(copy))), plan.multiply()]
+    varies, but a subspace that joins both directions drives it (Makelov et al. 2023, arXiv 2311.17030).
+
+    own: the share of what is read that the component itself adds. The reader minds signs alone, so that a swap of the component
+    changes nothing while the share is less than half, and is an honest one thereafter.
+    """
+    plan = Plan(Xor(BITS), width, seed, spare=1)
+    past = plan.x * (1 - own)
+    made = (COPY * plan.spare[0] + own * plan.x) @ plan.x.T / (1 - own) + mixing(plan.rest, plan.rest, seed)
+    layers = [nn.Sequential(Sum(), Around(linear(made))), plan.multiply()]
     search = {"layers": [0], "positions": ["last"], "components": ["model.layers.0.1.component"]}
-    return plan.planted(plan.code(plan.x), layers, (plan.x + plan.spare[0]) / 2**0.5, search=search)
+    basis = (plan.x + plan.spare[0]) / 2**0.5
+    return plan.planted(plan.code(past), layers, None if own else basis, search=search)
 
 
 def shuffled(seed: int) -> Planted:
@@ -171,11 +180,18 @@ class Around(nn.Module):
 
 @dataclass(frozen=True)
 class Structure:
-    """How a network is made from a seed, and the verdict that is right of it."""
+    """How a network is made from a seed, the verdict that is right of it, and what it asks of an experiment."""
 
     make: Callable[[int], Planted]
     expected: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
+
+DEFAULT = {"subspace": "nested", "train_pairs": 4096, "check_every": 25}
+"""What an experiment does when nothing is said."""
+
+WIDE = {"subspace": "fixed:k=16"}
+"""Columns to spare: eight times as many as any of these codes has bits."""
 
 STRUCTURES = {
     "plain": Structure(plain, "supported"),
@@ -190,4 +206,19 @@ STRUCTURES = {
     "hierarchical equality": Structure(equality, "supported"),
     "shuffled": Structure(shuffled, "not above the null"),
     "untrained": Structure(untrained, "task not solved"),
+    "rank 3 of 48": Structure(partial(plant, 3, 48), "supported", DEFAULT),
+    "rank 5 of 80": Structure(partial(plant, 5, 80), "supported", DEFAULT),
+    "rank 10 of 48": Structure(partial(plant, 10, 48), "supported", DEFAULT),
+    "rank 10 of 80": Structure(partial(plant, 10, 80), "supported", DEFAULT),
+    "columns to spare": Structure(partial(plant, BITS, 64), "supported", WIDE),
+    "louder, columns to spare": Structure(partial(louder, width=48), "supported", WIDE),
+    "illusory, columns to spare": Structure(partial(illusory, width=48), "illusory", WIDE),
+    "illusory in part": Structure(partial(illusory, own=0.2), "illusory"),
+    "copied and carried": Structure(partial(illusory, own=0.8), "supported"),
+    "carry of an MLP": Structure(adder_mlp, "supported"),
+    "carry of a GRU": Structure(adder_gru, "supported"),
+    "modular sum": Structure(modular, "supported", DEFAULT),
+    "modular sum, beside": Structure(modular_beside, "not above the null", DEFAULT),
+    "two hops": Structure(two_hops, "supported", DEFAULT),
+    "two hops, another bridge": Structure(another_bridge, "not above the null", DEFAULT),
 }

@@ -5,7 +5,8 @@ In this order; the first that holds is the verdict:
 1. *task not solved*: the network's accuracy on the pairs' base prompts is less than halfway from the commonest answer to 1.
 2. *not above the null*: the 95 % interval of the test IIA does not lie above a no-op, the commonest label and a random subspace
    of the same rank; or, where nulls were run, the best of a grid reaches the test IIA by luck with p ≥ .05 under any of them.
-3. *illusory*: the part of the subspace that the network reads flips less than half of the answers that the subspace flips.
+3. *illusory*: where the network reads the subspace, base and source differ too little: moved no further than they do (see
+   `das.reading`), less than half of the answers flip that the subspace flips.
 4. *not identifiable*: were a rival hypothesis true, a subspace that carries something else than the claimed variable could
    score .98 or more on these pairs, by the causal models alone.
    Or the IIA itself reaches .8 on the scale from no-op (0) to the network's own accuracy (1), but the site holds what the
@@ -111,7 +112,8 @@ def _rule(f: Facts) -> tuple[str, str]:
     if worst and f.p[worst] >= ALPHA:
         return "not above the null", f"a grid's best reaches IIA {f.iia:.2f} by luck with p = {f.p[worst]:.2g} ({worst})"
     if f.cause and f.read_cause is not None and f.read_cause < READ * f.cause:
-        return "illusory", f"the subspace flips {f.cause:.2f}, the part of it that the network reads only {f.read_cause:.2f}"
+        natural = f"what base and source differ by where it is read flips {f.read_cause:.2f}"
+        return "illusory", f"the subspace flips {f.cause:.2f}, {natural}"
     if f.rival_iia is not None and f.rival_iia >= SAME:
         return "not identifiable", f"were {f.rival} true, something else could score {f.rival_iia:.2f} on these pairs"
     if f.normalised(f.iia) >= SUPPORTED and (why := _computed_later(f)):

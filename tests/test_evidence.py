@@ -208,12 +208,28 @@ def test_nor_is_a_copy_that_is_ten_times_as_loud():
     assert found.read_share < 0.02
 
 
+@pytest.mark.parametrize(("name", "columns"), [("plain", 8), ("plain", 16), ("illusory", 4), ("illusory", 8)])
+def test_columns_to_spare_change_nothing_of_it(name, columns):
+    """They lean a little into what is read for other reasons."""
+    basis, generator = planted(name)[0].basis, torch.Generator().manual_seed(0)
+    spare = random_basis(len(basis), columns - 2, generator)
+    spare = torch.linalg.qr(spare - basis @ (basis.T @ spare))[0]
+    network = planted(name)[0].lm.model
+    others = network.model.layers[1].y.weight.T
+    spare = spare - 0.96 * others @ (others.T @ spare)
+    found = card(name, torch.linalg.qr(torch.cat([basis, spare], 1))[0])
+    assert found.cause["code"] > 0.95
+    assert found.read_cause["code"] == (0 if name == "illusory" else found.cause["code"])
+    assert found.unread_cause["code"] == 0
+    assert (found.dormancy > 0.9) == (name == "illusory")
+
+
 def test_read_and_unread_part_are_orthonormal_and_apart():
     made, _, m, data = planted("plain")
     basis = random_basis(len(made.basis), 4, torch.Generator().manual_seed(0))
     a = aligned("plain", basis)
     parts = read(m.engine, data, key(a.cell.hypothesis, "natural"), a.cell.site, a.hard)
-    one, other = (part.basis[:, 0, part.mask[0] > 0] for part in (parts.read, parts.unread))
+    one, other = (part.basis[:, 0, part.mask[0] > 1e-3] for part in (parts.read, parts.unread))
     torch.testing.assert_close(one.T @ one, torch.eye(one.shape[1]), atol=1e-5, rtol=0)
     assert (one.T @ other).abs().max() < 1e-4
     assert 0 < parts.share < 1
