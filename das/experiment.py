@@ -13,6 +13,7 @@ import pandas as pd
 
 from das.alignment import Cell
 from das.budget import outline, sites_of, spend
+from das.checks import folder
 from das.errors import DasError
 from das.layout import Layout
 from das.memory import give_back
@@ -40,7 +41,8 @@ class Experiment(Layout):
     def run(self, out: str | Path, report: Reporter = silent) -> Run:
         """Trains and judges every cell that `out` does not hold yet, and writes tables, summary and figures there."""
         started, s = time.time(), self.settings
-        run = Run(Path(out))
+        run = Run(folder("out", out))
+        self.check_machine(report)
         run.prepare(s)
         work = Work(self, run, report)
         if not (run.folder / "audit.json").exists():

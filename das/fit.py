@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from das.adapter import adapted, save
+from das.checks import folder, whole
 from das.errors import DasError, unknown
 from das.evaluate import task_accuracy
 from das.lm import LM, whole_input
@@ -147,7 +148,7 @@ def _new_model(tokenizer: Tokenizer, settings: FitSettings) -> Any:
 def fit(settings: FitSettings, report: Reporter = silent) -> dict[str, float]:
     """Train, save to `settings.out` and return the accuracy per variant. A killed run goes on where it was."""
     task, started = load_task(settings.task), time.time()
-    out = Path(settings.out or f"models/{task.name}")
+    out = folder("out", settings.out or f"models/{task.name}")
     if out.exists():
         raise DasError(f"{out} exists already: give another folder, or remove it")
     if settings.threads:
@@ -160,6 +161,7 @@ def fit(settings: FitSettings, report: Reporter = silent) -> dict[str, float]:
     work = out.with_name(f"{out.name}.partial")
     _begin(work, settings)
     _train(model, batches, work, report)
+    _check_finite(model, settings, work)
     if settings.lora:
         save(model, work / "network")
     else:
@@ -193,6 +195,14 @@ def _train(model: nn.Module, batches: _Batches, work: Path, report: Reporter) ->
             callbacks=[keep, Progress(step)], enable_progress_bar=False, enable_model_summary=False,
         )  # fmt: skip
         go_on(trainer, _Fit(model, batches), work / "last.ckpt")
+
+
+def _check_finite(model: nn.Module, settings: FitSettings, work: Path) -> None:
+    """DasError where the training has diverged; the working folder goes, for nothing can go on from it."""
+    if all(bool(torch.isfinite(parameter).all()) for parameter in model.parameters()):
+        return
+    shutil.rmtree(work)
+    raise DasError(f"the training diverged, its weights are not numbers any more: lr is {settings.lr:g}, give a lower one")
 
 
 def _exam(task: Task, lm: LM, n: int, report: Reporter) -> dict[str, float]:

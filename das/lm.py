@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from das.adapter import CONFIG, base_of, merged
-from das.errors import DasError, unknown
+from das.device import device_of
+from das.errors import DasError, shown, unknown
 from das.named import NAMED
 from das.prompt import Encoded, Tokenizer
 from das.settings import check_dtype
@@ -151,6 +152,8 @@ class LM:
     name: str = "lm"
 
     def __post_init__(self) -> None:
+        if not isinstance(self.model, nn.Module):
+            raise DasError(f"LM: the model is {shown(self.model)}: expected a torch.nn.Module; one by name is das.LM.load(name)")
         self.model.eval().requires_grad_(False)
         self._holder, self._attribute = _find_blocks(self.model)
         self._sizes: dict[tuple[str, int], int] = {}
@@ -163,13 +166,14 @@ class LM:
         import transformers
 
         check_dtype(dtype)
+        place = device_of(device)
         if base := _base(source):
             network = cls.load(base)
-            return cls(merged(network.model, _folder(source)).to(device, getattr(torch, dtype)), network.tokenizer, source)
+            return cls(merged(network.model, _folder(source)).to(place, getattr(torch, dtype)), network.tokenizer, source)
         tokenizer = load_tokenizer(source)
         loader = getattr(transformers, _auto_class(load_config(source)))
         model = _pretrained(loader, source, "weights", dtype=getattr(torch, dtype))
-        return cls(model.to(device), tokenizer, source)
+        return cls(model.to(place), tokenizer, source)
 
     @classmethod
     def skeleton(cls, source: str) -> LM:

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from das.columns import Column, same_length
-from das.errors import DasError, unknown
+from das.columns import Column, key, same_length
+from das.errors import DasError, called, shown, unknown
 
 Tokenizer = Any
 """A fast Hugging Face tokenizer (it must give character offsets)."""
@@ -56,6 +56,19 @@ class Prompt:
     template: str
     answers: Mapping[Any, str] | Callable[[Any], str]
     fillers: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.template, str):
+            raise DasError(f"the template is {shown(self.template)}: expected a text with {{fields}}")
+        if not callable(self.answers) and not (isinstance(self.answers, Mapping) and self.answers):
+            raise DasError(f"answers are {shown(self.answers)}: expected a mapping from output value to text, or a function")
+        for value, said in self.answers.items() if isinstance(self.answers, Mapping) else ():
+            _text_of(value, said)
+        if not isinstance(self.fillers, Mapping):
+            raise DasError(f"fillers are {shown(self.fillers)}: expected a mapping from field to texts")
+        for name, texts in self.fillers.items():
+            if isinstance(texts, str) or not isinstance(texts, Sequence) or not texts or any(not isinstance(t, str) for t in texts):
+                raise DasError(f"the fillers of {name!r} are {shown(texts)}: expected a list of texts, at least one")
 
     @cached_property
     def _pieces(self) -> list[tuple[str, str | None, str, str | None]]:
@@ -103,11 +116,8 @@ class Prompt:
             text += literal
             if name is None:
                 continue
-            value = CONVERSIONS[conversion](values[name])
-            try:
-                written = format(value, spec)
-            except (ValueError, TypeError) as error:
-                raise DasError(f"field {{{name}:{spec}}} cannot write {value!r}: {error}") from error
+            value, fit = CONVERSIONS[conversion](values[name]), "a value that the format can write"
+            written = called(f"field {{{name}:{spec}}} cannot write {shown(value)}: it", fit, format, value, spec)
             if not spans[name][row, 1]:
                 spans[name][row] = len(text), len(text) + len(written)
             text += written
@@ -116,15 +126,25 @@ class Prompt:
     def answer(self, value: Any) -> str:
         """The text that answers `value`, an output of the causal model."""
         if callable(self.answers):
-            return self.answers(value)
-        if value not in self.answers:
+            said = called("the answer function", "the text that answers the value", self.answers, value, on=f" on {shown(value)}")
+            return _text_of(value, said)
+        texts = {key(known): text for known, text in self.answers.items()}
+        if key(value) not in texts:
             raise unknown("answer: the output value has no text,", value, self.answers)
-        return self.answers[value]
+        return texts[key(value)]
 
     def answer_texts(self, outputs: Column) -> list[str]:
         """The answer's text for each row of the output column."""
         known: dict[Any, str] = {}
-        return [known[v] if v in known else known.setdefault(v, self.answer(v)) for v in outputs.tolist()]
+        keyed = [(key(value), value) for value in outputs.tolist()]
+        return [known[k] if k in known else known.setdefault(k, self.answer(value)) for k, value in keyed]
+
+
+def _text_of(value: Any, said: Any) -> str:
+    """The text that answers a value; DasError where it is none."""
+    if not isinstance(said, str) or not said:
+        raise DasError(f"the answer to {shown(value)} is {shown(said)}: expected a text; in YAML put it in quotes")
+    return said
 
 
 def _one_of(texts: Sequence[str], key: str) -> str:
@@ -145,7 +165,9 @@ class Position:
 
     @classmethod
     def parse(cls, text: str) -> Position:
-        match = re.fullmatch(r"([A-Za-z_]\w*)(?:\.(first|last))?([+-]\d+)?", text.replace(" ", ""))
+        if not isinstance(text, str):
+            raise DasError(f"position {shown(text)} cannot be read: write amount.last, amount+1, last-6 or amount")
+        match = re.fullmatch(r"([^\W\d]\w*)(?:\.(first|last))?([+-]\d{1,6})?", text.replace(" ", ""))
         if match is None:
             raise DasError(f"position {text!r} cannot be read: write amount.last, amount+1, last-6 or amount")
         name, end, offset = match[1], match[2], int(match[3] or 0)
@@ -156,16 +178,23 @@ class Position:
         return cls(name, end or ("last" if offset > 0 else "first" if offset < 0 else None), offset)
 
 
+MOST_IN_RANGE = 10_000
+"""Positions that one range may stand for."""
+
+
 def expand_positions(specs: Iterable[str]) -> list[str]:
     """Positions with ranges written out: `last-2..last` is `last-2`, `last-1`, `last`."""
     names: list[str] = []
+    if isinstance(specs, str) or not isinstance(specs, Iterable):
+        raise DasError(f"positions are {shown(specs)}: expected a list, such as [amount.last, last]")
     for spec in specs:
-        first, dots, final = spec.partition("..")
+        first, dots, final = spec.replace(" ", "").partition("..") if isinstance(spec, str) else (spec, "", "")
         if not dots:
-            names.append(spec)
+            Position.parse(first)
+            names.append(first)
             continue
         a, b = Position.parse(first), Position.parse(final)
-        if (a.name, a.end) != (b.name, b.end) or a.end is None or a.offset > b.offset:
+        if (a.name, a.end) != (b.name, b.end) or a.end is None or not 0 <= b.offset - a.offset < MOST_IN_RANGE:
             raise DasError(f"range {spec!r}: expected two offsets from the same place, such as last-6..last")
         anchor = f"{a.name}.{a.end}" if a.name else a.end
         names += [anchor + (f"{i:+d}" if i else "") for i in range(a.offset, b.offset + 1)]

@@ -27,7 +27,7 @@ from das.failures import Group
 from das.pairs import Pairs
 from das.progress import Reporter, silent
 from das.score import Hits
-from das.settings import Settings, read_yaml
+from das.settings import Settings, check_keys, read_yaml
 from das.site import Site
 from das.stats import Bootstrap, Difference
 
@@ -101,13 +101,17 @@ class Run:
         path, mine = self.folder / "config.yaml", settings.plain()
         if path.exists():
             theirs = read_yaml(path)
+            check_keys(theirs, Settings, str(path))
             changed = [k for k in mine if k not in FREE and theirs.get(k, ADDED.get(k)) != mine[k]]
             if changed:
                 k = changed[0]
                 raise DasError(f"{self.folder} holds a run with {k} = {theirs.get(k)!r}, not {mine[k]!r}: give another folder")
         elif self.folder.exists() and any(self.folder.iterdir()):
             raise DasError(f"{self.folder} exists and holds something other than a run: give another folder")
-        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DasError(f"{self.folder} cannot be made ({error.strerror}): give another folder") from error
         write(path, lambda p: p.write_text(yaml.safe_dump(mine, sort_keys=False)))
         for partial in (self.folder / "cells").glob(".partial-*"):
             shutil.rmtree(partial)
@@ -279,6 +283,7 @@ class Run:
     def settings(self, task: Any = None, lm: Any = None) -> Settings:
         """What the run was made with. task, lm: the objects themselves, where the run was given objects and no names."""
         values = read_yaml(self.folder / "config.yaml")
+        check_keys(values, Settings, str(self.folder / "config.yaml"))
         return Settings(**values | {key: thing for key, thing in (("task", task), ("lm", lm)) if thing is not None})
 
     def shift(

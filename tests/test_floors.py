@@ -9,7 +9,8 @@ import das
 
 FLOORS = [
     ["__init__", "errors", "template", "progress", "text"],
-    ["columns", "kinds", "workers", "site", "attention", "memory", "stats", "verdict", "named"],
+    ["checks", "plain", "device", "endings"],
+    ["columns", "kinds", "options", "workers", "site", "attention", "memory", "stats", "verdict", "named"],
     ["domains", "taps", "standins", "adapter"],
     ["causal", "prompt", "subspace", "settings"],
     ["shifts"],
