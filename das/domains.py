@@ -85,7 +85,7 @@ class Choice:
     """One of the given values, of any kind: words, numbers, tuples."""
 
     def __init__(self, options: Sequence[Any]) -> None:
-        if isinstance(options, str) or not isinstance(options, Iterable):
+        if not isinstance(options, Iterable):
             raise DasError(f"Choice({shown(options)}): expected several options, such as Choice(['a', 'b'])")
         options = list(options)
         if not options:

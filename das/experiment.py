@@ -42,7 +42,7 @@ class Experiment(Layout):
         """Trains and judges every cell that `out` does not hold yet, and writes tables, summary and figures there."""
         started, s = time.time(), self.settings
         run = Run(folder("out", out))
-        self.check_machine(report)
+        self.ready(report)
         run.prepare(s)
         work = Work(self, run, report)
         if not (run.folder / "audit.json").exists():

@@ -219,8 +219,8 @@ def identify(task: Task, families: Mapping[str, float] | None = None, n: int = 1
 
     DasError on an unknown family, and where a hypothesis has no pair of `families`.
     """
+    check_families({} if families is None else families)
     mix = dict(BALANCED if families is None else families)
-    check_families(mix)
     if not mix:
         raise DasError("families is empty: expected shares, such as {flip: 0.5, keep: 0.5}")
     n, seed = whole("pairs", n, 2, MOST_SETTINGS), whole("seed", seed, 0, 2**32 - 1)

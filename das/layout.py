@@ -51,7 +51,6 @@ class Layout:
         check_families(s.families)
         self._check_components(lm)
         self.task.check(self.tokenizer, self.positions)
-        self._check_widths()
 
     def _check_components(self, lm: Any) -> None:
         components = self.settings.components
@@ -81,9 +80,11 @@ class Layout:
                         f"{size}: give k up to {size // several}"
                     )
 
-    def check_machine(self, report: Reporter = silent) -> None:
-        """DasError where this machine lacks the device or the logger that the settings name; says what `auto` comes to."""
+    def ready(self, report: Reporter = silent) -> None:
+        """DasError where this machine lacks the device or the logger that the settings name, or a subspace is wider than its
+        site; says what `auto` comes to. Before weights are loaded and anything is written."""
         s = self.settings
+        self._check_widths()
         device = device_of(s.device)
         if s.device == "auto":
             report.say(f"device auto: the network runs on {device}")

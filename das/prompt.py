@@ -60,7 +60,7 @@ class Prompt:
     def __post_init__(self) -> None:
         if not isinstance(self.template, str):
             raise DasError(f"the template is {shown(self.template)}: expected a text with {{fields}}")
-        if not callable(self.answers) and not (isinstance(self.answers, Mapping) and self.answers):
+        if not callable(self.answers) and not isinstance(self.answers, Mapping):
             raise DasError(f"answers are {shown(self.answers)}: expected a mapping from output value to text, or a function")
         for value, said in self.answers.items() if isinstance(self.answers, Mapping) else ():
             _text_of(value, said)
@@ -142,7 +142,7 @@ class Prompt:
 
 def _text_of(value: Any, said: Any) -> str:
     """The text that answers a value; DasError where it is none."""
-    if not isinstance(said, str) or not said:
+    if not isinstance(said, str):
         raise DasError(f"the answer to {shown(value)} is {shown(said)}: expected a text; in YAML put it in quotes")
     return said
 
