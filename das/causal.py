@@ -51,7 +51,9 @@ def _node(function: Any) -> _Node:
     """A mechanism's, whose name is the variable."""
     name = getattr(function, "__name__", None)
     if not callable(function) or not isinstance(name, str):
-        raise DasError(f"mechanism {shown(function)}: expected a function, whose name is its variable and parameters its parents")
+        raise DasError(
+            f"mechanism {shown(function)}: expected a function, whose name is its variable and parameters its parents"
+        )
     return _Node(name, tuple(parameters(function, f"mechanism {name!r}")), function, getattr(function, "__das_scalar__", False))
 
 
@@ -246,7 +248,9 @@ class CausalModel:
 def _domain(name: str, values: Any, function: Mechanism | None) -> Choice | Sampler:
     if values is not None:
         if not isinstance(values, Iterable) or isinstance(values, str) or not list(values):
-            raise DasError(f"the values of input {name!r} are {shown(values)}: expected several, or None to draw by its function")
+            raise DasError(
+                f"the values of input {name!r} are {shown(values)}: expected several, or None to draw by its function"
+            )
         return Choice(list(values))
     if function is None:
         raise DasError(f"input {name!r} has neither values nor a function")

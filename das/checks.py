@@ -141,7 +141,10 @@ def named(what: str, given: Any, also: str = "") -> str:
     first of them a letter, a digit or `_`, of at most `NAME_BYTES` bytes."""
     if not isinstance(given, str):
         raise DasError(f"{what} is called {shown(given)}: a name is a text; in YAML put it in quotes")
-    if not re.fullmatch(rf"\w[\w{re.escape(also)}-]*", given) or len(os.fsencode(given.encode("utf-8", "replace"))) > NAME_BYTES:
+    if (
+        not re.fullmatch(rf"\w[\w{re.escape(also)}-]*", given)
+        or len(os.fsencode(given.encode("utf-8", "replace"))) > NAME_BYTES
+    ):
         more = f", {' '.join(also)}" if also.strip() else ""
         raise DasError(
             f"{what} cannot be called {shown(given)}, for files bear its name: "

@@ -43,7 +43,7 @@ def run(settings: Any, out: str | None) -> None:
     from das.settings import name_of
 
     report = console()
-    folder = out or f"runs/{Path(name_of(settings.task)).stem}"
+    folder = f"runs/{Path(name_of(settings.task)).stem}" if out is None else out
     check_folder("out", folder)
     experiment = Experiment.from_settings(settings)
     done = experiment.run(folder, report)

@@ -290,7 +290,9 @@ class Inputs:
             if name not in self.domains:
                 raise unknown("input from the joint sampler", name, self.domains)
         return {
-            name: checked(as_column(joint[name], f"{name!r} of the joint sampler"), n, "the joint sampler") if name in joint else domain.sample(rng, n)
+            name: checked(as_column(joint[name], f"{name!r} of the joint sampler"), n, "the joint sampler")
+            if name in joint
+            else domain.sample(rng, n)
             for name, domain in self.domains.items()
         }
 

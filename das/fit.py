@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from das.adapter import adapted, save
-from das.checks import folder, whole
+from das.checks import folder
 from das.errors import DasError, unknown
 from das.evaluate import task_accuracy
 from das.lm import LM, whole_input
@@ -50,17 +50,21 @@ def corpus(task: Task) -> list[str]:
     return texts
 
 
+def _check_mix(task: Task, mix: Mapping[int, Mix]) -> None:
+    """DasError on an unknown variant, or where no phase begins at step 0."""
+    for name in (name for phase in mix.values() for name in phase):
+        if name not in variants(task):
+            raise unknown("variant in the mix", name, variants(task))
+    if mix and 0 not in mix:
+        raise DasError("mix: expected a first phase that begins at step 0")
+
+
 class _Batches:
     """Batches by step number: the same step of the same seed is always the same batch."""
 
     def __init__(self, task: Task, tokenizer: Tokenizer, settings: FitSettings) -> None:
         self.task, self.tokenizer, self.settings = task, tokenizer, settings
         self.mix = dict(sorted(settings.mix.items())) or {0: dict.fromkeys(variants(task), 1.0)}
-        for name in (name for phase in self.mix.values() for name in phase):
-            if name not in variants(task):
-                raise unknown("variant in the mix", name, variants(task))
-        if 0 not in self.mix:
-            raise DasError("mix: expected a first phase that begins at step 0")
 
     def at(self, step: int) -> tuple[Encoded, Tensor]:
         """Prompts and the tokens that answer them."""
@@ -148,9 +152,10 @@ def _new_model(tokenizer: Tokenizer, settings: FitSettings) -> Any:
 def fit(settings: FitSettings, report: Reporter = silent) -> dict[str, float]:
     """Train, save to `settings.out` and return the accuracy per variant. A killed run goes on where it was."""
     task, started = load_task(settings.task), time.time()
-    out = folder("out", settings.out or f"models/{task.name}")
+    out = folder("out", f"models/{task.name}" if settings.out is None else settings.out)
     if out.exists():
         raise DasError(f"{out} exists already: give another folder, or remove it")
+    _check_mix(task, settings.mix)
     if settings.threads:
         torch.set_num_threads(settings.threads)
     model, tokenizer = _network(task, settings)

@@ -153,7 +153,9 @@ class LM:
 
     def __post_init__(self) -> None:
         if not isinstance(self.model, nn.Module):
-            raise DasError(f"LM: the model is {shown(self.model)}: expected a torch.nn.Module; one by name is das.LM.load(name)")
+            raise DasError(
+                f"LM: the model is {shown(self.model)}: expected a torch.nn.Module; one by name is das.LM.load(name)"
+            )
         self.model.eval().requires_grad_(False)
         self._holder, self._attribute = _find_blocks(self.model)
         self._sizes: dict[tuple[str, int], int] = {}

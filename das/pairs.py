@@ -173,7 +173,9 @@ def make_pairs(
 def check_families(shares: Mapping[Any, float]) -> None:
     """DasError on an unknown family, or on shares that are none."""
     if not isinstance(shares, Mapping):
-        raise DasError(f"families is {shown(shares)}: expected a mapping from family to share, such as {{flip: 0.5, keep: 0.5}}")
+        raise DasError(
+            f"families is {shown(shares)}: expected a mapping from family to share, such as {{flip: 0.5, keep: 0.5}}"
+        )
     for key, share in shares.items():
         if not isinstance(key, Family) and key not in FAMILIES:
             raise unknown("family of pairs", key, FAMILIES)

@@ -67,7 +67,12 @@ class Prompt:
         if not isinstance(self.fillers, Mapping):
             raise DasError(f"fillers are {shown(self.fillers)}: expected a mapping from field to texts")
         for name, texts in self.fillers.items():
-            if isinstance(texts, str) or not isinstance(texts, Sequence) or not texts or any(not isinstance(t, str) for t in texts):
+            if (
+                isinstance(texts, str)
+                or not isinstance(texts, Sequence)
+                or not texts
+                or any(not isinstance(t, str) for t in texts)
+            ):
                 raise DasError(f"the fillers of {name!r} are {shown(texts)}: expected a list of texts, at least one")
 
     @cached_property
@@ -126,7 +131,9 @@ class Prompt:
     def answer(self, value: Any) -> str:
         """The text that answers `value`, an output of the causal model."""
         if callable(self.answers):
-            said = called("the answer function", "the text that answers the value", self.answers, value, on=f" on {shown(value)}")
+            said = called(
+                "the answer function", "the text that answers the value", self.answers, value, on=f" on {shown(value)}"
+            )
             return _text_of(value, said)
         texts = {key(known): text for known, text in self.answers.items()}
         if key(value) not in texts:

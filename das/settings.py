@@ -132,7 +132,9 @@ class Settings:
             raise DasError(f"layers is {self.layers!r}: expected all, or a list such as [0, 5, 10]")
         for name, kind in (("layers", int), ("positions", str), ("components", str), ("hypotheses", str)):
             value = getattr(self, name)
-            if not (name == "layers" and isinstance(value, str)) and not (value is None and name in ("positions", "hypotheses")):
+            if not (name == "layers" and isinstance(value, str)) and not (
+                value is None and name in ("positions", "hypotheses")
+            ):
                 setattr(self, name, _several(name, value, kind))
 
     @property

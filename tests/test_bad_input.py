@@ -213,7 +213,24 @@ FUNCTIONS = {
 }  # fmt: skip
 
 LONG = "x" * 300
-NAMES = ["a/b", "/tmp/out", "../x", "..", ".hidden", "x: carried", "a~b", LONG, "", 5, None, "a\0b", "a\\b", "-x", "ü" * 40, "a.b"]
+NAMES = [
+    "a/b",
+    "/tmp/out",
+    "../x",
+    "..",
+    ".hidden",
+    "x: carried",
+    "a~b",
+    LONG,
+    "",
+    5,
+    None,
+    "a\0b",
+    "a\\b",
+    "-x",
+    "ü" * 40,
+    "a.b",
+]
 NAMED = {f"hypothesis {str(name)[:12]!r}": (called(name), repr(name)[:12]) for name in NAMES}
 NAMED |= {f"shift {str(n)[:12]!r}": (shift_called(n), repr(n)[:12]) for n in NAMES if n not in ("x: carried", "a.b")}
 NAMED |= {
@@ -407,7 +424,9 @@ def _begin(out):
 
 
 def test_a_subspace_wider_than_its_site_is_found_before_anything_is_written(here):
-    made = Experiment(ROOT / "tasks" / "price_tagging.py", "price-tagger-tiny", positions=["last"], layers=[0], subspace="fixed:k=200")
+    made = Experiment(
+        ROOT / "tasks" / "price_tagging.py", "price-tagger-tiny", positions=["last"], layers=[0], subspace="fixed:k=200"
+    )
     with pytest.raises(DasError, match=r"fixed200 for 2 variable\(s\) needs 400 columns.* have 128: give k up to 64"):
         made.run("out")
     assert not (here / "out").exists()
