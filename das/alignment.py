@@ -16,7 +16,6 @@ from das.kinds import Full, Kind, Random, parse_kind, plain_kind, short_name
 from das.site import Site
 from das.subspace import Subspace, SubspaceStack
 
-
 PLACE_BYTES = 120
 """Of a site in a cell's id, which is a folder's name: a longer one, or one that is a path, goes by a number."""
 

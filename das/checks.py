@@ -90,7 +90,7 @@ def wanted(hint: Any, several: bool = False) -> str:
     if isinstance(hint, types.UnionType) or get_origin(hint) is Union:
         return " or ".join(wanted(one) for one in get_args(hint) if one is not type(None))
     if get_origin(hint) is list:
-        return f"a list of {wanted(*get_args(hint), several=True)}"
+        return f"a list of {wanted(get_args(hint)[0], True)}"
     if get_origin(hint) is dict:
         key, value = get_args(hint)
         return f"a mapping from {wanted(key, True)} to {wanted(value, True)}"
@@ -123,7 +123,7 @@ def number(name: str, given: Any, low: float = -math.inf, high: float = math.inf
     return found
 
 
-def text(name: str, given: Any, most: int = PATH_BYTES) -> str:
+def short_text(name: str, given: Any, most: int = PATH_BYTES) -> str:
     """A text that is not empty, not longer than a path may be, and without the character NUL."""
     found: str = fitted(name, given, str)
     if not found:
@@ -164,7 +164,7 @@ def distinct(what: str, names: Sequence[str]) -> None:
 def folder(name: str, given: Any) -> Path:
     """A folder that is there or can be made; nothing is made. DasError where it is a file, lies below one, or its name cannot
     be that of a folder, or nothing may be written there."""
-    path = Path(text(name, str(given) if isinstance(given, Path) else given))
+    path = Path(short_text(name, str(given) if isinstance(given, Path) else given))
     if any(len(os.fsencode(part)) > 255 for part in path.parts):
         raise DasError(f"{name} is {shown(str(path))}: a folder's name has at most 255 bytes")
     there = next((p for p in (path, *path.absolute().parents) if os.path.lexists(p)), Path("/"))

@@ -231,7 +231,7 @@ def _arguments(command: str, words: list[str]) -> tuple[Any, ...] | str:
     """What a command is called with; or its help or its settings, as text, where those were asked for. `das run TASK --lm …` or
     `das run FILE.yaml …`: a YAML file gives settings, the command line overrides them."""
     from das import settings
-    from das.options import CONFIG, MISSING, Option, help_text, options_of, read
+    from das.options import CONFIG, Option, help_text, options_of, read
 
     cls = getattr(settings, WITH_SETTINGS[command]) if command in WITH_SETTINGS else None
     options = options_of(cls or COMMANDS[command])
@@ -239,7 +239,7 @@ def _arguments(command: str, words: list[str]) -> tuple[Any, ...] | str:
         options.append(Option("out", str | None, None, "Folder to write to; by default runs/<task>."))
     if cls and words and not words[0].startswith("-"):
         words = [CONFIG if Path(words[0]).suffix in (".yaml", ".yml") else "--task", *words]
-    usage = f"{command} TASK|YAML" if cls else " ".join([command, *(o.name.upper() for o in options if o.default is MISSING)])
+    usage = f"{command} TASK|YAML" if cls else " ".join([command, *(o.name.upper() for o in options if o.needed)])
     given = read(words, options, usage if cls else command, cls is not None)
     if given.help or given.printing:
         return help_text(f"{usage} [options]", _about(command), options) if given.help else _yaml(given.values)

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from das.columns import Column, Columns, as_column, checked, concat, key, row_of, same_length, take
 from das.checks import number, whole
+from das.columns import Column, Columns, as_column, checked, concat, key, row_of, same_length, take
 from das.errors import DasError, called, shown, unknown
 
 MOST_SETTINGS = 10_000_000
@@ -215,7 +215,8 @@ class Inputs:
         for name, domain in self.domains.items():
             if not isinstance(name, str) or not all(hasattr(domain, each) for each in ("sample", "contains", "values", "size")):
                 raise DasError(
-                    f"input {shown(name)} has the domain {shown(domain)}: expected a text, and Range, Choice, Bool, Uniform or Sampler"
+                    f"input {shown(name)} has the domain {shown(domain)}: expected a text, and one of "
+                    "Range, Choice, Bool, Uniform, Sampler"
                 )
         self.where = tuple(where) if isinstance(where, Sequence) else (where,)
         if draw is not None and not callable(draw):

@@ -76,8 +76,8 @@ class Layout:
                 size = width * self.sample.positions[position].shape[1]
                 if (columns := several * getattr(kind, "k", 0)) > size:
                     raise DasError(
-                        f"{kind_name(kind)} for {several} variable(s) needs {columns} columns, and the vectors at {position} have "
-                        f"{size}: give k up to {size // several}"
+                        f"{kind_name(kind)} for {several} variable(s) needs {columns} columns, and the vectors at "
+                        f"{position} have {size}: give k up to {size // several}"
                     )
 
     def ready(self, report: Reporter = silent) -> None:

@@ -29,6 +29,11 @@ class Option:
     default: Any
     about: str = ""
 
+    @property
+    def needed(self) -> bool:
+        """Whether it must be given."""
+        return self.default is MISSING
+
     def value(self, text: str) -> Any:
         """What a word of the command line gives."""
         plain = {"null": None}.get(text, text) if self._textual else parse(text, f"--{self.name} {text!r}")
@@ -70,7 +75,7 @@ def read(words: Sequence[str], options: Sequence[Option], command: str, configs:
     """Values from the words of a command line, later ones over earlier ones. Words without an option's name before them are
     the values of what must be given, in turn. configs: `--config FILE` gives values as well."""
     known, given, left = {o.name: o for o in options}, Given({}), list(words)
-    needed = [o for o in options if o.default is MISSING]
+    needed = [o for o in options if o.needed]
     places = iter(needed if not configs else [])
     while left:
         word = left.pop(0)
@@ -89,7 +94,7 @@ def read(words: Sequence[str], options: Sequence[Option], command: str, configs:
     missing = [o.name for o in needed if o.name not in given.values]
     if missing and not given.help and not given.printing:
         raise DasError(f"required: {', '.join(missing)}. See: das {command} --help")
-    given.values = {o.name: o.default for o in options if o.default is not MISSING} | given.values
+    given.values = {o.name: o.default for o in options if not o.needed} | given.values
     return given
 
 
@@ -121,7 +126,7 @@ def help_text(usage: str, about: str, options: Sequence[Option]) -> str:
     """What `--help` prints."""
     lines = [f"usage: das {usage}", "", textwrap.fill(" ".join(about.split()), 100), "", "options:"]
     for o in options:
-        end = "needed" if o.default is MISSING else f"default: {_written(o.default)}"
+        end = "needed" if o.needed else f"default: {_written(o.default)}"
         kind = "" if o.hint is Any else f" ({wanted(o.hint)})"
         lines += [f"  --{o.name}{kind}", textwrap.fill(f"{o.about} [{end}]".strip(), 100, **_INDENT)]
     return "\n".join(lines)

@@ -29,7 +29,7 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.012345
 def parse(text: str, what: str) -> Any:
     """The value that a text in YAML holds. what: whose text it is, for an error."""
     try:
-        return yaml.load(text, _Loader)  # noqa: S506  (a SafeLoader)
+        return yaml.load(text, _Loader)
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         raise DasError(f"{what} is not valid YAML: {one_line(error)}") from error
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, get_type_hints
 
-from das.checks import fitted, number, text, whole
+from das.checks import fitted, number, short_text, whole
 from das.errors import DasError, shown, unknown
 from das.kinds import Kind, parse_kind, plain_kind
 from das.plain import read_yaml as read_yaml
@@ -237,7 +237,7 @@ def _check_fields(settings: Any, bounds: Mapping[str, tuple[int, int]]) -> None:
             setattr(settings, name, fitted(name, getattr(settings, name), hint))
     for name in ("task", "lm", "base", "out"):
         if isinstance(value := getattr(settings, name, None), str | Path):
-            text(name, str(value))
+            short_text(name, str(value))
         elif hasattr(settings, name) and name in ("task", "lm") and not hasattr(value, "name"):
             raise DasError(f"{name} is {shown(value)}: expected a name, a path, or the object itself")
 
@@ -275,7 +275,7 @@ def _several(name: str, given: Any, kind: type[Any]) -> list[Any]:
     if not entries:
         raise DasError(f"{name} is empty: expected at least one")
     for entry in entries:
-        whole("layer", entry, 0, FEW) if kind is int else text(name, entry, 200)
+        whole("layer", entry, 0, FEW) if kind is int else short_text(name, entry, 200)
     return list(dict.fromkeys(entries))
 
 

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from das.causal import CausalModel
+from das.checks import distinct, fitted, named, short_text, whole
 from das.columns import Columns, codes
 from das.domains import Choice, Inputs
-from das.checks import distinct, fitted, named, text, whole
 from das.errors import DasError, shown, unknown
 from das.prompt import Prompt, Tokenizer, literal
 
@@ -235,7 +235,7 @@ class Chat(Change):
 
     def __post_init__(self) -> None:
         if self.system is not None:
-            text("system of a chat", self.system, MOST_TEXT)
+            short_text("system of a chat", self.system, MOST_TEXT)
 
     def apply(self, asked: Variant, tokenizer: Tokenizer | None = None) -> Variant:
         if tokenizer is None or not getattr(tokenizer, "chat_template", None):
@@ -318,7 +318,7 @@ def parse_shift(spec: Any, declared: Mapping[str, Change]) -> Change:
     if isinstance(spec, Change):
         return spec
     if isinstance(spec, str):
-        text("a shift", spec)
+        short_text("a shift", spec)
         return reduce(Change.__add__, [_named(name.strip(), declared) for name in spec.split("+")])
     if not isinstance(spec, Mapping) or not spec:
         raise DasError(f"shift {shown(spec)} cannot be read: expected a name, or a mapping with keys such as {', '.join(KEYS)}")

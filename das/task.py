@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from das.causal import CausalModel
-from das.checks import distinct, fitted, named, text
+from das.checks import distinct, fitted, named, short_text
 from das.columns import Column, Columns
 from das.errors import DasError, one_line, shown, unknown
 from das.prompt import Encoded, Prompt, Rendered, Tokenizer, answer_tokens, coverage, encode, expand_positions, show, tokens_at
@@ -246,7 +246,7 @@ def load_task(source: str | Path | Task, folder: str | Path = "tasks") -> Task:
     """
     if isinstance(source, Task):
         return source
-    path = Path(text("a task", fitted("a task", source, str)))
+    path = Path(short_text("a task", fitted("a task", source, str)))
     if path.suffix != ".py":
         path = Path(folder) / f"{source}.py"
     if os.path.isfile(path):

@@ -10,8 +10,34 @@ from conftest import ROOT
 
 import das
 from das import (
-    Bool, Boundless, CausalModel, Chat, Choice, Context, DasError, Experiment, Family, FewShot, FitSettings, Fixed, Given,
-    Hypothesis, Inputs, LM, Nested, Offset, Prompt, Range, Reword, Sampler, Settings, Shift, Task, Uniform, load_task, make_pairs,
+    LM,
+    Bool,
+    Boundless,
+    CausalModel,
+    Chat,
+    Choice,
+    Context,
+    DasError,
+    Experiment,
+    Family,
+    FewShot,
+    FitSettings,
+    Fixed,
+    Given,
+    Hypothesis,
+    Inputs,
+    Nested,
+    Offset,
+    Prompt,
+    Range,
+    Reword,
+    Sampler,
+    Settings,
+    Shift,
+    Task,
+    Uniform,
+    load_task,
+    make_pairs,
 )  # fmt: skip
 from das.causal import scalar
 from das.identify import identify
