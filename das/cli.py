@@ -138,7 +138,7 @@ def _write(path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, "utf-8")
     except (OSError, ValueError) as error:
-        raise DasError(f"{shown(str(path))} cannot be written: {getattr(error, 'strerror', error)}") from error
+        raise DasError(f"{str(path)[:200]} cannot be written: {getattr(error, 'strerror', error)}") from error
 
 
 def shift(run: str, shifts: Any = "all", retrain: float | dict[str, float] = 0.0) -> None:
