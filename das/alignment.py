@@ -13,10 +13,17 @@ from safetensors.torch import load as tensors_of
 from safetensors.torch import save_file
 
 from das.errors import DasError
-from das.kinds import Full, Kind, Random, kind_name, parse_kind, plain_kind
+from das.kinds import Full, Kind, Random, parse_kind, plain_kind, short_name
 from das.site import Site
 from das.storage import load, read_json
 from das.subspace import Subspace, SubspaceStack
+
+PLACE_BYTES = 120
+"""Of a site in a cell's id, which is a folder's name: a longer one, or one that is a path, goes by a number."""
+
+
+def _hashed(text: str) -> str:
+    return f"site{zlib.crc32(text.encode()):08x}"
 
 
 @dataclass(frozen=True)
@@ -34,7 +41,8 @@ class Cell:
         detail = zlib.crc32(repr(self.kind).encode()) & 0xFFFF
         component = "" if self.site.component == "block_output" else f"{self.site.component.replace('{layer}', 'N')}."
         where = f"L{self.site.layer:02d}.{component}{self.site.position}"
-        return f"{self.hypothesis}-{where}-{kind_name(self.kind)}.{detail:04x}-s{self.seed}"
+        kept = where if len(where.encode()) <= PLACE_BYTES and "/" not in where else f"L{self.site.layer:02d}.{_hashed(where)}"
+        return f"{self.hypothesis}-{kept}-{short_name(self.kind)}.{detail:04x}-s{self.seed}"
 
     @property
     def generator_seed(self) -> int:

@@ -13,6 +13,7 @@ import pandas as pd
 
 from das.alignment import Cell
 from das.budget import outline, sites_of, spend
+from das.checks import folder
 from das.errors import DasError
 from das.layout import Layout
 from das.lock import alone
@@ -45,7 +46,8 @@ class Experiment(Layout):
         """Trains and judges every cell that `out` does not hold yet, and writes tables, summary and figures there. DasError
         where another process is at it."""
         refuse_at_start()
-        started, run = time.time(), Run(Path(out))
+        started, run = time.time(), Run(folder("out", out))
+        self.ready(report)
         with alone(run.folder):
             run.prepare(self.settings, provenance(self.task, self.tokenizer, self.settings.lm))
             mend(run.folder, report)

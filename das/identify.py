@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from das.checks import whole
 from das.columns import Columns, codes
+from das.domains import MOST_SETTINGS
 from das.errors import DasError
 from das.pairs import FAMILIES, Pairs, check_families, make_pairs
 from das.rivals import Way, agreement, ways
@@ -234,10 +236,11 @@ def identify(task: Task, families: Mapping[str, float] | None = None, n: int = 1
 
     DasError on an unknown family, and where a hypothesis has no pair of `families`.
     """
-    mix = dict(families or BALANCED)
-    check_families(mix)
-    if n < 2:
-        raise DasError(f"pairs is {n}: expected at least 2")
+    check_families({} if families is None else families)
+    mix = dict(BALANCED if families is None else families)
+    if not mix:
+        raise DasError("families is empty: expected shares, such as {flip: 0.5, keep: 0.5}")
+    n, seed = whole("pairs", n, 2, MOST_SETTINGS), whole("seed", seed, 0, 2**32 - 1)
     pool = task.model.sample(np.random.default_rng([seed, 0]), n)
 
     def claims(shares: Mapping[str, float], some: int) -> Claims:

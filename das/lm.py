@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from das.adapter import CONFIG, base_of, merged
 from das.asking import Asking, joined, reads_mask, text_config
 from das.blocks import find_blocks, unwrapped
-from das.errors import DasError, unknown
+from das.device import device_of
+from das.errors import DasError, shown, unknown
 from das.limits import is_encoder
 from das.named import NAMED
 from das.prompt import Encoded, Tokenizer
@@ -190,6 +191,10 @@ class LM:
     name: str = "lm"
 
     def __post_init__(self) -> None:
+        if not isinstance(self.model, nn.Module):
+            raise DasError(
+                f"LM: the model is {shown(self.model)}: expected a torch.nn.Module; one by name is das.LM.load(name)"
+            )
         self.model = unwrapped(self.model)
         self.model.eval().requires_grad_(False)
         self._holder, self._attribute = find_blocks(self.model)
@@ -203,14 +208,15 @@ class LM:
         import transformers
 
         check_dtype(dtype)
+        place = device_of(device)
         if base := _base(source):
             network = cls.load(base)
-            return cls(merged(network.model, _folder(source)).to(device, getattr(torch, dtype)), network.tokenizer, source)
+            return cls(merged(network.model, _folder(source)).to(place, getattr(torch, dtype)), network.tokenizer, source)
         tokenizer = load_tokenizer(source)
         loader = getattr(transformers, _auto_class(load_config(source)))
         model, read = _pretrained(loader, source, "weights", dtype=getattr(torch, dtype), output_loading_info=True)
         _check_whole(source, read)
-        return cls(model.to(device), tokenizer, source)
+        return cls(model.to(place), tokenizer, source)
 
     @classmethod
     def skeleton(cls, source: str) -> LM:

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from das.causal import CausalModel
+from das.checks import number, whole
 from das.columns import Column, Columns, codes, concat, differ, same_length, take
-from das.domains import parameters
-from das.errors import DasError, unknown
+from das.domains import TRUTHS, parameters, truths
+from das.errors import DasError, called, shown, unknown
 from das.rivals import least
 from das.task import Hypothesis
 
@@ -173,8 +174,9 @@ def make_pairs(
     be had for an answer, its share goes to what can be had; DasError where there is none at all.
     rivals: hypotheses that `separate` is to tell this one from; without any, other variables of its own model.
     """
+    check_families({} if families is None else families)
     shares: dict[Any, float] = dict(families or {"flip": 0.5, "keep": 0.5})
-    check_families(shares)
+    n = whole("the number of pairs", n, 1, 10**8)
     drawer = _Drawer(hypothesis, pool, rng, rivals)
     cuts = np.round(n * np.cumsum([0.0, *shares.values()]) / sum(shares.values())).astype(int)
     parts: list[_Part] = []
@@ -189,11 +191,14 @@ def make_pairs(
 
 def check_families(shares: Mapping[Any, float]) -> None:
     """DasError on an unknown family, or on shares that are none."""
+    if not isinstance(shares, Mapping):
+        raise DasError(
+            f"families is {shown(shares)}: expected a mapping from family to share, such as {{flip: 0.5, keep: 0.5}}"
+        )
     for key, share in shares.items():
         if not isinstance(key, Family) and key not in FAMILIES:
             raise unknown("family of pairs", key, FAMILIES)
-        if not share > 0:
-            raise DasError(f"family {key!r} has the share {share}: expected a number above 0, or leave it out")
+        number(f"the share of family {shown(key)}", share, 0, above=True)
 
 
 @dataclass
@@ -244,7 +249,8 @@ class _Drawer:
         for name in parameters(predicate):
             if name not in self.table:
                 raise unknown("variable in a family's predicate", name, self.table)
-        return np.flatnonzero(predicate(*(self.table[name] for name in parameters(predicate))))
+        what, columns = "a family's predicate", [self.table[name] for name in parameters(predicate)]
+        return np.flatnonzero(truths(called(what, TRUTHS, predicate, *columns), self.size, what))
 
     def _draw(self, name: str, family: Family, bases: Rows, n: int) -> _Part:
         """Up to `n` pairs."""

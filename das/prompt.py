@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from das.columns import Column, key, same_length
-from das.errors import DasError, unknown
+from das.errors import DasError, called, shown, unknown
 
 Tokenizer = Any
 """A fast Hugging Face tokenizer (it must give character offsets)."""
@@ -58,6 +58,24 @@ class Prompt:
     template: str
     answers: Mapping[Any, str] | Callable[[Any], str]
     fillers: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.template, str):
+            raise DasError(f"the template is {shown(self.template)}: expected a text with {{fields}}")
+        if not callable(self.answers) and not isinstance(self.answers, Mapping):
+            raise DasError(f"answers are {shown(self.answers)}: expected a mapping from output value to text, or a function")
+        for value, said in self.answers.items() if isinstance(self.answers, Mapping) else ():
+            _text_of(value, said)
+        if not isinstance(self.fillers, Mapping):
+            raise DasError(f"fillers are {shown(self.fillers)}: expected a mapping from field to texts")
+        for name, texts in self.fillers.items():
+            if (
+                isinstance(texts, str)
+                or not isinstance(texts, Sequence)
+                or not texts
+                or any(not isinstance(t, str) for t in texts)
+            ):
+                raise DasError(f"the fillers of {name!r} are {shown(texts)}: expected a list of texts, at least one")
 
     @cached_property
     def _pieces(self) -> list[tuple[str, str | None, str, str | None]]:
@@ -111,10 +129,8 @@ class Prompt:
             if name is None:
                 continue
             value = CONVERSIONS[conversion](_part(values[_variable(name)], name))
-            try:
-                written = format(value, spec)
-            except (ValueError, TypeError) as error:
-                raise DasError(f"field {{{name}:{spec}}} cannot write {value!r}: {error}") from error
+            fit = "a value that the format can write"
+            written = called(f"field {{{name}:{spec}}} cannot write {shown(value)}: it", fit, format, value, spec)
             if not spans[name][row, 1]:
                 spans[name][row] = len(text), len(text) + len(written)
             text += written
@@ -123,10 +139,14 @@ class Prompt:
     def answer(self, value: Any) -> str:
         """The text that answers `value`, an output of the causal model."""
         if callable(self.answers):
-            return self.answers(value)
-        if key(value) not in self.answers:
+            said = called(
+                "the answer function", "the text that answers the value", self.answers, value, on=f" on {shown(value)}"
+            )
+            return _text_of(value, said)
+        texts = {key(known): text for known, text in self.answers.items()}
+        if key(value) not in texts:
             raise unknown("answer: the output value has no text,", value, self.answers)
-        return self.answers[key(value)]
+        return texts[key(value)]
 
     def answer_texts(self, outputs: Column) -> list[str]:
         """The answer's text for each row of the output column."""
@@ -134,6 +154,13 @@ class Prompt:
         values = outputs.tolist()
         marks = [(repr(type(value)), key(value)) for value in values]  # a function may write True otherwise than 1
         return [known[m] if m in known else known.setdefault(m, self.answer(v)) for m, v in zip(marks, values, strict=True)]
+
+
+def _text_of(value: Any, said: Any) -> str:
+    """The text that answers a value; DasError where it is none."""
+    if not isinstance(said, str):
+        raise DasError(f"the answer to {shown(value)} is {shown(said)}: expected a text; in YAML put it in quotes")
+    return said
 
 
 def _one_of(texts: Sequence[str], setting: str) -> str:
@@ -173,7 +200,9 @@ class Position:
 
     @classmethod
     def parse(cls, text: str) -> Position:
-        match = re.fullmatch(rf"(?!\d)({FIELD.pattern})(?:\.(first|last))?([+-]\d+)?", text.replace(" ", ""))
+        if not isinstance(text, str):
+            raise DasError(f"position {shown(text)} cannot be read: write amount.last, amount+1, last-6 or amount")
+        match = re.fullmatch(rf"(?!\d)({FIELD.pattern})(?:\.(first|last))?([+-]\d{{1,6}})?", text.replace(" ", ""))
         if match is None:
             raise DasError(f"position {text!r} cannot be read: write amount.last, amount+1, last-6 or amount")
         name, end, offset = match[1], match[2], int(match[3] or 0)
@@ -184,16 +213,23 @@ class Position:
         return cls(name, end or ("last" if offset > 0 else "first" if offset < 0 else None), offset)
 
 
+MOST_IN_RANGE = 10_000
+"""Positions that one range may stand for."""
+
+
 def expand_positions(specs: Iterable[str]) -> list[str]:
     """Positions with ranges written out: `last-2..last` is `last-2`, `last-1`, `last`."""
     names: list[str] = []
+    if isinstance(specs, str) or not isinstance(specs, Iterable):
+        raise DasError(f"positions are {shown(specs)}: expected a list, such as [amount.last, last]")
     for spec in specs:
-        first, dots, final = spec.partition("..")
+        first, dots, final = spec.replace(" ", "").partition("..") if isinstance(spec, str) else (spec, "", "")
         if not dots:
-            names.append(spec)
+            Position.parse(first)
+            names.append(first)
             continue
         a, b = Position.parse(first), Position.parse(final)
-        if (a.name, a.end) != (b.name, b.end) or a.end is None or a.offset > b.offset:
+        if (a.name, a.end) != (b.name, b.end) or a.end is None or not 0 <= b.offset - a.offset < MOST_IN_RANGE:
             raise DasError(f"range {spec!r}: expected two offsets from the same place, such as last-6..last")
         anchor = f"{a.name}.{a.end}" if a.name else a.end
         names += [anchor + (f"{i:+d}" if i else "") for i in range(a.offset, b.offset + 1)]

@@ -31,7 +31,7 @@ from das.pairs import Pairs
 from das.progress import Reporter, silent
 from das.provenance import changes, comparable, found_again, places
 from das.score import Hits
-from das.settings import Settings, read_yaml
+from das.settings import Settings, check_keys, read_yaml
 from das.site import Site
 from das.stats import Bootstrap, Difference
 from das.storage import load, noted, read_json, read_table, write_json, writing, written
@@ -154,6 +154,7 @@ class Run:
         path, mine = self.folder / "config.yaml", settings.plain()
         if path.exists():
             theirs, known = read_yaml(path), {k for k in NAMED if comparable(k, self.made, made)}
+            check_keys(theirs, Settings, str(path))
             changed = [k for k in mine if k not in {*FREE, *known} and theirs.get(k, ADDED.get(k)) != mine[k]]
             if changed:
                 k = changed[0]
@@ -381,6 +382,7 @@ class Run:
     def settings(self, task: Any = None, lm: Any = None) -> Settings:
         """What the run was made with. task, lm: the objects themselves, where the run was given objects and no names."""
         values = read_yaml(self.folder / "config.yaml")
+        check_keys(values, Settings, str(self.folder / "config.yaml"))
         kept = (_json(self.folder / PROVENANCE) or {"places": {}})["places"]
         values |= {k: found_again(k, values[k], kept, self.folder) for k in NAMED}
         return Settings(**values | {key: thing for key, thing in (("task", task), ("lm", lm)) if thing is not None})

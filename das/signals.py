@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-STOPPED = "das: stopped; the same command goes on from here"
+STOPPED = "stopped; the same command goes on from here"
 GRACE = 3.0
 """Seconds to end in. Whatever holds a process up longer is cut short: all that it writes is there whole or not at all."""
 
@@ -48,5 +48,5 @@ def stoppable() -> Iterator[None]:
 
 
 def _cut(status: int) -> None:
-    os.write(2, f"{STOPPED}\n".encode())
+    os.write(2, f"das: {STOPPED}\n".encode())
     os._exit(status)

@@ -175,9 +175,9 @@ standard deviations."""
 class Null:
     """What cells score by luck, as a law with a tail fitted to cells that were searched where nothing is to be found.
 
-    A search picks the best, so what it scores by luck is skewed. Above the median, scores are taken to fall off exponentially, as
-    the maxima of all but heavy-tailed laws do (Gumbel's domain); the prediction of a further one, when the rate is known from
-    few scores alone, is Pareto's (Lomax's) law, which is heavier. Cells are taken to be alike. Measured in
+    A search picks the best, so what it scores by luck is skewed. Above the median, scores are taken to fall off exponentially,
+    as the maxima of all but heavy-tailed laws do (Gumbel's domain); the prediction of a further one, when the rate is known
+    from few scores alone, is Pareto's (Lomax's) law, which is heavier. Cells are taken to be alike. Measured in
     `benchmarks/calibration.py`: also where it is too mild (a lognormal law as skewed as sigma 1).
 
     scores: validation IIA of those cells. cells: how many cells the real search had to choose its best from. pairs: how many
@@ -216,4 +216,4 @@ class Null:
     def quantile(self, q: float) -> float:
         """Of the grid's maximum."""
         one = -np.expm1(np.log(q) / self.cells)
-        return self._middle + self._shape * self._scale * max(0.0, float((2 * one) ** (-1 / self._shape)) - 1)
+        return self._middle + self._shape * self._scale * max(0.0, float(2 * one) ** (-1 / self._shape) - 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from das.causal import CausalModel
+from das.checks import distinct, fitted, named, short_text
 from das.columns import Column, Columns, differ, joined, key
-from das.errors import DasError, unknown
+from das.errors import DasError, one_line, shown, unknown
 from das.identity import identities
 from das.prompt import (
     Encoded,
@@ -30,7 +32,7 @@ from das.prompt import (
     show,
     tokens_at,
 )
-from das.shifts import BASE, Change, Shift, Variant, parse_shift
+from das.shifts import BASE, Change, Shift, Variant, check_names, parse_shift
 
 ENTRY_POINT = "das.tasks"
 """Packages offer tasks under this entry-point group: name → `module:task`."""
@@ -43,11 +45,15 @@ class Hypothesis:
     """
 
     def __init__(self, model: CausalModel, *variables: str) -> None:
+        if not isinstance(model, CausalModel):
+            raise DasError(f"a hypothesis has the model {shown(model)}: expected a das.CausalModel, then variables of it")
         if not variables:
             raise DasError("a hypothesis names at least one variable to be aligned")
         for variable in variables:
-            if variable not in model.variables:
+            if not isinstance(variable, str) or variable not in model.variables:
                 raise unknown("aligned variable", variable, model.variables)
+            if variables.count(variable) > 1:
+                raise DasError(f"{variable!r} is aligned twice: name each variable once")
         if model.output in variables:
             raise DasError(f"{model.output!r} is the output: align a variable that lies before it")
         self.model, self.variables = model, variables
@@ -74,12 +80,33 @@ class Task:
     name: str = "task"
 
     def __post_init__(self) -> None:
+        if not isinstance(self.prompt, Prompt):
+            raise DasError(f"the prompt of a task is {shown(self.prompt)}: expected a das.Prompt")
+        self._check_named("hypotheses", Hypothesis)
         if not self.hypotheses:
             raise DasError("a task needs at least one hypothesis")
+        named("a task", self.name, also=" .")
+        for name in self.hypotheses:
+            named("a hypothesis", name, also=" ")
+        distinct("hypotheses", list(self.hypotheses))
+        expand_positions(self.positions)
+        for name in ("shifts", "siblings"):
+            self._check_named(name, Change)
+        check_names([*self.shifts])
         fields = [name for name in self.prompt.fields if name in self.model.variables]
         missing = set(self.model.inputs.names) - set(fields).union(*map(self.model.causes, fields))
         if missing:
             raise DasError(f"input {sorted(missing)[0]!r} is not a field of the template: the network never sees it")
+
+    def _check_named(self, name: str, kind: type[Any]) -> None:
+        """DasError unless the field is a mapping from texts to objects of a class."""
+        given = getattr(self, name)
+        if not isinstance(given, Mapping):
+            raise DasError(f"{name} of a task are {shown(given)}: expected a mapping from names to das.{kind.__name__}")
+        for label, value in given.items():
+            fitted(f"a name among {name}", label, str)
+            if not isinstance(value, kind):
+                raise DasError(f"{label!r} among {name} is {shown(value)}: expected a das.{kind.__name__}")
 
     @property
     def model(self) -> CausalModel:
@@ -88,7 +115,7 @@ class Task:
 
     def hypothesis(self, name: str) -> Hypothesis:
         """By its name, with or without the variables: `left_boundary` or `left_boundary.above_lower`."""
-        short = name.split(".")[0]
+        short = fitted("a hypothesis", name, str).split(".")[0]
         if short not in self.hypotheses or name not in (short, self.full_name(short)):
             raise unknown("hypothesis", name, [*self.hypotheses, *map(self.full_name, self.hypotheses)])
         return self.hypotheses[short]
@@ -269,8 +296,8 @@ def load_task(source: str | Path | Task, folder: str | Path = "tasks") -> Task:
     """
     if isinstance(source, Task):
         return source
-    path = task_file(source, folder)
-    if path.is_file():
+    path = task_file(short_text("a task", fitted("a task", source, str)), folder)
+    if os.path.isfile(path):
         return _from_file(path)
     offered = {point.name: point for point in entry_points(group=ENTRY_POINT)}
     if str(source) in offered:
@@ -282,7 +309,7 @@ def load_task(source: str | Path | Task, folder: str | Path = "tasks") -> Task:
 def _from_package(name: str, point: EntryPoint) -> Task:
     try:
         task = point.load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise DasError(f"task {name!r} of an installed package cannot be loaded: {type(error).__name__}: {error}") from error
     if not isinstance(task, Task):
         raise DasError(f"{name!r} of an installed package ({point.value}) is no task: expected a das.Task")
@@ -297,9 +324,10 @@ def _from_file(path: Path) -> Task:
     sys.modules[spec.name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[spec.name]
-        reason = str(error) if isinstance(error, DasError) else f"cannot be run: {type(error).__name__}: {error}"
+        what = f"{type(error).__name__}: {one_line(error)}"
+        reason = str(error) if isinstance(error, DasError) else f"cannot be run: {what}"
         raise DasError(f"{path}{':' if isinstance(error, DasError) else ''} {reason}") from error
     found: list[Any] = [v for v in vars(module).values() if isinstance(v, Task)]
     task = getattr(module, "task", found[0] if len(found) == 1 else None)

@@ -26,12 +26,17 @@ LAST = "last.ckpt"
 LOGGERS = {name.removesuffix("Logger").lower(): name for name in loggers.__all__ if name != "Logger"}
 
 
+def check_logger(name: str) -> None:
+    """DasError for what is no logger."""
+    if name not in (*LOGGERS, "none"):
+        raise unknown("logger", name, [*LOGGERS, "none"])
+
+
 def make_logger(name: str, folder: Path, run: str) -> Any:
     """A Lightning logger by name (`csv`, `tensorboard`, `wandb`, …), or False for `none`."""
+    check_logger(name)
     if name == "none":
         return False
-    if name not in LOGGERS:
-        raise unknown("logger", name, [*LOGGERS, "none"])
     cls = getattr(loggers, LOGGERS[name])
     try:
         if name in ("csv", "tensorboard"):

@@ -9,7 +9,21 @@ import das
 
 FLOORS = [
     ["__init__", "errors", "template", "progress", "text", "signals", "quiet"],
-    ["columns", "kinds", "workers", "site", "attention", "memory", "stats", "verdict", "named", "storage", "seeding"],
+    ["checks", "plain", "device", "endings"],
+    [
+        "columns",
+        "kinds",
+        "options",
+        "workers",
+        "site",
+        "attention",
+        "memory",
+        "stats",
+        "verdict",
+        "named",
+        "storage",
+        "seeding",
+    ],
     ["domains", "taps", "standins", "adapter", "lock", "mend"],
     ["causal", "prompt", "subspace", "settings"],
     ["shifts", "asking"],

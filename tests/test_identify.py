@@ -391,10 +391,10 @@ def test_the_command_takes_families(capsys):
 
 WRONG = {
     "unknown family": (["--families", "{flop: 1.0}"], "unknown family of pairs 'flop': did you mean 'flip'?"),
-    "no share": (["--families", "{flip: 0.0}"], "family 'flip' has the share 0.0"),
+    "no share": (["--families", "{flip: 0.0}"], "the share of family 'flip' is 0: expected more than 0"),
     "too few pairs": (["--pairs", "1"], "pairs is 1: expected at least 2"),
     "a file in the way": (["--pairs", "50", "--json", f"{TASK}/x.json"], "x.json cannot be written"),
-    "no number": (["--pairs", "many"], '"pairs"'),
+    "no number": (["--pairs", "many"], "pairs is 'many'"),
 }
 
 
