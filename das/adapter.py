@@ -47,11 +47,30 @@ def save(model: Any, folder: str | Path) -> None:
 
 
 def merged(model: Any, folder: str | Path) -> Any:
-    """The network with the adapter of a folder in its weights. DasError where that has no safetensors."""
+    """The network with the adapter of a folder in its weights. DasError where that has no safetensors,
+    or where they do not fit."""
     if not (Path(folder) / WEIGHTS).is_file():
         raise DasError(f"the adapter in {folder} has no {WEIGHTS}: save it as safetensors")
-    with _quiet():
-        return _peft().PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
+    peft = _peft()
+    try:
+        with _quiet():
+            changed = peft.PeftModel.from_pretrained(model, str(folder))
+    except Exception as error:  # whatever peft makes of an adapter of another network
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise DasError(f"the adapter in {folder} cannot be put into its network ({lines[0]})") from error
+    _check_fits(set(peft.get_peft_model_state_dict(changed, save_embedding_layers=False)), Path(folder))
+    return changed.merge_and_unload()
+
+
+def _check_fits(wanted: set[str], folder: Path) -> None:
+    """DasError where an adapter's file holds other tensors than the network takes: peft would leave those as they are."""
+    from safetensors import safe_open
+
+    with safe_open(folder / WEIGHTS, "pt") as file:
+        held = set(file.keys())
+    if odd := sorted(wanted ^ held):
+        lacking = "lacks" if odd[0] in wanted else "holds, and the network has no place for,"
+        raise DasError(f"the adapter in {folder} does not fit its network: it {lacking} {odd[0]} (and {len(odd) - 1} more)")
 
 
 def _peft() -> Any:
@@ -66,4 +85,5 @@ def _quiet() -> Iterator[None]:
     """Without transformers' notice that peft asks for something by its old name."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")
+        warnings.filterwarnings("ignore", message="Found missing adapter keys.*")
         yield

@@ -9,12 +9,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load as tensors_of
+from safetensors.torch import save_file
 
 from das.errors import DasError
-from das.kinds import Full, Kind, Random, kind_name, parse_kind, plain_kind
+from das.kinds import Full, Kind, Random, parse_kind, plain_kind, short_name
 from das.site import Site
+from das.storage import load, read_json
 from das.subspace import Subspace, SubspaceStack
+
+PLACE_BYTES = 120
+"""Of a site in a cell's id, which is a folder's name: a longer one, or one that is a path, goes by a number."""
+
+
+def _hashed(text: str) -> str:
+    return f"site{zlib.crc32(text.encode()):08x}"
 
 
 @dataclass(frozen=True)
@@ -32,7 +41,8 @@ class Cell:
         detail = zlib.crc32(repr(self.kind).encode()) & 0xFFFF
         component = "" if self.site.component == "block_output" else f"{self.site.component.replace('{layer}', 'N')}."
         where = f"L{self.site.layer:02d}.{component}{self.site.position}"
-        return f"{self.hypothesis}-{where}-{kind_name(self.kind)}.{detail:04x}-s{self.seed}"
+        kept = where if len(where.encode()) <= PLACE_BYTES and "/" not in where else f"L{self.site.layer:02d}.{_hashed(where)}"
+        return f"{self.hypothesis}-{kept}-{short_name(self.kind)}.{detail:04x}-s{self.seed}"
 
     @property
     def generator_seed(self) -> int:
@@ -57,6 +67,12 @@ class Alignment:
     def rank(self) -> int:
         return self.hard.rank
 
+    @property
+    def boundary(self) -> int:
+        """Columns below Boundless' boundary, those that nobody needs among them. Where they are more than `rank`, the boundary
+        had not settled when the training ended."""
+        return self.soft.rank
+
     def save(self, folder: Path, card: Mapping[str, Any]) -> None:
         """Writes `alignment.safetensors` and `card.json` (the cell, and what `card` adds) into an existing folder."""
         tensors = {"hard": self.hard.mask.clone(), "soft": self.soft.mask.clone()}
@@ -64,17 +80,17 @@ class Alignment:
             tensors["basis"] = self.hard.basis.contiguous().clone()
         save_file(tensors, folder / "alignment.safetensors")
         cell = asdict(self.cell) | {"kind": plain_kind(self.cell.kind)}
-        body = {"cell": cell, "steps": self.steps, "rank": self.rank, **card}
+        body = {"cell": cell, "steps": self.steps, "rank": self.rank, "boundary": self.boundary, **card}
         (folder / "card.json").write_text(json.dumps(body, indent=1) + "\n")
 
     @classmethod
     def load(cls, folder: str | Path) -> Alignment:
-        """From a cell's folder."""
+        """From a cell's folder. DasError where a file of it is missing or not as it was written."""
         folder = Path(folder)
         if not (folder / "card.json").is_file():
             raise DasError(f"no alignment in {folder}: expected alignment.safetensors and card.json")
-        card = json.loads((folder / "card.json").read_text())
-        tensors = load_file(folder / "alignment.safetensors")
+        card = read_json(folder / "card.json")
+        tensors = load(folder / "alignment.safetensors", tensors_of)
         basis, given = tensors.get("basis"), card["cell"]
         cell = Cell(given["hypothesis"], Site(**given["site"]), parse_kind(given["kind"]), given["seed"])
         return cls(cell, Subspace(basis, tensors["hard"]), Subspace(basis, tensors["soft"]), card["steps"])

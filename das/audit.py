@@ -41,10 +41,10 @@ def audit(task: Task, name: str, pairs: Pairs, answer_tokens: NDArray[np.int64] 
     return report
 
 
-def _without(claim: Claim, other: str) -> dict[str, float | None]:
-    """What a rival allows without inputs, and without the claimed variable under another name as well."""
+def _without(claim: Claim, other: str) -> dict[str, float | bool | None]:
+    """What a rival allows without inputs, and without the claimed variable under another name too; whether all were tried."""
     apart = claim.apart[other]
-    return {"computed": claim.entry(other)[1], "apart": apart.iia if apart else None}
+    return {"computed": claim.entry(other)[1], "apart": apart.iia if apart else None, "exhausted": claim.exhausted[other]}
 
 
 def _shares(column: Column) -> dict[str, float]:
@@ -71,5 +71,6 @@ def audit_text(name: str, report: Mapping[str, Any]) -> str:
     if report["could_be"]:
         other, worst = max(report["could_be"].items(), key=lambda item: (item[1]["iia"], item[1]["computed"]))
         through = f"through {way_text(worst['through'])}; {worst['computed']:.2f} without inputs"
-        lines.append(f"  IIA could come to {worst['iia']:.2f} if {other} were true: {through}")
+        more = "" if worst["exhausted"] else " or more (not every set of variables was tried)"
+        lines.append(f"  IIA could come to {worst['iia']:.2f}{more} if {other} were true: {through}")
     return "\n".join(lines)

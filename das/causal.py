@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from das.columns import Column, Columns, as_column, checked, codes, differ, objects, row_of, same_length, take
 from das.domains import Choice, Inputs, Sampler, parameters
-from das.errors import DasError, unknown
+from das.errors import DasError, called, shown, unknown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,6 +26,9 @@ def scalar(function: Mechanism) -> Mechanism:
     return function
 
 
+COLUMNWISE = "a column from whole numpy columns (use & | ~ and np.where); mark one that takes one row with @das.scalar"
+
+
 @dataclass(frozen=True)
 class _Node:
     name: str
@@ -35,19 +38,23 @@ class _Node:
 
     def value(self, columns: Mapping[str, Column], n: int) -> Column:
         arguments = [_read_only(columns[parent]) for parent in self.parents]
-        try:
-            if self.scalar:
-                result = as_column([self.mechanism(*row) for row in zip(*(_rows(a) for a in arguments), strict=True)])
-            else:
-                result = np.asarray(self.mechanism(*arguments))
-        except DasError:
-            raise
-        except Exception as error:
-            raise DasError(
-                f"mechanism {self.name!r} failed on {n} rows with {type(error).__name__}: {error}. "
-                "Mechanisms get whole numpy columns (use & | ~ and np.where); mark one that takes one row with @das.scalar"
-            ) from error
+        result = called(f"mechanism {self.name!r}", COLUMNWISE, self._computed, arguments, on=f" on {n} rows")
         return checked(result, n, f"mechanism {self.name!r}")
+
+    def _computed(self, arguments: Sequence[Column]) -> Column:
+        if self.scalar:
+            return as_column([self.mechanism(*row) for row in zip(*(_rows(a) for a in arguments), strict=True)])
+        return np.asarray(self.mechanism(*arguments))
+
+
+def _node(function: Any) -> _Node:
+    """A mechanism's, whose name is the variable."""
+    name = getattr(function, "__name__", None)
+    if not callable(function) or not isinstance(name, str):
+        raise DasError(
+            f"mechanism {shown(function)}: expected a function, whose name is its variable and parameters its parents"
+        )
+    return _Node(name, tuple(parameters(function, f"mechanism {name!r}")), function, getattr(function, "__das_scalar__", False))
 
 
 def _read_only(column: Column) -> Column:
@@ -77,7 +84,7 @@ class CausalModel:
     """
 
     def __init__(self, *mechanisms: Mechanism, inputs: Inputs | Mapping[str, Any]) -> None:
-        nodes = [_Node(f.__name__, tuple(parameters(f)), f, getattr(f, "__das_scalar__", False)) for f in mechanisms]
+        nodes = [_node(f) for f in mechanisms]
         self._build(nodes, inputs, nodes[-1].name if nodes else "")
 
     def _build(self, nodes: Sequence[_Node], inputs: Inputs | Mapping[str, Any], output: str) -> None:
@@ -112,6 +119,17 @@ class CausalModel:
         self._known(variable)
         return next((node.parents for node in self._nodes if node.name == variable), ())
 
+    def mechanism(self, variable: str) -> Mechanism:
+        """The function that computes `variable`, which is no input."""
+        return next(node.mechanism for node in self._nodes if node.name == variable)
+
+    def causes(self, variable: str) -> set[str]:
+        """The variables that `variable` follows from: its parents, theirs, and so on."""
+        found = {variable}
+        for name in reversed(self.variables):  # children before their parents
+            found |= set(self.parents(name)) if name in found else set()
+        return found - {variable}
+
     def _known(self, variable: str) -> None:
         if variable not in self.variables:
             raise unknown("variable", variable, self.variables)
@@ -127,7 +145,7 @@ class CausalModel:
     def intervene(self, inputs: Mapping[str, Any], values: Mapping[str, Any]) -> Columns:
         """`run`, with the variables in `values` fixed to the given columns instead of computed."""
         table = self.inputs.validate(inputs)
-        fixed = {name: as_column(column) for name, column in values.items()}
+        fixed = {name: as_column(column, f"the intervention on {shown(name)}") for name, column in values.items()}
         for name, column in fixed.items():
             self._known(name)
             checked(column, same_length(table), f"the intervention on {name!r}")
@@ -206,16 +224,23 @@ class CausalModel:
         values: Mapping[str, Any],
         parents: Mapping[str, Sequence[str]],
         functions: Mapping[str, Mechanism],
-        output: str | None = None,
+        output: str | Sequence[str] | None = None,
     ) -> CausalModel:
         """A model in the four-dict form of pyvene and MIB, whose functions take one value per parent.
 
-        Variables without parents are inputs: their domain is `values[v]`, or draws of `functions[v]()` where it is None.
-        output: by default `raw_output` if there is one, else the only variable that is nobody's parent.
+        Variables without parents are inputs: their domain is `values[v]`, or draws of `functions[v]()` where that is None or
+        empty (the same ones for the same generator, see `das.seeding`).
+        output: by default `raw_output` if there is one, else the only variable that is nobody's parent. Several names make one
+            output, the tuple of their values, which is called by these names joined with `+`.
         """
+        if isinstance(variables, str) or not isinstance(parents, Mapping):
+            raise DasError("from_dicts: expected a list of variables, and a mapping from each to its parents")
         for name in [*parents, *(p for ps in parents.values() for p in ps)]:
             if name not in variables:
                 raise unknown("variable", name, variables)
+        for what, given in (("values", values), ("parents", parents), ("functions", functions)):
+            if not isinstance(given, Mapping):
+                raise DasError(f"{what} is {shown(given)}: expected a mapping from variables")
         roots = [v for v in variables if not parents.get(v)]
         domains = {v: _domain(v, values.get(v), functions.get(v)) for v in roots}
         for name in variables:
@@ -225,20 +250,26 @@ class CausalModel:
         used = {p for node in nodes for p in node.parents}
         sinks = [node.name for node in nodes if node.name not in used]
         if output is None:
-            output = "raw_output" if "raw_output" in variables else sinks[0] if len(sinks) == 1 else None
-        if output is None or output not in variables:
-            raise DasError(f"which variable is the output? Give output=, one of: {', '.join(sinks)}")
+            output = "raw_output" if "raw_output" in variables else sinks[0] if len(sinks) == 1 else []
+        wanted = [output] if isinstance(output, str) else list(output)
+        if not wanted or not set(wanted) <= set(variables):
+            raise DasError(f"which variable is the output? Give output=, one of: {', '.join(sinks)}; or a list")
+        if len(wanted) > 1:
+            nodes.append(_Node("+".join(wanted), tuple(wanted), lambda *values: values, True))
         model = cls.__new__(cls)
-        model._build(nodes, domains, output)
+        model._build(nodes, domains, "+".join(wanted))
         return model
 
 
 def _domain(name: str, values: Any, function: Mechanism | None) -> Choice | Sampler:
-    if values is not None:
-        return Choice(list(values))
+    if values is not None and (not isinstance(values, Iterable) or isinstance(values, str)):
+        raise DasError(f"the values of input {name!r} are {shown(values)}: expected several, or None to draw by its function")
+    options = values if isinstance(values, set | frozenset) or values is None else list(values)
+    if options:
+        return Choice(options)
     if function is None:
         raise DasError(f"input {name!r} has neither values nor a function")
-    return Sampler(lambda rng, n: objects([function() for _ in range(n)]))
+    return Sampler(lambda rng, n: objects([called(f"the function of input {name!r}", "a value", function) for _ in range(n)]))
 
 
 def _in_order(nodes: Sequence[_Node], known: Sequence[str]) -> list[_Node]:

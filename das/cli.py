@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from das.errors import DasError, unknown
+from das.endings import encodable, ended
+from das.errors import DasError, shown, unknown
+from das.signals import stoppable
 from das.text import aligned
 
 USAGE = """das: does this network really compute that?
@@ -36,13 +37,15 @@ def _print_help() -> None:
 
 def run(settings: Any, out: str | None) -> None:
     """Train and judge an alignment for every hypothesis × layer × position; a killed run goes on where it was."""
+    from das.checks import folder as check_folder
     from das.experiment import Experiment
     from das.outcome import outcome
     from das.progress import console
     from das.settings import name_of
 
     report = console()
-    folder = out or f"runs/{Path(name_of(settings.task)).stem}"
+    folder = f"runs/{Path(name_of(settings.task)).stem}" if out is None else out
+    check_folder("out", folder)
     experiment = Experiment.from_settings(settings)
     done = experiment.run(folder, report)
     report.say(outcome(done.summary))
@@ -74,18 +77,27 @@ def check(
         like: A named network, such as alpaca-7b, of which this must be a copy: by the tokens of a prompt and the accuracy; by
             default the network itself, if it has a name.
         dtype: The network's: float32, bfloat16 or float16.
-        device: Where the network runs: cpu, cuda.
+        device: Where the network runs: cpu, cuda (cuda:1), mps, or auto, the best that is there.
         threads: Of the processor; 0 leaves it to torch.
     """
+    from das.checks import whole
+    from das.settings import THREADS, check_device, check_dtype
     from das.task import load_task
 
+    whole("threads", threads, 0, THREADS)
+    check_dtype(dtype)
+    check_device(device)
     loaded = load_task(task)
+    import numpy as np
     import torch
 
     from das.check import check, compared
-    from das.lm import LM, load_tokenizer
+    from das.device import device_of
+    from das.limits import check_limits
+    from das.lm import LM, load_config, load_tokenizer
     from das.named import NAMED
 
+    device = str(device_of(device)) if accuracy else device
     tokenizer = load_tokenizer(lm)
     loaded.check(tokenizer, positions)
     print(loaded.show(tokenizer, positions))
@@ -94,6 +106,7 @@ def check(
         compared(loaded, tokenizer, like, None)  # before weights are loaded
     if threads:
         torch.set_num_threads(threads)
+    check_limits(load_config(lm), *loaded.draw("base", tokenizer, np.random.default_rng(0), 200), tokenizer)
     rows, notes, known = check(loaded, tokenizer, positions, LM.load(lm, dtype, device) if accuracy else None)
     print("\n".join(["", aligned(rows), "", *notes]))
     if like:
@@ -127,9 +140,9 @@ def identify(
 def _write(path: Path, text: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    except OSError as error:
-        raise DasError(f"{path} cannot be written: {error.strerror}") from error
+        path.write_text(text, "utf-8")
+    except (OSError, ValueError) as error:
+        raise DasError(f"{str(path)[:200]} cannot be written: {getattr(error, 'strerror', error)}") from error
 
 
 def shift(run: str, shifts: Any = "all", retrain: float | dict[str, float] = 0.0) -> None:
@@ -192,11 +205,14 @@ def new(name: str, folder: str = "tasks") -> None:
         name: The task's name; the file is NAME.py.
         folder: Where to put it.
     """
+    from das.checks import folder as check_folder
+    from das.checks import named
     from das.template import TASK
 
     if not name.isidentifier():
-        raise DasError(f"{name!r} is no name for a task: use letters, digits and underscores")
-    path = Path(folder) / f"{name}.py"
+        raise DasError(f"{shown(name)} is no name for a task: use letters, digits and underscores")
+    named("a task", name)
+    path = check_folder("folder", folder) / f"{name}.py"
     if path.exists():
         raise DasError(f"{path} exists already: choose another name")
     _write(path, TASK)
@@ -215,86 +231,54 @@ def _about(command: str) -> str:
     return (COMMANDS[command].__doc__ or "").partition("Args:")[0]
 
 
-def _settings_parser(command: str) -> tuple[Any, type[Any]]:
-    import jsonargparse
-
+def _arguments(command: str, words: list[str]) -> tuple[Any, ...] | str:
+    """What a command is called with; or its help or its settings, as text, where those were asked for. `das run TASK --lm …` or
+    `das run FILE.yaml …`: a YAML file gives settings, the command line overrides them."""
     from das import settings
+    from das.options import CONFIG, Option, help_text, options_of, read
 
-    cls = getattr(settings, WITH_SETTINGS[command])
-    parser = jsonargparse.ArgumentParser(prog=f"das {command} TASK|YAML", description=_about(command), exit_on_error=False)
-    parser.add_argument("--config", action="config", help="a YAML file with any of the settings below")
-    parser.add_argument("--out", type=str | None, default=None, help="the folder to write to")
-    parser.add_class_arguments(cls, skip={"out"})
-    return parser, cls
-
-
-def _run_with_settings(command: str, arguments: list[str]) -> None:
-    """`das run TASK --lm …` or `das run FILE.yaml …`: a YAML file gives settings, the command line overrides them."""
-    from das.settings import check_keys, read_yaml
-
-    target = arguments.pop(0) if arguments and not arguments[0].startswith("-") else None
-    parser, cls = _settings_parser(command)
-    if target is not None:
-        option = "--config" if Path(target).suffix in (".yaml", ".yml") else "--task"
-        arguments = [option, target, *arguments]
-    for file in _config_files(arguments):
-        check_keys(read_yaml(file), cls, file, also=("out",))
-    values = _parse(parser, arguments)
-    values.pop("config", None)
-    out = values.pop("out")
-    if "out" in {f.name for f in fields(cls)}:
-        values["out"] = out
-    COMMANDS[command](cls(**values), out)
+    cls = getattr(settings, WITH_SETTINGS[command]) if command in WITH_SETTINGS else None
+    options = options_of(cls or COMMANDS[command])
+    if cls and all(o.name != "out" for o in options):
+        options.append(Option("out", str | None, None, "Folder to write to; by default runs/<task>."))
+    if cls and words and not words[0].startswith("-"):
+        words = [CONFIG if Path(words[0]).suffix in (".yaml", ".yml") else "--task", *words]
+    usage = f"{command} TASK|YAML" if cls else " ".join([command, *(o.name.upper() for o in options if o.needed)])
+    given = read(words, options, usage if cls else command, cls is not None)
+    if given.help or given.printing:
+        return help_text(f"{usage} [options]", _about(command), options) if given.help else _yaml(given.values)
+    values, out = given.values, given.values.get("out")
+    if cls is None:
+        return tuple(values[o.name] for o in options)
+    return cls(**{name: value for name, value in values.items() if name in {f.name for f in fields(cls)}}), out
 
 
-def _config_files(arguments: Sequence[str]) -> list[str]:
-    """The files that follow `--config`."""
-    after = [*arguments[1:], ""] if arguments else []
-    apart = [file for option, file in zip(arguments, after, strict=True) if option == "--config" and file]
-    return apart + [option.split("=", 1)[1] for option in arguments if option.startswith("--config=")]
+def _yaml(values: dict[str, Any]) -> str:
+    import yaml
+
+    return str(yaml.safe_dump(values, sort_keys=False, allow_unicode=True)).rstrip()
 
 
-def _run_plain(command: str, arguments: list[str]) -> None:
-    import jsonargparse
-
-    parser = jsonargparse.ArgumentParser(prog=f"das {command}", description=_about(command), exit_on_error=False)
-    parser.add_function_arguments(COMMANDS[command], as_positional=True)
-    COMMANDS[command](**_parse(parser, arguments))
-
-
-def _parse(parser: Any, arguments: Sequence[str]) -> dict[str, Any]:
-    """The values of all settings; DasError with the nearest name for an unknown one."""
-    import argparse
-
-    known = [option for action in parser._actions for option in action.option_strings]
-    for argument in arguments:
-        name = argument.split("=")[0].split("+")[0]
-        if name.startswith("--") and name not in known and not any(name.startswith(f"{k}.") for k in known):
-            raise unknown("option", name, known)
-    flags = [
-        option for action in parser._actions if getattr(action, "_typehint", None) is bool for option in action.option_strings
-    ]
-    try:
-        values: dict[str, Any] = parser.parse_args(_with_values(arguments, flags)).as_dict()
-    except argparse.ArgumentError as error:
-        text = re.sub(r"\s+", " ", str(error))
-        raise DasError(f"{text}. See: {parser.prog} --help") from error
-    return values
+def _do(command: str, words: list[str]) -> None:
+    if command not in COMMANDS:
+        raise unknown("command", command, COMMANDS)
+    given = _arguments(command, words)
+    if isinstance(given, str):
+        print(given, flush=True)
+        raise _Told
+    COMMANDS[command](*given)
+    sys.stdout.flush()
 
 
-def _with_values(arguments: Sequence[str], flags: Sequence[str]) -> list[str]:
-    """
-    >>> _with_values(["--lora", "--base", "x", "--lora", "false", "--lora"], ["--lora"])
-    ['--lora=true', '--base', 'x', '--lora', 'false', '--lora=true']
-    """
-    after = [*arguments[1:], "--"] if arguments else []
-    bare = [option in flags and value.startswith("-") for option, value in zip(arguments, after, strict=True)]
-    return [f"{option}=true" if alone else option for option, alone in zip(arguments, bare, strict=True)]
+class _Told(Exception):
+    """Help was asked for, and is all there is to do."""
 
 
+@stoppable()
 def main(arguments: Sequence[str] | None = None) -> int:
     """The entry point of `das`; returns the exit status."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    encodable()
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         _print_help()
         return 0
@@ -308,15 +292,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     os.environ.setdefault("TQDM_DISABLE", "1")
     try:
-        if command not in COMMANDS:
-            raise unknown("command", command, COMMANDS)
-        (_run_with_settings if command in WITH_SETTINGS else _run_plain)(command, rest)
-    except DasError as error:
-        print(f"das: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("das: stopped; the same command goes on from here", file=sys.stderr)
-        return 130
+        _do(command, rest)
+    except _Told:
+        sys.exit(0)
+    except (Exception, KeyboardInterrupt, SystemExit) as error:
+        return ended(error)
     return 0
 
 

@@ -22,7 +22,7 @@ def as_column(values: Any, what: str = "a column") -> Column:
     if isinstance(values, str) or not isinstance(values, Iterable) or isinstance(values, np.ndarray):
         raise DasError(f"{what} is {values!r}: expected a column, one value per row, such as np.array([{values!r}])")
     values = list(values)
-    if values and isinstance(values[0], (tuple, list, set, frozenset, dict)):
+    if any(isinstance(value, (tuple, list, set, frozenset, dict)) for value in values):
         return objects(values)
     column = np.asarray(values)
     kinds = {bool if isinstance(v, (bool, np.bool_)) else str if isinstance(v, str) else float for v in values}
@@ -57,8 +57,15 @@ def take(columns: Mapping[str, Column], rows: NDArray[Any]) -> Columns:
 
 
 def concat(tables: Sequence[Mapping[str, Column]]) -> Columns:
-    """Tables with the same columns, one after another."""
-    return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
+    """Tables with the same columns, one after another; every value stays what it is (see `joined`)."""
+    return {name: joined([table[name] for table in tables]) for name in tables[0]}
+
+
+def joined(columns: Sequence[Column]) -> Column:
+    """Columns one after another. Numbers, texts and truths stay apart: numpy alone would make '1' of 1, 1 of True, 1.0 of 1."""
+    if len({(column.dtype.kind, column.shape[1:]) for column in columns if len(column)}) < 2:
+        return np.concatenate([column for column in columns if len(column)] or columns)
+    return objects([value for column in columns for value in column.tolist()])
 
 
 def row_of(columns: Mapping[str, Column], row: int) -> dict[str, Any]:
@@ -75,7 +82,8 @@ def key(value: Any) -> Hashable:
 
 
 def codes(*columns: Column) -> NDArray[np.int64]:
-    """Equal rows get equal integers 0, 1, …; columns may hold anything hashable or vectors."""
+    """Equal rows get equal integers 0, 1, …; columns may hold anything hashable or vectors. Equal is what Python calls equal:
+    1, 1.0 and True are, '1' is not."""
     combined = np.zeros(len(columns[0]), np.int64)
     for column in columns:
         part = _codes(column)
@@ -91,10 +99,11 @@ def _codes(column: Column) -> NDArray[np.int64]:
 
 
 def differ(left: Column, right: Column) -> NDArray[np.bool_]:
-    """Where two columns hold different values."""
+    """Where two columns hold different values, as `codes` tells them apart: what one mechanism calls True and another 1 is one
+    value, as it is one key of a prompt's answers (`Task.check` refuses answers that write equal values differently)."""
     if left.dtype.kind == right.dtype.kind and left.dtype.kind in "biuU" and left.ndim == right.ndim == 1:
         unequal: NDArray[np.bool_] = left != right
         return unequal
-    both = codes(np.concatenate([left, right]))
+    both = codes(joined([left, right]))
     differs: NDArray[np.bool_] = both[: len(left)] != both[len(left) :]
     return differs

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from das.columns import Columns, codes, concat, take
+from das.columns import Columns, codes, concat, objects
+from das.identity import of_tokens
 from das.lm import LM
 from das.pairs import Pairs
-from das.prompt import Encoded, Tokenizer
+from das.prompt import Encoded, Tokenizer, encode
 from das.site import Site
 from das.task import Task
 
@@ -43,7 +45,8 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Dataset:
-    """prompts: the distinct prompts; pairs: hypothesis → its pairs as rows of them."""
+    """prompts: the distinct prompts (of settings that are, one each: see `das.identity`); pairs: hypothesis → its pairs as rows
+    of them."""
 
     prompts: Encoded
     pairs: Mapping[str, Labelled]
@@ -53,9 +56,9 @@ class Dataset:
         """Tokenizes every distinct prompt of the pairs once and resolves the positions in it."""
         tables: list[Columns] = [table for p in pairs.values() for table in (p.base, *p.sources.values())]
         every = concat(tables)
-        code = codes(*every.values())
-        first = np.unique(code, return_index=True)[1]
-        prompts = task.encode(take(every, first), tokenizer, positions)
+        rendered = task.render(every)
+        code = codes(*every.values(), objects(rendered.texts))  # equal values may be written differently: True and 1
+        prompts = encode(rendered.take(np.unique(code, return_index=True)[1]), tokenizer, positions)
         rows = iter(np.split(code, np.cumsum([len(next(iter(t.values()))) for t in tables])[:-1]))
         labelled = {}
         for name, p in pairs.items():
@@ -63,6 +66,17 @@ class Dataset:
             tokens = np.split(task.answer_tokens(answers, p.base, tokenizer), 3)
             labelled[name] = Labelled(next(rows), np.stack([next(rows) for _ in p.sources]), *tokens)
         return cls(prompts, labelled)
+
+    @cached_property
+    def identities(self) -> Rows:
+        """Of the prompts (see `das.identity.of_tokens`). (prompts,)"""
+        return of_tokens(self.prompts)
+
+    def roles(self, name: str, variables: Iterable[str]) -> dict[str, Rows]:
+        """Of a hypothesis' pairs, `base` and `source.<variable>` → each prompt's identity. (pairs,)"""
+        mine = self.pairs[name]
+        rows = {"base": mine.base} | {f"source.{v}": at for v, at in zip(variables, mine.sources, strict=True)}
+        return {role: self.identities[at] for role, at in rows.items()}
 
     def first(self, positions: Iterable[str]) -> int:
         """The first column that any of the named positions has in any prompt."""

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from das.columns import Column, Columns, as_column, checked, concat, key, row_of, same_length, take
-from das.errors import DasError, unknown
+from das.checks import number, whole
+from das.columns import Column, Columns, as_column, checked, codes, concat, key, objects, row_of, same_length, take
+from das.errors import DasError, called, shown, unknown
+from das.seeding import seeded
 
 MOST_SETTINGS = 10_000_000
 """Enumerations longer than this are refused."""
+
+MOST_VALUES, MOST_DRAWS = 2**53, 10**8
+"""Of a range, as many as floats tell apart; of draws at once."""
 
 
 class Domain(Protocol):
@@ -44,8 +49,12 @@ class Range:
     step: float = 1
 
     def __post_init__(self) -> None:
+        for name in ("low", "high", "step"):
+            number(f"{name} of a Range", getattr(self, name))
         if not (self.step > 0 and self.low <= self.high):
             raise DasError(f"{self}: expected low <= high and step > 0")
+        if (self.high - self.low) / self.step > MOST_VALUES:
+            raise DasError(f"{self} has more than {MOST_VALUES:,} values: give a larger step, or a Uniform")
 
     @property
     def size(self) -> int:
@@ -74,22 +83,30 @@ def _decimals(*numbers: float) -> int:
 
 
 class Choice:
-    """One of the given values, of any kind: words, numbers, tuples."""
+    """One of the given values, of any kind: words, numbers, tuples. A value that is given twice is drawn twice as often, but
+    is one value: it counts once in `size` and `values()`.
 
-    def __init__(self, options: Sequence[Any]) -> None:
-        if not len(options):
-            raise DasError("Choice: expected at least one option")
-        self.options = as_column(list(options))
+    options: a sequence, or a set, whose values are put in order: a set of texts has another order in every process.
+    """
+
+    def __init__(self, options: Collection[Any]) -> None:
+        if not isinstance(options, Iterable):
+            raise DasError(f"Choice({shown(options)}): expected several options, such as Choice(['a', 'b'])")
+        options = options if isinstance(options, set | frozenset) else list(options)
+        if not options:
+            raise DasError("Choice: expected at least one option, found none")
+        self.options = as_column(_ordered(options))
+        self._distinct = self.options[np.sort(np.unique(_written(self.options), return_index=True)[1])]
 
     def __repr__(self) -> str:
         return f"Choice({self.options.tolist()!r})"
 
     @property
     def size(self) -> int:
-        return len(self.options)
+        return len(self._distinct)
 
     def sample(self, rng: np.random.Generator, n: int) -> Column:
-        return self.options[rng.integers(0, self.size, n)]
+        return self.options[rng.integers(0, len(self.options), n)]
 
     def contains(self, values: Column) -> NDArray[np.bool_]:
         allowed = {key(option) for option in self.options}
@@ -97,7 +114,22 @@ class Choice:
         return np.fromiter(map(allowed.__contains__, values.tolist() if plain else map(key, values)), bool, len(values))
 
     def values(self) -> Column:
-        return self.options
+        return self._distinct
+
+
+def _ordered(options: Collection[Any]) -> list[Any]:
+    """As they come; of a set, by value where values can be compared, else by how they are written."""
+    if not isinstance(options, set | frozenset):
+        return list(options)
+    try:
+        return sorted(options)
+    except TypeError:
+        return sorted(options, key=repr)
+
+
+def _written(options: Column) -> NDArray[np.int64]:
+    """A number for each option, equal for equal ones that are written alike: True and 1 are two."""
+    return codes(options, objects([repr(key(option)) for option in options]))
 
 
 class Bool(Choice):
@@ -121,6 +153,10 @@ class Uniform:
     high: float = 1.0
     size: int | None = field(default=None, init=False)
 
+    def __post_init__(self) -> None:
+        if number("low of a Uniform", self.low) > number("high of a Uniform", self.high):
+            raise DasError(f"{self}: expected low <= high")
+
     def sample(self, rng: np.random.Generator, n: int) -> Column:
         return rng.uniform(self.low, self.high, n)
 
@@ -135,23 +171,49 @@ class Uniform:
 
 @dataclass(frozen=True)
 class Sampler:
-    """Whatever `draw(rng, n)` returns (first axis `n`); `accepts(values)` says what belongs, by default everything."""
+    """Whatever `draw(rng, n)` returns (first axis `n`); `accepts(values)` says what belongs, by default everything.
+
+    What `draw` takes from the global generators of Python and numpy follows from `rng` as well (see `das.seeding`).
+    """
 
     draw: Callable[[np.random.Generator, int], Any]
     accepts: Callable[[Column], NDArray[np.bool_]] | None = None
     size: int | None = field(default=None, init=False)
 
+    def __post_init__(self) -> None:
+        for what, function in (("draw", self.draw), ("accepts", self.accepts)):
+            if not callable(function) and (what == "draw" or function is not None):
+                raise DasError(f"{what} of a Sampler is {shown(function)}: expected a function")
+
     def sample(self, rng: np.random.Generator, n: int) -> Column:
-        return checked(as_column(self.draw(rng, n)), n, "the sampler")
+        with seeded(rng):
+            drawn = called("the sampler", "draw(rng, n) to give n values", self.draw, rng, n)
+        return checked(as_column(drawn, "what the sampler gave"), n, "the sampler")
 
     def contains(self, values: Column) -> NDArray[np.bool_]:
-        return np.ones(len(values), bool) if self.accepts is None else self.accepts(values)
+        if self.accepts is None:
+            return np.ones(len(values), bool)
+        return truths(called("accepts of a sampler", TRUTHS, self.accepts, values), len(values), "accepts of a sampler")
 
     def values(self) -> Column:
         raise DasError("a Sampler has no list of values; sample it instead")
 
 
 Constraint = Callable[..., Any]
+
+TRUTHS = "a column of true and false from whole numpy columns (use & | ~)"
+
+
+def truths(given: Any, n: int, what: str) -> NDArray[np.bool_]:
+    """What a predicate gave, as a column; one truth stands for all rows."""
+    try:
+        column = np.asarray(given)
+        column = np.full(n, bool(column)) if column.ndim == 0 else column.astype(bool)
+    except (ValueError, TypeError) as error:
+        raise DasError(f"{what} gave {shown(given)}: expected {TRUTHS}") from error
+    if column.shape != (n,):
+        raise DasError(f"{what} gave an array of shape {column.shape}: expected {n} truths, one per row")
+    return column
 
 
 class Inputs:
@@ -172,13 +234,23 @@ class Inputs:
         where: Constraint | Sequence[Constraint] = (),
         draw: Callable[[np.random.Generator, int], Mapping[str, Any]] | None = None,
     ) -> None:
+        if not isinstance(domains, Mapping) or not domains:
+            raise DasError("a causal model needs at least one input: expected a mapping from variables to domains")
         self.domains = dict(domains)
-        if not self.domains:
-            raise DasError("a causal model needs at least one input: a variable with a domain")
+        for name, domain in self.domains.items():
+            if not isinstance(name, str) or not all(hasattr(domain, each) for each in ("sample", "contains", "values", "size")):
+                raise DasError(
+                    f"input {shown(name)} has the domain {shown(domain)}: expected a text, and one of "
+                    "Range, Choice, Bool, Uniform, Sampler"
+                )
         self.where = tuple(where) if isinstance(where, Sequence) else (where,)
+        if draw is not None and not callable(draw):
+            raise DasError(f"draw of Inputs is {shown(draw)}: expected a function draw(rng, n) → {{input: column}}")
         self.draw = draw
-        self._named = [(constraint, parameters(constraint)) for constraint in self.where]
+        self._named = [(constraint, parameters(constraint, "a constraint")) for constraint in self.where]
         for _, names in self._named:
+            if not names:
+                raise DasError("a constraint has no parameters: expected a function of inputs, such as lambda a, b: a < b")
             for name in names:
                 if name not in self.domains:
                     raise unknown("input in a constraint", name, self.domains)
@@ -193,11 +265,14 @@ class Inputs:
         keep = np.ones(n, bool)
         for constraint, names in self._named:
             if set(names) <= set(columns):
-                keep &= np.asarray(constraint(*(columns[name] for name in names)), bool)
+                what = f"the constraint between {', '.join(names)}"
+                keep &= truths(called(what, TRUTHS, constraint, *(columns[name] for name in names)), n, what)
         return keep
 
     def validate(self, columns: Mapping[str, Any]) -> Columns:
         """The same rows as numpy columns; DasError on a missing or unknown input, or a value that is not allowed."""
+        if not isinstance(columns, Mapping):
+            raise DasError(f"inputs are {shown(columns)}: expected a mapping from input to its column")
         for name in columns:
             if name not in self.domains:
                 raise unknown("input", name, self.domains)
@@ -218,6 +293,9 @@ class Inputs:
 
     def sample(self, rng: np.random.Generator, n: int) -> Columns:
         """`n` allowed settings, drawn independently."""
+        n = whole("the number of settings to be drawn", n, 0, MOST_DRAWS)
+        if not isinstance(rng, np.random.Generator):
+            raise DasError(f"rng is {shown(rng)}: expected a numpy.random.Generator, such as np.random.default_rng(0)")
         parts: list[Columns] = []
         have, tried = 0, 0
         while have < n or not parts:
@@ -233,14 +311,25 @@ class Inputs:
         return take(concat(parts), np.arange(n))
 
     def _draw(self, rng: np.random.Generator, n: int) -> Columns:
-        joint = {} if self.draw is None else dict(self.draw(rng, n))
-        for name in joint:
-            if name not in self.domains:
-                raise unknown("input from the joint sampler", name, self.domains)
-        return {
-            name: checked(as_column(joint[name]), n, "the joint sampler") if name in joint else domain.sample(rng, n)
-            for name, domain in self.domains.items()
-        }
+        with seeded(rng):
+            joint = {} if self.draw is None else self._drawn_together(rng, n)
+            for name in joint:
+                if name not in self.domains:
+                    raise unknown("input from the joint sampler", name, self.domains)
+            return {
+                name: checked(as_column(joint[name], f"{name!r} of the joint sampler"), n, "the joint sampler")
+                if name in joint
+                else domain.sample(rng, n)
+                for name, domain in self.domains.items()
+            }
+
+    def _drawn_together(self, rng: np.random.Generator, n: int) -> Mapping[str, Any]:
+        assert self.draw is not None
+        expected = "draw(rng, n) to give a mapping from inputs to columns"
+        drawn = called("the joint sampler", expected, self.draw, rng, n)
+        if not isinstance(drawn, Mapping):
+            raise DasError(f"the joint sampler gave {shown(drawn)}: expected {expected}")
+        return drawn
 
     @property
     def size(self) -> int | None:
@@ -272,6 +361,8 @@ class Inputs:
         for tied_names in groups:
             table: Columns = {}
             for name in (n for n in self.domains if n in tied_names):
+                if (self.domains[name].size or 0) > MOST_SETTINGS:
+                    raise _TooMany(f"input {name!r} has {self.domains[name].size:,} values, too many to enumerate: sample them")
                 table = _product(table, {name: self.domains[name].values()})
             tables.append(take(table, np.flatnonzero(self.allowed(table))))
         return tables
@@ -290,6 +381,9 @@ def _product(left: Columns, right: Columns) -> Columns:
     return take(left, np.repeat(np.arange(n), m)) | take(right, np.tile(np.arange(m), n))
 
 
-def parameters(function: Callable[..., Any]) -> list[str]:
-    """The names of a function's parameters."""
-    return list(inspect.signature(function).parameters)
+def parameters(function: Callable[..., Any], what: str = "a function") -> list[str]:
+    """The names of a function's parameters. what: the function, for an error."""
+    try:
+        return list(inspect.signature(function).parameters)
+    except (TypeError, ValueError) as error:
+        raise DasError(f"{what} is {shown(function)}: expected a function whose parameters are variables by name") from error

@@ -17,9 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from das.asking import Part, joined, places, whole_input
 from das.attention import KeysValues, Pass, Segment, attending, configurations
 from das.errors import DasError
-from das.lm import LM, places, whole_input
+from das.lm import LM
 from das.prompt import Encoded
 from das.site import Spot, entry_of
 from das.standins import Skip, Start, Tail
@@ -61,19 +62,25 @@ class Capture:
 
 
 class HookEngine:
-    """Full forwards, with the values at a site replaced on the way. Works on any network."""
+    """Full forwards, with the values at a site replaced on the way. Works on any network.
 
-    def __init__(self, lm: LM, prefix: Any = None) -> None:
-        self.lm = lm
+    why: what is said of a network that gets this engine and not the other.
+    """
+
+    def __init__(self, lm: LM, prefix: Any = None, why: str = "") -> None:
+        self.lm, self.why = lm, why
 
     @torch.no_grad()
     def capture(self, prompts: Encoded, spots: Collection[Spot], resumable: bool = True, first: int = 0) -> Capture:
         """Values at the spots, from column `first` on; `resumable` is for the other engine."""
-        rows, width = prompts.ids.shape
-        vectors: dict[Spot, Tensor] = {}
-        with recording({spot: self.lm.tap(*spot) for spot in spots}, rows, width - first, vectors):
-            logits = self.lm.logits(prompts)
-        return Capture(prompts, 0, first, places(prompts), vectors, logits=logits)
+        keep, taps = prompts.ids.shape[1] - first, {spot: self.lm.tap(*spot) for spot in spots}
+        parts, found, logits = self.lm.asking.parts(prompts), list[dict[Spot, Tensor]](), list[Tensor]()
+        for part in parts:
+            found.append({})
+            with recording(taps, len(part.rows), keep, found[-1]):
+                logits.append(self.lm.asking.answer(part))
+        vectors = _whole(parts, found, keep)
+        return Capture(prompts, 0, first, places(prompts), vectors, logits=joined(parts, logits))
 
     def resume(self, capture: Capture, spot: Spot, columns: Tensor, values: Tensor, rows: slice = slice(None)) -> Tensor:
         """Answers with the values at a spot replaced.
@@ -81,20 +88,28 @@ class HookEngine:
         columns: (rows, n) of the prompts; values: (copies, rows, n, size), each copy another replacement; rows: which
         rows of the capture these are. Returns (copies, rows, vocabulary).
         """
-        copies, n = values.shape[:2]
-        with patching(self.lm.tap(*spot), columns.to(values.device).repeat(copies, 1), values.flatten(0, 1)):
-            logits = self.lm.logits(capture.prompts.take(rows), copies)
-        return logits.view(copies, n, -1)
+        copies, tap, logits = len(values), self.lm.tap(*spot), list[Tensor]()
+        parts = self.lm.asking.parts(capture.prompts.take(rows))
+        for part in parts:
+            at = (columns[part.rows] - part.cut).to(values.device).repeat(copies, 1)
+            with patching(tap, at, values[:, part.rows].flatten(0, 1)):
+                logits.append(self.lm.asking.answer(part, copies).unflatten(0, (copies, -1)))
+        return joined(parts, logits, 1)
 
     def gradients(self, capture: Capture, spots: Collection[Spot], objective: Objective, rows: slice = slice(None)) -> Capture:
         """The clean answers to some rows of a capture, and in place of its vectors the gradients of a function of these answers
-        with respect to the values at the spots, all by one forward and one backward."""
+        with respect to the values at the spots, all by one forward and one backward for each length that is asked by itself."""
         prompts = capture.prompts.take(rows)
-        taps, values = {spot: self.lm.tap(*spot) for spot in spots}, dict[Spot, Tensor]()
-        with tracking(taps, values):
-            logits = self.lm.logits(prompts)
-        slopes = _slopes(objective(logits), values, taps, len(logits), prompts.ids.shape[1] - capture.first)
-        return Capture(prompts, 0, capture.first, capture.places[rows], slopes, logits=logits.detach())
+        keep, taps = prompts.ids.shape[1] - capture.first, {spot: self.lm.tap(*spot) for spot in spots}
+        parts, found, logits = self.lm.asking.parts(prompts), list[dict[Spot, Tensor]](), list[Tensor]()
+        for part in parts:
+            found.append({})
+            with tracking(taps, found[-1]):
+                logits.append(self.lm.asking.answer(part))
+        whole = joined(parts, logits)
+        slopes = _slopes(objective(whole), found, taps, [len(part.rows) for part in parts], keep)
+        clean = whole.detach()
+        return Capture(prompts, 0, capture.first, capture.places[rows], _whole(parts, slopes, keep), logits=clean)
 
     def rows_at_once(self, spot: Spot, tokens: int, gradients: bool = True) -> int:
         """How many rows may be resumed at once when the prompts have `tokens` columns from the site on."""
@@ -124,7 +139,7 @@ class ResumeEngine:
         copies = next(iter(inputs.values())).shape[0] // len(attention.places)
         place = attention.places.clamp(min=0).to(self.lm.device).repeat(copies, 1)
         with attending(self._configs, attention), self.lm.with_blocks(blocks), whole_input(self.lm.model):
-            out = self.lm.model(position_ids=place, use_cache=False, **inputs, **self.lm.keep_last())
+            out = self.lm.model(position_ids=place, use_cache=False, **inputs, **self.lm.asking.keep_last())
         logits: Tensor = out.logits[:, -1].float()
         return logits
 
@@ -192,7 +207,7 @@ class ResumeEngine:
         values = {given: hidden} if given in taps else {}
         with tracking({spot: tap for spot, tap in taps.items() if spot != given}, values):
             logits = self._rerun(capture, rows, entry, hidden, whole=any(layer == top for _, layer in spots))
-        slopes = _slopes(objective(logits), values, taps, len(hidden), hidden.shape[1])
+        (slopes,) = _slopes(objective(logits), [values], taps, [len(hidden)], hidden.shape[1])
         prompts, place = capture.prompts.take(rows), capture.places[rows]
         return Capture(prompts, capture.offset, capture.first, place, slopes, logits=logits.detach())
 
@@ -251,11 +266,27 @@ Engine = HookEngine | ResumeEngine | Among
 
 
 def _slopes(
-    objective: Tensor, values: Mapping[Spot, Tensor], taps: Mapping[Spot, Tap], rows: int, keep: int
-) -> dict[Spot, Tensor]:
-    """The gradients of the objective at what passed the taps, (rows, the last `keep` columns, size)."""
-    found = torch.autograd.grad(objective, list(values.values()), materialize_grads=True)
-    return {spot: taps[spot].read(slope, rows)[:, -keep:] for spot, slope in zip(values, found, strict=True)}
+    objective: Tensor, values: Sequence[Mapping[Spot, Tensor]], taps: Mapping[Spot, Tap], rows: Sequence[int], keep: int
+) -> list[dict[Spot, Tensor]]:
+    """The gradients of the objective at what passed the taps in each of several forwards of so many rows, each (rows, the last
+    `keep` columns, size)."""
+    every = [(part, spot, value) for part, held in enumerate(values) for spot, value in held.items()]
+    found = torch.autograd.grad(objective, [value for *_, value in every], materialize_grads=True)
+    slopes: list[dict[Spot, Tensor]] = [{} for _ in values]
+    for (part, spot, _), slope in zip(every, found, strict=True):
+        slopes[part][spot] = taps[spot].read(slope, rows[part])[:, -keep:]
+    return slopes
+
+
+def _whole(parts: Sequence[Part], found: Sequence[Mapping[Spot, Tensor]], keep: int) -> dict[Spot, Tensor]:
+    """What was found for the parts of a batch, in the order of its rows and with as many columns as the batch has; what has no
+    places in the prompts has one column."""
+    whole = {}
+    for spot in found[0]:
+        held = [vectors[spot] for vectors in found]
+        columns = keep if max(value.shape[1] for value in held) > 1 else 1
+        whole[spot] = joined(parts, [nn.functional.pad(v, (0, 0, columns - v.shape[1], 0)) for v in held])
+    return whole
 
 
 WORKING = 2**26

@@ -89,8 +89,8 @@ def evaluate(
 ) -> list[Record]:  # fmt: skip
     """Every cell on every split (`val` among them): IIA and flip IIA with hard and soft masks, baselines.
 
-    A Nested cell's rank is chosen by its curve on `val` first; all else is one pass over each split. Hits are those of `test`,
-    if given; how natural patched activations are is looked at on the last split.
+    A cell's rank is settled on `val` first, where its kind has one to find; all else is one pass over each split. Hits are
+    those of `test`, if given; how natural patched activations are is looked at on the last split.
     room: bytes in which captures may be kept between the passes over a split.
     """
 
@@ -180,7 +180,7 @@ def correct(asked: Variant, lm: LM, inputs: Columns, engine: Engine | None = Non
     """Which prompts of a variant, on the given input rows, the network answers correctly, strictly: its first token is the
     answer's. (rows,)  engine: one to use again, without a prefix."""
     prompts, answers = ask(asked, inputs, lm.tokenizer)
-    engine = engine or make_engine(lm, Dataset(prompts, {}).shared_prefix(), length=int(prompts.lengths.max()))
+    engine = engine or make_engine(lm, Dataset(prompts, {}).shared_prefix(), length=int(prompts.lengths.max()), prompts=prompts)
     right: Hits = predictions(engine, prompts) == answers
     return right
 

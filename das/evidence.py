@@ -66,6 +66,8 @@ class Scorecard:
         variable → flip IIA of moving what is read, or what is not, no further than base and source differ there. dormancy: see
         `das.reading`.
     curve: the rank curve of a Nested alignment on the test pairs.
+    upstream: what the variables are computed from → how often an alignment of that at the same site flips the answer on pairs
+        on which the variables stay the same (see `das.upstream`).
     """
 
     decoding: dict[str, tuple[float, float]] = field(default_factory=dict)
@@ -86,6 +88,7 @@ class Scorecard:
     unread_cause: dict[str, float] = field(default_factory=dict)
     dormancy: float | None = None
     curve: Curve = field(default_factory=dict)
+    upstream: dict[str, float] = field(default_factory=dict)
 
     @property
     def ablation(self) -> float | None:

@@ -13,19 +13,24 @@ import pandas as pd
 
 from das.alignment import Cell
 from das.budget import outline, sites_of, spend
+from das.checks import folder
 from das.errors import DasError
 from das.layout import Layout
+from das.lock import alone
 from das.memory import give_back
+from das.mend import SCREEN, mend
 from das.nulls import NULLS, draws_of
 from das.plan import cell_flops
 from das.progress import Reporter, silent
-from das.run import SCREEN, Run, write
+from das.provenance import provenance
+from das.run import Run
 from das.settings import Settings
 from das.site import Site
+from das.storage import read_table, remove, write
 from das.summary import Summary
-from das.train import forget
+from das.train import begun, forget
 from das.work import Work
-from das.workers import run_in_processes
+from das.workers import refuse_at_start, run_in_processes
 
 Job = Callable[[Work], None]
 T = TypeVar("T")
@@ -38,26 +43,34 @@ class Experiment(Layout):
     """
 
     def run(self, out: str | Path, report: Reporter = silent) -> Run:
-        """Trains and judges every cell that `out` does not hold yet, and writes tables, summary and figures there."""
-        started, s = time.time(), self.settings
-        run = Run(Path(out))
-        run.prepare(s)
-        work = Work(self, run, report)
+        """Trains and judges every cell that `out` does not hold yet, and writes tables, summary and figures there. DasError
+        where another process is at it."""
+        refuse_at_start()
+        started, run = time.time(), Run(folder("out", out))
+        self.ready(report)
+        with alone(run.folder):
+            run.prepare(self.settings, provenance(self.task, self.tokenizer, self.settings.lm))
+            mend(run.folder, report)
+            self._run(Work(self, run, report))
+        report.say(f"done in {time.time() - started:.0f} s: {run.folder}")
+        return run
+
+    def _run(self, work: Work) -> None:
+        s, run = self.settings, work.run
         if not (run.folder / "audit.json").exists():
             self._share(work, [Work.audit])
         grid = self.within_budget(work)
         self._train(work, "grid", grid)
         chosen = run.choose(grid)
-        self._train(work, "chosen cells", self.refinement(chosen))
+        more = [cell for cell in self.refinement(chosen) if cell not in set(grid)]
+        self._train(work, "chosen cells", more)
         self._search_nulls(work, grid, chosen)
         self._examine(work, chosen)
-        cells = list(dict.fromkeys([*grid, *self.refinement(chosen)]))
+        cells = list(dict.fromkeys([*grid, *more]))
         Summary(run, cells, chosen, self.labels(grid)).write()
         run.figures()
         if s.shifts:
-            run.shift(s.shifts, s.retrain, report, s.task, s.lm)
-        report.say(f"done in {time.time() - started:.0f} s: {run.folder}")
-        return run
+            run.shift(s.shifts, s.retrain, work.report, s.task, s.lm)
 
     def within_budget(self, work: Work) -> list[Cell]:
         """The cells of the grid that are to be trained: those of the sites that the folder's screen says, if there is a
@@ -69,7 +82,7 @@ class Experiment(Layout):
             table = spend(self._screened(work), budget)
             write(run.folder / SCREEN, table.to_parquet)
             for name in self.hypotheses:
-                run.screen_part(name).unlink()
+                remove(run.screen_part(name))
         for line in outline(table, self.names):
             work.report.say(line)
         table = table[table["trained"]]
@@ -83,30 +96,41 @@ class Experiment(Layout):
         parts = {name: work.run.screen_part(name) for name in self.hypotheses}
         shards = _dealt([name for name, part in parts.items() if not part.exists()], self.settings.workers)
         self._share(work, [partial(Work.screen, hypotheses=shard) for shard in shards])
-        return pd.concat([pd.read_parquet(part) for part in parts.values()], ignore_index=True)
+        return pd.concat([read_table(part) for part in parts.values()], ignore_index=True)
 
     def _train(self, work: Work, stage: str, cells: Sequence[Cell]) -> None:
-        """Trains and judges the cells that are not there."""
-        missing, workers = [cell for cell in cells if not work.run.has(cell)], self.settings.workers
-        shards = _shards(missing, cell_flops(self, missing), workers) if missing and workers > 1 else [missing]
-        self._share(work, [partial(Work.train, stage=stage, cells=shard) for shard in shards if shard])
+        """Trains and judges the cells that are not there.
+
+        How a stage is shared out depends on the settings alone, not on what is there: cells that are run at once may differ
+        in their last bits by the company they keep. So a share that was stopped midway, its checkpoint there, is finished as
+        it was begun; what is missing otherwise is trained with all that is at its sites. Cells that are there stay as they are.
+        """
+        has, workers = work.run.has, self.settings.workers
+        if all(has(cell) for cell in cells):
+            return
+        shards = _shards(cells, cell_flops(self, cells), workers) if workers > 1 else [list(cells)]
+        left = [shard for shard in shards if not all(has(cell) for cell in shard)]
+        wanted = [shard if begun(work.run.folder, _trained(shard)) else _at_sites_without(has, shard) for shard in left]
+        self._share(work, [partial(Work.train, stage=stage, cells=shard) for shard in wanted])
+        forget(work.run.folder)
 
     def _search_nulls(self, work: Work, grid: Sequence[Cell], chosen: Mapping[str, Site]) -> None:
         """The same search where there is nothing to be found, as often as was asked for and not done yet."""
         n, run = self.settings.nulls, work.run
-        every = [(null, draw) for null in NULLS for draw in range(n) if not run.null_path(null, draw).exists()]
-        if not every:
+        shards = _dealt([(null, draw) for null in NULLS for draw in range(n)], self.settings.workers)  # whatever is there
+        wanted = [[each for each in shard if not run.null_path(*each).exists()] for shard in shards]
+        if not any(wanted):
             return
         found = {name: run.card(Cell(name, site, self.settings.kind))["rank"] for name, site in chosen.items()}
         ranks = {name: max(1, round(rank / self.variables[name])) for name, rank in found.items()}
         cells = draws_of(grid, chosen, n, self.settings.seed)
-        shards = _dealt(every, self.settings.workers)
-        self._share(work, [partial(Work.search, wanted=shard, draws=cells, chosen=chosen, ranks=ranks) for shard in shards])
+        searches = [partial(Work.search, wanted=some, draws=cells, chosen=chosen, ranks=ranks) for some in wanted if some]
+        self._share(work, searches)
         forget(run.folder / "nulls")
 
     def _examine(self, work: Work, chosen: Mapping[str, Site]) -> None:
         """Writes the scorecards of the chosen cells that have none, and where they fail."""
-        left = [cell.hypothesis for cell in self.refinement(chosen) if work.run.scorecard(cell) is None]
+        left = [cell.hypothesis for cell in self.refinement(chosen) if not work.run.examined(cell)]
         shards = _dealt(dict.fromkeys(left), self.settings.workers)
         self._share(work, [partial(Work.examine, sites={name: chosen[name] for name in shard}) for shard in shards])
 
@@ -131,6 +155,16 @@ class Experiment(Layout):
 def _elsewhere(settings: Settings, folder: Path, job: Job, report: Reporter) -> None:
     """A worker's share, in a process of its own."""
     job(Work(Layout.from_settings(settings), Run(folder), report))
+
+
+def _trained(cells: Iterable[Cell]) -> list[Cell]:
+    return [cell for cell in cells if cell.trains]
+
+
+def _at_sites_without(has: Callable[[Cell], bool], cells: Sequence[Cell]) -> list[Cell]:
+    """The cells at those sites of which some cell is missing."""
+    sites = {cell.site for cell in cells if not has(cell)}
+    return [cell for cell in cells if cell.site in sites]
 
 
 def _dealt(things: Iterable[T], hands: int) -> list[list[T]]:

@@ -25,7 +25,12 @@ SMALLEST, LEAST, LARGEST = 0.03, 20, 0.75
 """A group holds at least this share of the pairs and so many of them, and at most this share of those that are left."""
 
 ERROR, MORE, MOST_FACTS = 0.01, 1.1, 1000
-"""How often chance alone may give a group, at most; how much more two facts must explain than one; how many facts are tried."""
+"""By how much, and how many times, two facts must explain more than one; how many facts are tried."""
+
+PERMUTATIONS, LIKELY = 99, 0.02
+"""Of prompts; the share of them that may give as much, at most."""
+
+Facts = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -54,13 +59,18 @@ def failing_groups(hypothesis: Hypothesis, pairs: Pairs, hits: ArrayLike, most: 
     hits: (pairs,), whether the intervention gave the label, or the mean over seeds. A fact: a variable has a value or lies in
     a range, differs from what it is in the base run, or two numbers are so far apart; in the base run, a source's or the
     counterfactual one. What explains best is what gains most log-likelihood when it has a failure rate of its own (Kulldorff
-    1997, A spatial scan statistic), if that is more than chance gives among all that were tried.
+    1997, A spatial scan statistic), if its excess of failures is more than 49 in 50 permutations give among all that were
+    tried. Permutations are of base prompts, then of each source's, with all their pairs: what recurs by prompt is no group.
     """
     failed = 1 - checked(np.asarray(hits, float), len(pairs), "the hits")
     smallest, left = max(LEAST, SMALLEST * len(pairs)), np.ones(len(pairs), bool)
     names, table = _facts(hypothesis, pairs, smallest)
+    prompts = [_prompt_codes(columns) for columns in (pairs.base, *pairs.sources.values())]
     groups: list[Group] = []
-    while names and len(groups) < most and (found := _worst(table[:, left], failed[left], smallest)):
+    while names and len(groups) < most:
+        found = _worst(table[:, left], failed[left], smallest, [code[left] for code in prompts])
+        if not found:
+            break
         rows = left & table[found].all(0)
         n, share = int(rows.sum()), float(failed[rows].sum() / failed.sum())
         text = ", ".join(names[at] for at in found)
@@ -69,17 +79,62 @@ def failing_groups(hypothesis: Hypothesis, pairs: Pairs, hits: ArrayLike, most: 
     return groups
 
 
-def _worst(table: NDArray[np.float32], failed: NDArray[Any], smallest: float) -> list[int]:
+def _worst(table: Facts, failed: NDArray[Any], smallest: float, prompts: Sequence[NDArray[np.int64]]) -> list[int]:
     """The fact or the two (rows of the table) whose pairs (columns) fail most; none where chance could have done it."""
-    size = (table @ table.T).astype(float)
-    gain = _gain(size, (table * failed.astype(np.float32)) @ table.T, len(failed), failed.sum())
-    gain[(size < smallest) | (size > LARGEST * len(failed))] = 0
-    n, single = len(gain), gain.diagonal()
-    one, two = int(single.argmax()), divmod(int(np.triu(gain, 1).argmax()), n)
-    alone = single[one] if single[one] > log(n / ERROR) else 0.0
-    if gain[two] > max(log(n * n / 2 / ERROR), alone * MORE, alone + log(n / ERROR)):
-        return list(two)
-    return [one] if alone else []
+    n, size = len(failed), (table @ table.T).astype(float)
+    allowed = (size >= smallest) & (size <= LARGEST * n)
+    if not allowed.any() or np.ptp(failed) == 0:
+        return []
+    gain = np.where(allowed, _gain(size, _together(table, failed), n, failed.sum()), 0)
+    single = gain.diagonal()
+    one, two = int(single.argmax()), divmod(int(np.triu(gain, 1).argmax()), len(gain))
+    scale = np.where(allowed, 1 / np.sqrt(np.maximum(size * (1 - size / n), 1e-9)), 0).astype(np.float32)
+    found = list(two) if gain[two] > max(single[one] * MORE, single[one] + log(len(gain) / ERROR)) else [one]
+    return found if all(_stands_out(table, failed, scale, found, code) for code in prompts) else []
+
+
+def _stands_out(table: Facts, failed: NDArray[Any], scale: Facts, found: list[int], prompts: NDArray[np.int64]) -> bool:
+    """Whether the excess of failures in a group is larger than the largest of any group in all permutations of prompts but
+    one in fifty; of one fact, than that of any one fact. scale: (facts, facts), the inverse of an excess' standard error."""
+    rng, mean = np.random.default_rng(0), failed.mean()
+    singles = len(found) == 1
+    if singles:
+        scale = scale.diagonal()
+
+    def excess(failed: NDArray[Any]) -> Facts:
+        if singles:
+            return np.asarray((table @ (failed - mean).astype(np.float32)) * scale)
+        return np.asarray(_together(table, failed - mean) * scale)
+
+    own, more = float(excess(failed)[tuple(found)]), 0
+    for _ in range(PERMUTATIONS):
+        more += float(excess(failed[_permuted(prompts, rng)]).max()) >= own
+        if (more + 1) / (PERMUTATIONS + 1) > LIKELY:
+            return False
+    return True
+
+
+def _permuted(prompts: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """For each pair the pair that it takes its failure from: prompts trade places, each with all its pairs, in turn."""
+    prompts = codes(prompts)
+    order, size = np.argsort(prompts, kind="stable"), np.bincount(prompts)
+    start = np.cumsum(size) - size
+    place = np.empty(len(prompts), np.int64)
+    place[order] = np.arange(len(prompts)) - start[prompts[order]]
+    taken = rng.permutation(len(size))[prompts]
+    found: NDArray[np.int64] = order[start[taken] + place % size[taken]]
+    return found
+
+
+def _together(table: Facts, failed: NDArray[Any]) -> Facts:
+    """The failures in each group of two facts. (facts, facts)"""
+    return np.asarray((table * failed.astype(np.float32)) @ table.T)
+
+
+def _prompt_codes(columns: Columns) -> NDArray[np.int64]:
+    """A number for each pair's prompt, equal for equal ones. (pairs,)"""
+    each = [codes(column) for column in columns.values()]
+    return np.unique(np.stack(each), axis=1, return_inverse=True)[1].reshape(-1)
 
 
 def _gain(size: NDArray[Any], failed: NDArray[Any], n: int, failures: float) -> NDArray[Any]:

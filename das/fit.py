@@ -16,16 +16,20 @@ import torch
 from torch import Tensor, nn
 
 from das.adapter import adapted, save
+from das.asking import whole_input
+from das.checks import folder
 from das.errors import DasError, unknown
 from das.evaluate import task_accuracy
-from das.lm import LM, whole_input
+from das.lm import LM
 from das.progress import Reporter, silent
 from das.prompt import Encoded, Tokenizer
+from das.quiet import quiet
 from das.settings import FitSettings, name_of
 from das.shifts import BASE
+from das.storage import read_json, write_json
 from das.task import Task, load_task
 from das.tokenizer import make_tokenizer
-from das.train import Progress, go_on, quiet
+from das.train import Checkpoints, Progress, go_on
 
 Mix = Mapping[str, float]
 
@@ -49,17 +53,21 @@ def corpus(task: Task) -> list[str]:
     return texts
 
 
+def _check_mix(task: Task, mix: Mapping[int, Mix]) -> None:
+    """DasError on an unknown variant, or where no phase begins at step 0."""
+    for name in (name for phase in mix.values() for name in phase):
+        if name not in variants(task):
+            raise unknown("variant in the mix", name, variants(task))
+    if mix and 0 not in mix:
+        raise DasError("mix: expected a first phase that begins at step 0")
+
+
 class _Batches:
     """Batches by step number: the same step of the same seed is always the same batch."""
 
     def __init__(self, task: Task, tokenizer: Tokenizer, settings: FitSettings) -> None:
         self.task, self.tokenizer, self.settings = task, tokenizer, settings
         self.mix = dict(sorted(settings.mix.items())) or {0: dict.fromkeys(variants(task), 1.0)}
-        for name in (name for phase in self.mix.values() for name in phase):
-            if name not in variants(task):
-                raise unknown("variant in the mix", name, variants(task))
-        if 0 not in self.mix:
-            raise DasError("mix: expected a first phase that begins at step 0")
 
     def at(self, step: int) -> tuple[Encoded, Tensor]:
         """Prompts and the tokens that answer them."""
@@ -147,9 +155,10 @@ def _new_model(tokenizer: Tokenizer, settings: FitSettings) -> Any:
 def fit(settings: FitSettings, report: Reporter = silent) -> dict[str, float]:
     """Train, save to `settings.out` and return the accuracy per variant. A killed run goes on where it was."""
     task, started = load_task(settings.task), time.time()
-    out = Path(settings.out or f"models/{task.name}")
+    out = folder("out", f"models/{task.name}" if settings.out is None else settings.out)
     if out.exists():
         raise DasError(f"{out} exists already: give another folder, or remove it")
+    _check_mix(task, settings.mix)
     if settings.threads:
         torch.set_num_threads(settings.threads)
     model, tokenizer = _network(task, settings)
@@ -160,6 +169,7 @@ def fit(settings: FitSettings, report: Reporter = silent) -> dict[str, float]:
     work = out.with_name(f"{out.name}.partial")
     _begin(work, settings)
     _train(model, batches, work, report)
+    _check_finite(model, settings, work)
     if settings.lora:
         save(model, work / "network")
     else:
@@ -185,14 +195,22 @@ def _train(model: nn.Module, batches: _Batches, work: Path, report: Reporter) ->
     """Trains the model in place, with some ten checkpoints or more on the way."""
     quiet()
     s = batches.settings
-    keep = pl.callbacks.ModelCheckpoint(work, save_last=True, every_n_train_steps=max(1, min(200, s.steps // 10)), save_top_k=0)
+    keep = Checkpoints(work, max(1, min(200, s.steps // 10)))
     name = f"{batches.task.name}: {sum(p.numel() for p in model.parameters() if p.requires_grad):,} parameters"
     with report.task(name, s.steps) as step:
         trainer = pl.Trainer(
             max_steps=s.steps, accelerator="cpu", gradient_clip_val=s.clip, logger=False,
-            callbacks=[keep, Progress(step)], enable_progress_bar=False, enable_model_summary=False,
+            callbacks=[keep, Progress(step)], enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
         )  # fmt: skip
-        go_on(trainer, _Fit(model, batches), work / "last.ckpt")
+        go_on(trainer, _Fit(model, batches), work, batches.task.name, report)
+
+
+def _check_finite(model: nn.Module, settings: FitSettings, work: Path) -> None:
+    """DasError where the training has diverged; the working folder goes, for nothing can go on from it."""
+    if all(bool(torch.isfinite(parameter).all()) for parameter in model.parameters()):
+        return
+    shutil.rmtree(work)
+    raise DasError(f"the training diverged, its weights are not numbers any more: lr is {settings.lr:g}, give a lower one")
 
 
 def _exam(task: Task, lm: LM, n: int, report: Reporter) -> dict[str, float]:
@@ -215,10 +233,11 @@ def plain(settings: FitSettings) -> dict[str, Any]:
 def _begin(work: Path, settings: FitSettings) -> None:
     """Makes the working folder, or checks that it was begun with the same settings."""
     path, mine = work / "settings.json", plain(settings)
-    if path.exists() and json.loads(path.read_text()) != mine:
+    if work.is_symlink():
+        raise DasError(f"{work} is a link: remove it, or give another folder")
+    if path.exists() and read_json(path) != mine:
         raise DasError(f"{work} was begun with other settings: remove it, or give another folder")
-    work.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(mine))
+    write_json(path, mine)
 
 
 def _finish(card: Mapping[str, Any], work: Path, out: Path) -> None:

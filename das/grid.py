@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +15,17 @@ from das.alignment import Alignment, Cell
 from das.batch import Batch, Swap
 from das.dataset import Dataset
 from das.engine import Engine
+from das.kinds import Boundless, Nested
+from das.rank import cut, narrowest
 from das.score import captures_for, score
 from das.site import Site
 from das.subspace import Subspace, SubspaceStack, project
+
+FOCUS = (0.5, 0.75)
+"""Shares of the training after which the widths that Nested cells train on are drawn around those that suffice by then."""
+
+LEARNED = 0.05
+"""A cell has learned something when its IIA is so far above that of swapping nothing."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +33,8 @@ class Schedule:
     """How cells are trained.
 
     steps: optimiser steps at most; batch: pairs per step and hypothesis. Every `check_every` steps each cell is scored on
-    validation pairs; one that has not gained `gain` in IIA over its best for `patience` checks stops. Rates fall linearly to 0.
+    validation pairs; one that has not gained `gain` in IIA over its best for `patience` checks stops, unless it has learned
+    something and its width is still to be found. Rates fall linearly to 0.
     """
 
     steps: int = 300
@@ -44,6 +53,7 @@ class GridTrainer(pl.LightningModule):
     """
 
     best: Tensor
+    learned: Tensor
     stale: Tensor
     stopped: Tensor
 
@@ -71,6 +81,7 @@ class GridTrainer(pl.LightningModule):
             for (kind, size, v), ms in zip(self.stack_keys, members, strict=True)
         )
         self.register_buffer("best", torch.full((len(cells),), -1.0))
+        self.register_buffer("learned", torch.zeros(len(cells), dtype=torch.bool))
         self.register_buffer("stale", torch.zeros(len(cells), dtype=torch.long))
         self.register_buffer("stopped", torch.full((len(cells),), schedule.steps))
         self.note = ""
@@ -94,6 +105,8 @@ class GridTrainer(pl.LightningModule):
         self.step_on(self.capture())
         if self.global_step % self.schedule.check_every == 0 or self.global_step >= self.schedule.steps:
             self.check()
+        if self.global_step in {round(share * self.schedule.steps) for share in FOCUS}:
+            self.focus()
 
     def capture(self) -> Batch:
         """The pairs of this step of every hypothesis that still trains."""
@@ -197,23 +210,46 @@ class GridTrainer(pl.LightningModule):
             gained = iia > self.best[i] + self.schedule.gain
             self.stale[i] = 0 if gained else self.stale[i] + 1
             self.best[i] = max(float(self.best[i]), iia)
-            if self.stale[i] >= self.schedule.patience:
+            self.learned[i] = float(self.best[i]) > self._unswapped(self.cells[i].hypothesis) + LEARNED
+            if self.stale[i] >= self.schedule.patience and not self._settling(i):
                 self.stopped[i] = self.global_step
         self.log_dict({"val_iia_mean": float(np.mean(list(scores.values()))), "val_iia_max": max(scores.values())})
         self.trainer.should_stop = not self.active
 
-    @torch.no_grad()
+    def focus(self) -> None:
+        """Finds the width that suffices of every Nested cell that has learned something: around it widths are drawn from now
+        on, and at it the cell is scored, from a new start."""
+        cells = {i: self.cells[i] for i in self.active if self._settling(i)}
+        kinds = {i: cell.kind for i, cell in cells.items() if isinstance(cell.kind, Nested)}
+        now = self._subspaces(kinds)
+        wanted = {i: (cells[i].hypothesis, cells[i].site, cut(now[i], k.k), k.tolerance) for i, k in kinds.items()}
+        for i, width in narrowest(wanted, self.data[0], self.data[2], self.captures[1]).items():
+            stack, j = self.place[i]
+            self.stacks[stack].focus[j], self.best[i] = width, -1
+
+    def _settling(self, i: int) -> bool:
+        """Whether a cell has learned something, but not yet how many columns it takes."""
+        return isinstance(self.cells[i].kind, Boundless | Nested) and bool(self.learned[i])
+
+    def _unswapped(self, hypothesis: str) -> float:
+        """Validation IIA of swapping nothing; known once the pairs have been scored."""
+        pairs = self.data[2].pairs[hypothesis]
+        return float((self.captures[1].answers[pairs.base] == pairs.label).mean())
+
     def _validate(self) -> dict[int, float]:
         """Validation IIA of every active cell, with hard masks."""
         engine, _, val = self.data
-        bases = [stack.basis(cells) for stack, cells in zip(self.stacks, self._active_by_stack(), strict=True)]
-        masks = [stack.hard_mask() for stack in self.stacks]
-        wanted = {}
-        for i in self.active:
-            stack, j = self.place[i]
-            cell = self.cells[i]
-            wanted[i] = cell.hypothesis, cell.site, [Subspace(bases[stack][self._order[stack][j]], masks[stack][j])]
+        now = self._subspaces(self.active)
+        wanted = {i: (self.cells[i].hypothesis, self.cells[i].site, [subspace]) for i, subspace in now.items()}
         return {i: float(hits.mean()) for i, hits in score(engine, val, wanted, captures=self.captures[1]).items()}
+
+    @torch.no_grad()
+    def _subspaces(self, cells: Iterable[int]) -> dict[int, Subspace]:
+        """Active cells as they are now."""
+        bases = [stack.basis(active) for stack, active in zip(self.stacks, self._active_by_stack(), strict=True)]
+        masks = [stack.hard_mask() for stack in self.stacks]
+        places = {i: self.place[i] for i in cells}
+        return {i: Subspace(bases[s][self._order[s][j]], masks[s][j]) for i, (s, j) in places.items()}
 
     @torch.no_grad()
     def _keep(self, i: int) -> None:

@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from das.checks import whole
 from das.columns import Columns, codes
+from das.domains import MOST_SETTINGS
 from das.errors import DasError
 from das.pairs import FAMILIES, Pairs, check_families, make_pairs
 from das.rivals import Way, agreement, ways
@@ -48,12 +50,14 @@ class Claim:
     inputs: by the best set of inputs, whichever hypothesis is true.
     own: hypothesis true in the network → if the subspace carries exactly that one's aligned variable(s), each by the source of
         the claim's variable in the same place; where the numbers of variables differ, all by the first swapped source.
-    largest: hypothesis true in the network → by the best of all sets of its model's variables that `das.rivals.ways` tries: up
-        to three at once, inputs, no-op and whole-vector swap among them. 1 for the claim itself.
-    apart: the best of the ways without inputs of a rival that interchange anything but the claimed variables themselves, told
-        by their values: what could be mistaken for the claim. None where there is no such way.
+    largest: hypothesis true in the network → by the best of all sets of its model's variables (see `das.rivals.ways`), inputs,
+        no-op and whole-vector swap among them. 1 for the claim itself.
     computed: the same without inputs. Where a variable's parents act through it alone, interchanging the parents is
-        interchanging the variable, so that raw inputs, if they lie together at one site, score 1 in every network.
+        interchanging the variable, so that raw inputs, if they lie together at one site, score 1 in every network
+        (`das.causes` tries whether they do).
+    apart: the best of the ways of a rival that interchange anything but the claimed variables themselves, inputs, or copies of
+        one input, all told by their values: what could be mistaken for the claim. None where there is no such way.
+    exhausted: hypothesis true in the network → whether all sets were tried; where not, more may be possible.
 
     `largest` is over whole variables. A subspace may also carry a part of one or a blend of several, and then score more.
     """
@@ -66,6 +70,7 @@ class Claim:
     largest: dict[str, Best]
     computed: dict[str, Best]
     apart: dict[str, Best | None]
+    exhausted: dict[str, bool]
 
     @property
     def rivals(self) -> dict[str, Best]:
@@ -75,6 +80,11 @@ class Claim:
     def entry(self, other: str) -> tuple[float, float]:
         """What the hypothesis `other`, if true, allows: the largest, and that without inputs."""
         return self.largest[other].iia, self.computed[other].iia
+
+    def figures(self, other: str) -> tuple[float, str, float]:
+        """The same as tables have it, with a + between them where not all was tried."""
+        largest, computed = self.entry(other)
+        return largest, "" if self.exhausted[other] else "+", computed
 
 
 Codes = np.ndarray[Any, np.dtype[np.int64]]
@@ -94,15 +104,16 @@ def examine(task: Task, name: str, pairs: Pairs) -> Claim:
 
     claimed = task.hypothesis(name)
     noop, whole = scores(claimed, [{}, {claimed.model.output: first}])
+    tried = {other: ways(hypothesis.model, named) for other, hypothesis in task.hypotheses.items()}
     found = {
-        other: scores(hypothesis, [_own(hypothesis, named, first), *ways(hypothesis.model, named)])
+        other: scores(hypothesis, [_own(hypothesis, named, first), *tried[other][0]])
         for other, hypothesis in task.hypotheses.items()
     }
     fields = set(pairs.base)
     computed = {other: [s for s in several if fields.isdisjoint(s.through)] for other, several in found.items()}
     values = claimed.model.run(pairs.base)
     own = codes(*(values[v] for v in claimed.variables))
-    apart = {other: _apart(task.hypotheses[other], pairs.base, own, computed[other]) for other in found if other != name}
+    apart = {other: _apart(task.hypotheses[other], pairs.base, own, found[other]) for other in found if other != name}
     return Claim(
         name,
         noop.iia,
@@ -112,19 +123,27 @@ def examine(task: Task, name: str, pairs: Pairs) -> Claim:
         largest={other: _best(several) for other, several in found.items()},
         computed={other: _best(several) for other, several in computed.items()},
         apart=apart,
+        exhausted={other: whole for other, (_, whole) in tried.items()},
     )
 
 
 def _apart(hypothesis: Hypothesis, base: Columns, own: Codes, scores: Sequence[Best]) -> Best | None:
-    """The best of the scores through variables whose values are not, one to one, the claim's. own: the claim's, coded."""
+    """The best of the scores through variables that are no inputs or copies of one, and whose values are not, one to one, the
+    claim's. own: the claim's, coded."""
     values = hypothesis.model.run(base)
+    code = {v: codes(column) for v, column in values.items()}
+    inputs = {v for v in values if any(_same(code[v], code[name]) for name in base)}
 
-    def same(variables: Sequence[str]) -> bool:
-        theirs = codes(*(values[v] for v in variables)) if variables else np.zeros_like(own)
-        return bool(theirs.max() == own.max() == codes(theirs, own).max())
+    def claimed(way: Way) -> bool:
+        return _same(codes(*(values[v] for v in sorted(way))) if way else np.zeros_like(own), own)
 
-    others = [score for score in scores if not same(sorted(score.through))]
+    others = [score for score in scores if inputs.isdisjoint(score.through) and not claimed(score.through)]
     return _best(others) if others else None
+
+
+def _same(one: Codes, other: Codes) -> bool:
+    """Whether two columns of codes say the same in other words."""
+    return bool(one.max() == other.max() == codes(one, other).max())
 
 
 def _own(hypothesis: Hypothesis, named: Sequence[str], first: str) -> Way:
@@ -178,27 +197,27 @@ class Report:
         rows = [("claimed", "if true", *self.alone, "best", f"through, on {'+'.join(self.families)}")]
         for name, claim in self.table.items():
             for other, best in claim.rivals.items():
-                entries = {family: claims[name].entry(other) for family, claims in self.alone.items() if name in claims}
-                cells = ["{:.2f} ({:.2f})".format(*entries[f]) if f in entries else "–" for f in self.alone]
-                rows.append((name, other, *cells, _best_family(entries), way_text(best.through)))
+                found = {family: claims[name].figures(other) for family, claims in self.alone.items() if name in claims}
+                cells = ["{:.2f}{} ({:.2f})".format(*found[f]) if f in found else "–" for f in self.alone]
+                rows.append((name, other, *cells, _best_family(found), way_text(best.through)))
         return f"the largest IIA on each family alone, {min(self.pairs, FAMILY_PAIRS):,} pairs\n{aligned(rows)}"
 
 
-def _best_family(entries: Mapping[str, tuple[float, float]]) -> str:
+def _best_family(entries: Mapping[str, tuple[float, str, float]]) -> str:
     lowest = min(entries, key=lambda family: entries[family], default="")
-    return lowest if lowest and entries[lowest][1] < SAME else "none"
+    return lowest if lowest and entries[lowest][2] < SAME else "none"
 
 
 EXPLANATION = """Rows: the hypothesis claimed, on its own pairs. Columns: the IIA of a subspace that carries nothing, everything
 or the best set of inputs; then the largest possible IIA if another hypothesis is true in the network, by any of its
 variables (in brackets: by those it computes, without inputs; by exactly those it aligns). Near 1 off the diagonal: these
-pairs cannot tell the two apart."""
+pairs cannot tell the two apart. A + says that there are too many sets of variables to try them all: more may be possible."""
 
 
 def _matrix(claims: Claims) -> str:
     rows = [("claimed", "no-op", "whole", "inputs", *(f"if {name}" for name in claims))]
     for name, claim in claims.items():
-        entries = ("{:.3f} ({:.3f}, {:.3f})".format(*claim.entry(other), claim.own[other]) for other in claims)
+        entries = ("{:.3f}{} ({:.3f}, {:.3f})".format(*claim.figures(other), claim.own[other]) for other in claims)
         rows.append((name, *(f"{share:.3f}" for share in (claim.noop, claim.whole, claim.inputs.iia)), *entries))
     return aligned(rows)
 
@@ -217,10 +236,11 @@ def identify(task: Task, families: Mapping[str, float] | None = None, n: int = 1
 
     DasError on an unknown family, and where a hypothesis has no pair of `families`.
     """
-    mix = dict(families or BALANCED)
-    check_families(mix)
-    if n < 2:
-        raise DasError(f"pairs is {n}: expected at least 2")
+    check_families({} if families is None else families)
+    mix = dict(BALANCED if families is None else families)
+    if not mix:
+        raise DasError("families is empty: expected shares, such as {flip: 0.5, keep: 0.5}")
+    n, seed = whole("pairs", n, 2, MOST_SETTINGS), whole("seed", seed, 0, 2**32 - 1)
     pool = task.model.sample(np.random.default_rng([seed, 0]), n)
 
     def claims(shares: Mapping[str, float], some: int) -> Claims:

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from das.asking import places
 from das.errors import DasError
-from das.lm import LM, places
+from das.lm import LM
 from das.prompt import Encoded
 from das.site import Site
 from das.subspace import Subspace

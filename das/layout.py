@@ -12,16 +12,20 @@ import numpy as np
 
 from das.alignment import Cell
 from das.check import askable, retrained
-from das.errors import DasError
+from das.device import device_of
+from das.errors import DasError, shown
 from das.grid import Schedule
-from das.kinds import Kind
-from das.lm import LM, layer_count, load_config
+from das.kinds import Kind, kind_name
+from das.limits import check_limits
+from das.lm import LM, hidden_size, layer_count, load_config
 from das.material import Material, tokenizer_of
 from das.pairs import check_families
+from das.progress import Reporter, silent
 from das.prompt import Encoded, Tokenizer, expand_positions
 from das.settings import Settings, check_keys, name_of
 from das.site import Site, parse_component
 from das.task import Task, load_task
+from das.train import check_logger
 
 
 class Layout:
@@ -29,6 +33,9 @@ class Layout:
 
     def __init__(self, task: str | Path | Task, lm: str | Path | LM, **settings: Any) -> None:
         check_keys(settings, Settings, "Experiment")
+        for name, given, kind in (("task", task, Task), ("lm", lm, LM)):
+            if not isinstance(given, str | Path | kind):
+                raise DasError(f"{name} is {shown(given)}: expected a name, a path, or a das.{kind.__name__}")
         self.settings = Settings(task, lm, **settings)
         s, base = self.settings, load_task(task)
         self.tokenizer = tokenizer_of(s)
@@ -45,6 +52,13 @@ class Layout:
         check_families(s.families)
         self._check_components(lm)
         self.task.check(self.tokenizer, self.positions)
+        self._check_limits()
+
+    def _check_limits(self) -> None:
+        lm, drawn = self.settings.lm, self.task.model.sample(np.random.default_rng(0), 200)
+        config = getattr(lm.model, "config", None) if isinstance(lm, LM) else self.config
+        answers = self.task.answer_tokens(self.task.outputs(drawn), drawn, self.tokenizer)
+        check_limits(config, self.sample, answers, self.tokenizer)
 
     def _check_components(self, lm: Any) -> None:
         components = self.settings.components
@@ -58,6 +72,31 @@ class Layout:
                 )
             for layer in self.layers:
                 network.tap(component, layer)
+
+    def _check_widths(self) -> None:
+        """DasError where a kind of subspace has more columns than there are entries in a position's vectors."""
+        lm, several = self.settings.lm, max(self.variables.values())
+        width = lm.width if isinstance(lm, LM) else hidden_size(self.config)
+        if self.settings.components != ["block_output"]:
+            return  # of other components the engine says it, with the size that it has found
+        for kind in (self.settings.kind, *self.settings.kinds_beside):
+            for position in self.positions:
+                size = width * self.sample.positions[position].shape[1]
+                if (columns := several * getattr(kind, "k", 0)) > size:
+                    raise DasError(
+                        f"{kind_name(kind)} for {several} variable(s) needs {columns} columns, and the vectors at "
+                        f"{position} have {size}: give k up to {size // several}"
+                    )
+
+    def ready(self, report: Reporter = silent) -> None:
+        """DasError where this machine lacks the device or the logger that the settings name, or a subspace is wider than its
+        site; says what `auto` comes to. Before weights are loaded and anything is written."""
+        s = self.settings
+        self._check_widths()
+        device = device_of(s.device)
+        if s.device == "auto":
+            report.say(f"device auto: the network runs on {device}")
+        check_logger(s.logger)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
@@ -90,7 +129,7 @@ class Layout:
     def refinement(self, chosen: Mapping[str, Site]) -> list[Cell]:
         """The cells that are added where each hypothesis was found: more seeds, and the kinds beside."""
         s = self.settings
-        kinds: list[Kind] = [s.kind, *s.kinds_beside]
+        kinds: list[Kind] = list(dict.fromkeys([s.kind, *s.kinds_beside]))
         return [Cell(h, site, kind, seed) for h, site in chosen.items() for kind in kinds for seed in range(s.chosen_seeds)]
 
     @property

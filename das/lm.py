@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,9 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from das.adapter import CONFIG, base_of, merged
-from das.errors import DasError, unknown
+from das.asking import Asking, joined, reads_mask, text_config
+from das.blocks import find_blocks, unwrapped
+from das.device import device_of
+from das.errors import DasError, shown, unknown
+from das.limits import is_encoder
 from das.named import NAMED
 from das.prompt import Encoded, Tokenizer
+from das.quiet import hushed
 from das.settings import check_dtype
 from das.taps import Tap, find_tap, recording
 
@@ -66,6 +70,27 @@ def _where(source: str) -> tuple[str, dict[str, Any]]:
     return source, {"local_files_only": not _hub_answers()}
 
 
+def weight_files(source: str) -> list[Path]:
+    """The files on this machine that a network is read from, tokenizer aside, those of an adapter's base among them; none of
+    what has not been downloaded."""
+    if base := _base(source):
+        return [*_weights_in(_folder(source)), *weight_files(base)]
+    target, extra = _where(source)
+    if "gguf_file" in extra:
+        return [Path(target) / extra["gguf_file"]]
+    if not Path(target).is_dir():
+        from huggingface_hub import try_to_load_from_cache
+
+        kept = try_to_load_from_cache(target, "config.json")
+        return _weights_in(Path(kept).parent) if isinstance(kept, str) else []
+    return _weights_in(Path(target))
+
+
+def _weights_in(folder: Path) -> list[Path]:
+    kinds = (".safetensors", ".bin", ".pt")
+    return sorted(path for path in folder.iterdir() if path.suffix in kinds or path.name in ("config.json", CONFIG))
+
+
 def _elsewhere(name: str) -> tuple[str, dict[str, Any]]:
     """Of a named network: the hub's copy if it is in the local cache, else the package's if it is installed, else the hub's,
     which is downloaded. The hub is asked last, so that what is here is found at once and without a network."""
@@ -92,15 +117,43 @@ def _hub_answers() -> bool:
     return True
 
 
+@hushed()
 def _pretrained(loader: Any, source: str, what: str, **options: Any) -> Any:
     target, extra = _where(source)
     try:
-        return loader.from_pretrained(target, **extra, **options)
-    except (OSError, ValueError, ImportError) as error:
+        with quiet():
+            return loader.from_pretrained(target, **extra, **options, trust_remote_code=False)
+    except Exception as error:  # whatever the libraries make of a broken file
+        lines = str(error).strip().splitlines() or [type(error).__name__]
         raise DasError(
-            f"cannot load the {what} of {source!r} ({str(error).strip().splitlines()[0]}). "
+            f"cannot load the {what} of {source!r} ({lines[0]}). A network's own code is never run. "
             f"Give a folder, a GGUF file (with the package gguf), a hub id or one of: {', '.join(names())}"
         ) from error
+
+
+def _check_whole(source: str, read: dict[str, Any]) -> None:
+    """DasError where the weights' files lack some of the network's tensors: the library would draw them at random."""
+    if missing := sorted(map(str, read.get("missing_keys", ()))):
+        shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
+        raise DasError(
+            f"the weights of {source!r} are not whole: {shown} would be drawn at random. Save the network again, whole"
+        )
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the bars and notices of transformers, for the time of a `with` block."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def load_tokenizer(source: str) -> Tokenizer:
@@ -123,27 +176,14 @@ def load_config(source: str) -> Any:
     return _pretrained(AutoConfig, source, "configuration")
 
 
-@contextmanager
-def whole_input(model: Any) -> Iterator[None]:
-    """Gives a network's head its one position as a tensor of its own: torch multiplies a view of it row by row, many times
-    slower."""
-    if (head := model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None) is None:
-        yield
-        return
-    handle = head.register_forward_pre_hook(lambda _module, inputs: (inputs[0].contiguous(), *inputs[1:]))
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
 @dataclass
 class LM:
     """A frozen network that answers prompts: a causal language model, an encoder with a language-model head, an
     encoder–decoder (its blocks are the encoder's), or any module from token ids (rows, length) to logits (rows, vocabulary)
     or (rows, length, vocabulary).
 
-    model: in evaluation mode from now on, its parameters without gradients.
+    model: in evaluation mode from now on, its parameters without gradients; taken out of torch.compile, DataParallel and so on.
+    asking: how it is asked, which is found by trial.
     """
 
     model: nn.Module
@@ -151,10 +191,15 @@ class LM:
     name: str = "lm"
 
     def __post_init__(self) -> None:
+        if not isinstance(self.model, nn.Module):
+            raise DasError(
+                f"LM: the model is {shown(self.model)}: expected a torch.nn.Module; one by name is das.LM.load(name)"
+            )
+        self.model = unwrapped(self.model)
         self.model.eval().requires_grad_(False)
-        self._holder, self._attribute = _find_blocks(self.model)
+        self._holder, self._attribute = find_blocks(self.model)
         self._sizes: dict[tuple[str, int], int] = {}
-        self._takes = set(inspect.signature(self.model.forward).parameters)
+        self.asking = Asking(self.model, self.tokenizer)
 
     @classmethod
     def load(cls, source: str, dtype: str = "float32", device: str = "cpu") -> LM:
@@ -163,13 +208,15 @@ class LM:
         import transformers
 
         check_dtype(dtype)
+        place = device_of(device)
         if base := _base(source):
             network = cls.load(base)
-            return cls(merged(network.model, _folder(source)).to(device, getattr(torch, dtype)), network.tokenizer, source)
+            return cls(merged(network.model, _folder(source)).to(place, getattr(torch, dtype)), network.tokenizer, source)
         tokenizer = load_tokenizer(source)
         loader = getattr(transformers, _auto_class(load_config(source)))
-        model = _pretrained(loader, source, "weights", dtype=getattr(torch, dtype))
-        return cls(model.to(device), tokenizer, source)
+        model, read = _pretrained(loader, source, "weights", dtype=getattr(torch, dtype), output_loading_info=True)
+        _check_whole(source, read)
+        return cls(model.to(place), tokenizer, source)
 
     @classmethod
     def skeleton(cls, source: str) -> LM:
@@ -177,8 +224,13 @@ class LM:
         import transformers
 
         config = load_config(source)
-        with torch.device("meta"):
-            return cls(getattr(transformers, _auto_class(config)).from_config(config), None, source)
+        try:
+            with torch.device("meta"), quiet():
+                return cls(
+                    getattr(transformers, _auto_class(config)).from_config(config, trust_remote_code=False), None, source
+                )
+        except ValueError as error:
+            raise DasError(f"transformers has no language model for {source!r} ({str(error).splitlines()[0]})") from error
 
     # --- its parts ---
 
@@ -213,7 +265,9 @@ class LM:
 
     def _tried_size(self, component: str, layer: int, prompt: Encoded | None) -> int:
         found: dict[str, Tensor] = {}
-        prompt = prompt or Encoded(np.ones((1, 2), np.int64), np.array([2]))
+        if prompt is None:
+            ids = np.array([[1, 1 if self.mask is None else self.mask]], np.int64)
+            prompt = Encoded(ids, np.array([2]))
         with torch.no_grad(), recording({component: self.tap(component, layer)}, 1, 1, found):
             self.logits(prompt)
         if component not in found:
@@ -235,9 +289,22 @@ class LM:
     @cached_property
     def _heads(self) -> tuple[int, int]:
         """Query heads and key heads."""
-        config = _text_config(self.model)
+        config = text_config(self.model)
         queries = getattr(config, "num_attention_heads", 1)
         return queries, getattr(config, "num_key_value_heads", None) or queries
+
+    @property
+    def words(self) -> int:
+        """How many tokens it knows."""
+        if (find := getattr(self.model, "get_input_embeddings", None)) is not None:
+            return int(find().weight.shape[0])
+        return next((m.num_embeddings for m in self.model.modules() if isinstance(m, nn.Embedding)), 2)
+
+    @property
+    def mask(self) -> int | None:
+        """The token in whose place an encoder answers; None where it is no encoder."""
+        token: int | None = getattr(self.tokenizer, "mask_token_id", None)
+        return token if token is not None and reads_mask(self.model) else None
 
     @property
     def device(self) -> torch.device:
@@ -250,39 +317,12 @@ class LM:
     # --- asking it ---
 
     def logits(self, prompts: Encoded, copies: int = 1) -> Tensor:
-        """Logits (copies · rows, vocabulary) in answer to the prompts, from a full forward: after the last token; at the
-        mask of an encoder; at the first token of an encoder–decoder's answer."""
-        ids = torch.from_numpy(prompts.ids).to(self.device).repeat(copies, 1)
-        if "input_ids" not in self._takes:
-            return self._answer(self.model(ids), ids)
-        place = places(prompts).to(self.device).repeat(copies, 1)
-        given = {"attention_mask": (place >= 0).long(), "position_ids": place.clamp(min=0), "use_cache": False}
-        if getattr(_text_config(self.model), "is_encoder_decoder", False):
-            start = _text_config(self.model).decoder_start_token_id
-            given["decoder_input_ids"] = torch.full((len(ids), 1), start, device=self.device)
-        known = {name: value for name, value in given.items() if name in self._takes}
-        with whole_input(self.model):
-            return self._answer(self.model(input_ids=ids, **known, **self.keep_last()), ids)
-
-    def keep_last(self) -> dict[str, int]:
-        """Asks for the logits of the last position only, where the network can."""
-        return {"logits_to_keep": 1} if "logits_to_keep" in self._takes else {}
-
-    def _answer(self, output: Any, ids: Tensor) -> Tensor:
-        logits: Tensor = getattr(output, "logits", output)
-        if logits.dim() == 2:
-            return logits.float()
-        mask = getattr(self.tokenizer, "mask_token_id", None)
-        if mask is None or "MaskedLM" not in type(self.model).__name__:
-            return logits[:, -1].float()
-        return logits[torch.arange(len(ids)), (ids == mask).int().argmax(1)].float()
-
-
-def places(prompts: Encoded) -> Tensor:
-    """(rows, length): each token's place in its prompt, −1 for padding."""
-    start = prompts.ids.shape[1] - prompts.lengths
-    place = np.arange(prompts.ids.shape[1]) - start[:, None]
-    return torch.from_numpy(np.maximum(place, -1))
+        """Logits (copies · rows, vocabulary) in answer to the prompts, from full forwards: after the last token; at the mask of
+        an encoder; at the first token of an encoder–decoder's answer. Prompts of several lengths are padded, or asked one
+        length at a time, as `das.asking` found right for this network."""
+        parts = self.asking.parts(prompts)
+        answers = [self.asking.answer(part, copies).unflatten(0, (copies, -1)) for part in parts]
+        return joined(parts, answers, 1).flatten(0, 1)
 
 
 def hidden_size(config: Any) -> int:
@@ -295,25 +335,8 @@ def layer_count(config: Any) -> int:
     return int(config.get_text_config().num_hidden_layers)
 
 
-def _text_config(model: nn.Module) -> Any:
-    config: Any = getattr(model, "config", None)
-    return config.get_text_config() if hasattr(config, "get_text_config") else config
-
-
 def _auto_class(config: Any) -> str:
     """The transformers class that loads the network with its language-model head."""
     if getattr(config, "is_encoder_decoder", False):
         return "AutoModelForSeq2SeqLM"
-    names = " ".join(getattr(config, "architectures", None) or [])
-    return "AutoModelForMaskedLM" if "MaskedLM" in names or "BertForPreTraining" in names else "AutoModelForCausalLM"
-
-
-def _find_blocks(model: nn.Module) -> tuple[nn.Module, str]:
-    """The module that holds the list of layers, and the list's name there; no name where there is no such list."""
-    config = _text_config(model)
-    layers = getattr(config, "num_hidden_layers", None)
-    for path, module in model.named_modules():
-        if isinstance(module, nn.ModuleList) and len(module) == layers:
-            holder, _, name = path.rpartition(".")
-            return model.get_submodule(holder), name
-    return model, ""
+    return "AutoModelForMaskedLM" if is_encoder(config) else "AutoModelForCausalLM"

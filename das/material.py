@@ -8,13 +8,15 @@ from functools import partial
 
 import numpy as np
 
+from das.asking import a_few
 from das.columns import Columns
 from das.dataset import Dataset, Rows
 from das.engine import Engine
 from das.evaluate import correct
+from das.identity import identities
 from das.lm import LM, load_tokenizer
 from das.pairs import Pairs, make_pairs, split_pools
-from das.prompt import Tokenizer
+from das.prompt import Encoded, Tokenizer
 from das.selftest import make_engine
 from das.settings import Settings
 from das.shifts import BASE
@@ -29,7 +31,8 @@ POOL = 3
 class Material:
     """pairs: split → hypothesis → pairs. data: split → the same as tokens. pool: the test split's prompts.
 
-    prefix, longest: what all prompts begin with, and how many tokens the longest has.
+    prefix, longest: what all prompts begin with, and how many tokens the longest has. trial: a few prompts, by which
+    an engine is tried.
     """
 
     lm: LM
@@ -40,19 +43,27 @@ class Material:
     components: Sequence[str]
     prefix: Rows
     longest: int
+    trial: Encoded
 
     @classmethod
     def make(
         cls, settings: Settings, task: Task, tokenizer: Tokenizer, hypotheses: Sequence[str], positions: Sequence[str],
         splits: Sequence[str] = SPLITS, lm: LM | None = None,
     ) -> Material:  # fmt: skip
-        """Loads the network, if it is not given; draws and labels the pairs of the splits, and tokenizes them."""
+        """Draws and labels the pairs of the splits, and tokenizes them; loads the network, if it is not given, where it is
+        needed: last, unless prompts are to be those that it answers correctly.
+
+        The engine's prefix is that of every prompt of the pairs and of the test pool, of which more is asked than the pairs.
+        """
         s = settings
-        lm = lm or load_network(s)
         sizes = {"train": s.train_pairs, "val": s.val_pairs, "test": s.test_pairs}
-        accept = partial(correct, task.variant(BASE), lm, engine=make_engine(lm)) if s.only_correct else None
+        asked, accept = task.variant(BASE), None
+        if s.only_correct:
+            lm = lm or load_network(s)
+            accept = partial(correct, asked, lm, engine=make_engine(lm))
+        identity = partial(identities, asked, [*task.hypotheses.values()], tokenizer)
         rng = np.random.default_rng([s.seed, 0])
-        pools = split_pools(task.model, {split: POOL * n for split, n in sizes.items()}, rng, accept)
+        pools = split_pools(task.model, {split: POOL * n for split, n in sizes.items()}, rng, accept, identity)
 
         def pairs_of(name: str, split: str) -> Pairs:
             rng = np.random.default_rng([s.seed, SPLITS.index(split), list(hypotheses).index(name)])
@@ -60,13 +71,16 @@ class Material:
 
         pairs = {split: {name: pairs_of(name, split) for name in hypotheses} for split in splits}
         data = {split: Dataset.make(task, tokenizer, p, positions) for split, p in pairs.items()}
-        prefix, longest = _common_prefix(list(data.values())), max(int(d.prompts.lengths.max()) for d in data.values())
-        engine = make_engine(lm, prefix, s.components, longest)
-        return cls(lm, engine, pairs, data, pools["test"], s.components, prefix, longest)
+        every = [*data.values(), Dataset(task.encode(pools["test"], tokenizer, positions), {})]
+        prefix, longest = _common_prefix(every), max(int(d.prompts.lengths.max()) for d in every)
+        trial = a_few(Encoded.concat([a_few(d.prompts) for d in every]))
+        lm = lm or load_network(s)
+        engine = make_engine(lm, prefix, s.components, longest, trial)
+        return cls(lm, engine, pairs, data, pools["test"], s.components, prefix, longest, trial)
 
     def engine_of(self, lm: LM) -> Engine:
         """An engine like this one for another network."""
-        return make_engine(lm, self.prefix, self.components, self.longest)
+        return make_engine(lm, self.prefix, self.components, self.longest, self.trial)
 
 
 def load_network(settings: Settings) -> LM:

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from das.causal import CausalModel
-from das.columns import Column, Columns, codes, concat, differ, take
-from das.domains import parameters
-from das.errors import DasError, unknown
+from das.checks import number, whole
+from das.columns import Column, Columns, codes, concat, differ, same_length, take
+from das.domains import TRUTHS, parameters, truths
+from das.errors import DasError, called, shown, unknown
 from das.rivals import least
 from das.task import Hypothesis
 
@@ -21,6 +22,9 @@ Mask = NDArray[np.bool_]
 
 BALANCED_ANSWERS = 10
 """Up to this many distinct answers, base prompts are drawn in equal numbers per answer; beyond, as they come."""
+
+LEAST = 2
+"""Prompts in a split: with one alone there is no pair."""
 
 
 @dataclass(frozen=True)
@@ -99,43 +103,59 @@ class Pairs:
 
 
 def split_pools(
-    model: CausalModel, sizes: Mapping[str, int], rng: np.random.Generator, accept: Callable[[Columns], Mask] | None = None
-) -> dict[str, Columns]:
+    model: CausalModel, sizes: Mapping[str, int], rng: np.random.Generator, accept: Callable[[Columns], Mask] | None = None,
+    identity: Callable[[Columns], Rows] | None = None,
+) -> dict[str, Columns]:  # fmt: skip
     """Distinct prompts, cut into splits before anything is paired, so that no prompt is in two of them.
 
     sizes: split → how many prompts; where the task has fewer, all are cut in the same proportions.
     accept: keeps the prompts that it marks, for instance those that the network answers correctly.
+    identity: a number for each setting, equal for settings that are one prompt (see `das.identity`); by default of its values.
     """
-    wanted = sum(sizes.values())
+    wanted, pool = sum(sizes.values()), _Pool(accept, identity or (lambda table: codes(*table.values())))
     if model.size is not None and model.size <= 2 * wanted:
         table = model.enumerate()
-        table = take(table, rng.permutation(model.size))
-        table = take(table, np.flatnonzero(accept(table))) if accept else table
+        pool.add(take(table, rng.permutation(same_length(table))))
     else:
-        table = _distinct(model, wanted, rng, accept)
-    n = len(next(iter(table.values())))
-    share = min(1.0, n / wanted)
-    cuts = np.cumsum([int(size * share) for size in sizes.values()])
-    pools = {name: take(table, rows) for name, rows in zip(sizes, np.split(np.arange(n), cuts), strict=False)}
-    for name, pool in pools.items():
-        if len(next(iter(pool.values()))) < 2:
-            raise DasError(f"split {name!r} has fewer than two prompts: the task has {n} that can be used")
+        for _ in range(20):
+            if not pool.add(model.sample(rng, wanted)) or same_length(pool.accepted) >= wanted:
+                break
+    n = same_length(pool.accepted)
+    cuts = np.cumsum([size * min(n, wanted) // wanted for size in sizes.values()])
+    pools = {name: take(pool.accepted, rows) for name, rows in zip(sizes, np.split(np.arange(n), cuts), strict=False)}
+    for name, some in pools.items():
+        if same_length(some) < LEAST:
+            raise DasError(f"split {name!r} has fewer than two prompts: the task has {n} that can be used. {_help(n, sizes)}")
     return pools
 
 
-def _distinct(model: CausalModel, n: int, rng: np.random.Generator, accept: Callable[[Columns], Mask] | None) -> Columns:
-    """About `n` different prompts, drawn as the inputs are."""
-    table: Columns = {}
-    for _ in range(20):
-        drawn = model.sample(rng, n)
-        if accept:
-            drawn = take(drawn, np.flatnonzero(accept(drawn)))
-        table = concat([table, drawn]) if table else drawn
-        first = np.unique(codes(*table.values()), return_index=True)[1]
-        table = take(table, np.sort(first))
-        if len(next(iter(table.values()))) >= n:
-            break
-    return table
+def _help(n: int, sizes: Mapping[str, int]) -> str:
+    """What would give each split its two prompts."""
+    least = LEAST * len(sizes)
+    if n < least:
+        return f"It takes {least} at the least, two in each split: let the prompt say more (another input, other words)"
+    shares = {split: 1 if n < 8 or split != "train" else 2 for split in sizes}
+    found = ", ".join(f"{split}_pairs {64 * share}" for split, share in shares.items())
+    return f"They are cut as the sizes are: give, for instance, {found}"
+
+
+class _Pool:
+    """Prompts, each of them once: all that were seen, and those of them that are accepted."""
+
+    def __init__(self, accept: Callable[[Columns], Mask] | None, identity: Callable[[Columns], Rows]) -> None:
+        self.accept, self.identity = accept, identity
+        self.seen: Columns = {}
+        self.accepted: Columns = {}
+
+    def add(self, drawn: Columns) -> int:
+        """Adds those that are new; how many they are."""
+        before, table = same_length(self.seen), concat([self.seen, drawn]) if self.seen else drawn
+        first = np.unique(self.identity(table), return_index=True)[1]
+        self.seen = take(table, np.sort(first))
+        new = take(self.seen, np.arange(before, same_length(self.seen)))
+        kept = take(new, np.flatnonzero(self.accept(new))) if self.accept and same_length(new) else new
+        self.accepted = concat([self.accepted, kept]) if self.accepted else kept
+        return same_length(new)
 
 
 def make_pairs(
@@ -154,8 +174,9 @@ def make_pairs(
     be had for an answer, its share goes to what can be had; DasError where there is none at all.
     rivals: hypotheses that `separate` is to tell this one from; without any, other variables of its own model.
     """
+    check_families({} if families is None else families)
     shares: dict[Any, float] = dict(families or {"flip": 0.5, "keep": 0.5})
-    check_families(shares)
+    n = whole("the number of pairs", n, 1, 10**8)
     drawer = _Drawer(hypothesis, pool, rng, rivals)
     cuts = np.round(n * np.cumsum([0.0, *shares.values()]) / sum(shares.values())).astype(int)
     parts: list[_Part] = []
@@ -170,11 +191,14 @@ def make_pairs(
 
 def check_families(shares: Mapping[Any, float]) -> None:
     """DasError on an unknown family, or on shares that are none."""
+    if not isinstance(shares, Mapping):
+        raise DasError(
+            f"families is {shown(shares)}: expected a mapping from family to share, such as {{flip: 0.5, keep: 0.5}}"
+        )
     for key, share in shares.items():
         if not isinstance(key, Family) and key not in FAMILIES:
             raise unknown("family of pairs", key, FAMILIES)
-        if not share > 0:
-            raise DasError(f"family {key!r} has the share {share}: expected a number above 0, or leave it out")
+        number(f"the share of family {shown(key)}", share, 0, above=True)
 
 
 @dataclass
@@ -225,7 +249,8 @@ class _Drawer:
         for name in parameters(predicate):
             if name not in self.table:
                 raise unknown("variable in a family's predicate", name, self.table)
-        return np.flatnonzero(predicate(*(self.table[name] for name in parameters(predicate))))
+        what, columns = "a family's predicate", [self.table[name] for name in parameters(predicate)]
+        return np.flatnonzero(truths(called(what, TRUTHS, predicate, *columns), self.size, what))
 
     def _draw(self, name: str, family: Family, bases: Rows, n: int) -> _Part:
         """Up to `n` pairs."""
@@ -366,8 +391,4 @@ class _Sources:
 
 def _related(model: CausalModel, a: str, b: str) -> bool:
     """Whether one of two variables is an ancestor of the other."""
-    return _ancestor(model, a, b) or _ancestor(model, b, a)
-
-
-def _ancestor(model: CausalModel, a: str, b: str) -> bool:
-    return any(parent == a or _ancestor(model, a, parent) for parent in model.parents(b))
+    return a in model.causes(b) or b in model.causes(a)

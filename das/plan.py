@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from das.alignment import Cell
+from das.device import device_of
 from das.errors import DasError
 from das.fit import corpus
 from das.kinds import Boundless, Nested
@@ -99,6 +100,8 @@ def _bytes(parts: Mapping[str, float]) -> str:
 def plan_of(settings: Settings) -> Plan:
     """The plan of an experiment. A named network whose tokenizer cannot be had is planned from its published shape, with a
     tokenizer made of the task's own words in place of its own; a note says so."""
+    if settings.device == "auto" or not _elsewhere(settings):
+        settings = replace(settings, device=str(device_of(settings.device)))
     try:
         return plan(Layout.from_settings(settings))
     except DasError:

@@ -113,10 +113,13 @@ def _curve_rows(table: pd.DataFrame, hypothesis: str, entry: Mapping[str, Any]) 
 
 
 def _curve(ax: Axes, by_width: Any, variables: int, ink: str, **style: Any) -> None:
-    """Mean over seeds or draws, and their range."""
-    ranks = variables * by_width.mean().index.to_numpy()
-    ax.plot(ranks, by_width.mean(), color=ink, **style)
-    ax.fill_between(ranks, by_width.min(), by_width.max(), color=ink, alpha=0.2, linewidth=0)
+    """Mean over seeds or draws, and their range, at the widths that all of them have."""
+    count = by_width.count()
+    everywhere = count[count == count.max()].index
+    mean, low, high = (part.loc[everywhere] for part in (by_width.mean(), by_width.min(), by_width.max()))
+    ranks = variables * everywhere.to_numpy()
+    ax.plot(ranks, mean, color=ink, **style)
+    ax.fill_between(ranks, low, high, color=ink, alpha=0.2, linewidth=0)
 
 
 def _header(ax: Axes, text: str) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from das.columns import Column, same_length
-from das.errors import DasError, unknown
+from das.columns import Column, key, same_length
+from das.errors import DasError, called, shown, unknown
 
 Tokenizer = Any
 """A fast Hugging Face tokenizer (it must give character offsets)."""
@@ -32,9 +32,10 @@ class Rendered:
     texts: list[str]
     spans: dict[str, Indices]
 
-    def take(self, row: int) -> Rendered:
-        """One of them."""
-        return Rendered(self.texts[row : row + 1], {name: span[row : row + 1] for name, span in self.spans.items()})
+    def take(self, rows: int | Indices) -> Rendered:
+        """One of them, or some."""
+        rows = np.atleast_1d(rows)
+        return Rendered([self.texts[row] for row in rows], {name: span[rows] for name, span in self.spans.items()})
 
 
 def literal(text: str) -> str:
@@ -46,7 +47,8 @@ def literal(text: str) -> str:
 class Prompt:
     """How a setting of the inputs is written, and how the network answers.
 
-    template: text with `{field}` or `{field:.2f}` for variables of the causal model, as in `str.format`.
+    template: text with `{field}` or `{field:.2f}` for variables of the causal model, as in `str.format`; of a variable that
+        holds several values, `{pair[0]}` writes one.
     answers: output value → the text that follows the prompt, or a function from one to the other. The text is taken as
         it stands: where a space separates it from the prompt, it begins with the space.
     fillers: field of the template that is no variable → texts of which each prompt gets one, by a hash of its other fields: the
@@ -57,6 +59,24 @@ class Prompt:
     answers: Mapping[Any, str] | Callable[[Any], str]
     fillers: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.template, str):
+            raise DasError(f"the template is {shown(self.template)}: expected a text with {{fields}}")
+        if not callable(self.answers) and not isinstance(self.answers, Mapping):
+            raise DasError(f"answers are {shown(self.answers)}: expected a mapping from output value to text, or a function")
+        for value, said in self.answers.items() if isinstance(self.answers, Mapping) else ():
+            _text_of(value, said)
+        if not isinstance(self.fillers, Mapping):
+            raise DasError(f"fillers are {shown(self.fillers)}: expected a mapping from field to texts")
+        for name, texts in self.fillers.items():
+            if (
+                isinstance(texts, str)
+                or not isinstance(texts, Sequence)
+                or not texts
+                or any(not isinstance(t, str) for t in texts)
+            ):
+                raise DasError(f"the fillers of {name!r} are {shown(texts)}: expected a list of texts, at least one")
+
     @cached_property
     def _pieces(self) -> list[tuple[str, str | None, str, str | None]]:
         try:
@@ -64,7 +84,7 @@ class Prompt:
         except ValueError as error:
             raise DasError(f"the template cannot be read ({error}): write a literal brace as {{{{ or }}}}") from error
         for _, name, spec, conversion in pieces:
-            if name is not None and not name.isidentifier():
+            if name is not None and not (FIELD.fullmatch(name) and _variable(name).isidentifier()):
                 raise DasError(f"field {{{name}}} of the template has no name: give each field the name of a variable")
             if name is not None and ("{" in spec or conversion not in CONVERSIONS):
                 raise DasError(f"field {{{name}}} of the template has a format that is not plain, such as {{{name}:.2f}}")
@@ -75,7 +95,12 @@ class Prompt:
     @property
     def fields(self) -> list[str]:
         """The names of the variables in the template, in order, each once."""
-        return list(dict.fromkeys(name for _, name, _, _ in self._pieces if name is not None and name not in self.fillers))
+        return list(dict.fromkeys(_variable(name) for name in self._named if name not in self.fillers))
+
+    @property
+    def _named(self) -> list[str]:
+        """The fields as the template names them, fillers too, each once."""
+        return list(dict.fromkeys(name for _, name, _, _ in self._pieces if name is not None))
 
     @property
     def around(self) -> tuple[str, str]:
@@ -93,7 +118,7 @@ class Prompt:
         n = same_length({name: columns[name] for name in self.fields}) if values else same_length(columns)
         settings = [repr(row) for row in zip(*values.values(), strict=True)] if values else [""] * n
         values |= {name: [_one_of(texts, name + row) for row in settings] for name, texts in self.fillers.items()}
-        spans = {name: np.zeros((n, 2), np.int64) for name in values}
+        spans = {name: np.zeros((n, 2), np.int64) for name in self._named}
         texts = [self._write({name: column[row] for name, column in values.items()}, row, spans) for row in range(n)]
         return Rendered(texts, spans)
 
@@ -103,11 +128,9 @@ class Prompt:
             text += literal
             if name is None:
                 continue
-            value = CONVERSIONS[conversion](values[name])
-            try:
-                written = format(value, spec)
-            except (ValueError, TypeError) as error:
-                raise DasError(f"field {{{name}:{spec}}} cannot write {value!r}: {error}") from error
+            value = CONVERSIONS[conversion](_part(values[_variable(name)], name))
+            fit = "a value that the format can write"
+            written = called(f"field {{{name}:{spec}}} cannot write {shown(value)}: it", fit, format, value, spec)
             if not spans[name][row, 1]:
                 spans[name][row] = len(text), len(text) + len(written)
             text += written
@@ -116,26 +139,58 @@ class Prompt:
     def answer(self, value: Any) -> str:
         """The text that answers `value`, an output of the causal model."""
         if callable(self.answers):
-            return self.answers(value)
-        if value not in self.answers:
+            said = called(
+                "the answer function", "the text that answers the value", self.answers, value, on=f" on {shown(value)}"
+            )
+            return _text_of(value, said)
+        texts = {key(known): text for known, text in self.answers.items()}
+        if key(value) not in texts:
             raise unknown("answer: the output value has no text,", value, self.answers)
-        return self.answers[value]
+        return texts[key(value)]
 
     def answer_texts(self, outputs: Column) -> list[str]:
         """The answer's text for each row of the output column."""
         known: dict[Any, str] = {}
-        return [known[v] if v in known else known.setdefault(v, self.answer(v)) for v in outputs.tolist()]
+        values = outputs.tolist()
+        marks = [(repr(type(value)), key(value)) for value in values]  # a function may write True otherwise than 1
+        return [known[m] if m in known else known.setdefault(m, self.answer(v)) for m, v in zip(marks, values, strict=True)]
 
 
-def _one_of(texts: Sequence[str], key: str) -> str:
-    return texts[zlib.crc32(key.encode()) % len(texts)]
+def _text_of(value: Any, said: Any) -> str:
+    """The text that answers a value; DasError where it is none."""
+    if not isinstance(said, str):
+        raise DasError(f"the answer to {shown(value)} is {shown(said)}: expected a text; in YAML put it in quotes")
+    return said
+
+
+def _one_of(texts: Sequence[str], setting: str) -> str:
+    return texts[zlib.crc32(setting.encode()) % len(texts)]
+
+
+FIELD = re.compile(r"\w+(?:\[[^\[\]]+\])*")
+"""A variable's name, and which of its values: `pair[0]`."""
+
+
+def _variable(name: str) -> str:
+    return name.partition("[")[0]
+
+
+def _part(value: Any, name: str) -> Any:
+    """What of a variable's value a field writes."""
+    try:
+        for index in re.findall(r"\[([^\]]+)\]", name):
+            value = value[int(index) if index.isdigit() else index]
+    except (LookupError, TypeError) as error:
+        raise DasError(f"field {{{name}}}: {value!r} has no {index!r}") from error
+    return value
 
 
 @dataclass(frozen=True)
 class Position:
     """A named place in a prompt, parsed from `amount.last`, `amount+1`, `last-6` or `amount` (the whole span).
 
-    `last` and `first` are the prompt's own ends; any other name is a field. An offset counts tokens from the span's end
+    `last` and `first` are the prompt's own ends, `last` its text's last token: where the tokenizer closes it with `[SEP]`
+    or `</s>`, these are `last+1` and so on. Any other name is a field. An offset counts tokens from the span's end
     (`+`) or from its start (`-`), or from the end that is named.
     """
 
@@ -145,7 +200,9 @@ class Position:
 
     @classmethod
     def parse(cls, text: str) -> Position:
-        match = re.fullmatch(r"([A-Za-z_]\w*)(?:\.(first|last))?([+-]\d+)?", text.replace(" ", ""))
+        if not isinstance(text, str):
+            raise DasError(f"position {shown(text)} cannot be read: write amount.last, amount+1, last-6 or amount")
+        match = re.fullmatch(rf"(?!\d)({FIELD.pattern})(?:\.(first|last))?([+-]\d{{1,6}})?", text.replace(" ", ""))
         if match is None:
             raise DasError(f"position {text!r} cannot be read: write amount.last, amount+1, last-6 or amount")
         name, end, offset = match[1], match[2], int(match[3] or 0)
@@ -156,16 +213,23 @@ class Position:
         return cls(name, end or ("last" if offset > 0 else "first" if offset < 0 else None), offset)
 
 
+MOST_IN_RANGE = 10_000
+"""Positions that one range may stand for."""
+
+
 def expand_positions(specs: Iterable[str]) -> list[str]:
     """Positions with ranges written out: `last-2..last` is `last-2`, `last-1`, `last`."""
     names: list[str] = []
+    if isinstance(specs, str) or not isinstance(specs, Iterable):
+        raise DasError(f"positions are {shown(specs)}: expected a list, such as [amount.last, last]")
     for spec in specs:
-        first, dots, final = spec.partition("..")
+        first, dots, final = spec.replace(" ", "").partition("..") if isinstance(spec, str) else (spec, "", "")
         if not dots:
-            names.append(spec)
+            Position.parse(first)
+            names.append(first)
             continue
         a, b = Position.parse(first), Position.parse(final)
-        if (a.name, a.end) != (b.name, b.end) or a.end is None or a.offset > b.offset:
+        if (a.name, a.end) != (b.name, b.end) or a.end is None or not 0 <= b.offset - a.offset < MOST_IN_RANGE:
             raise DasError(f"range {spec!r}: expected two offsets from the same place, such as last-6..last")
         anchor = f"{a.name}.{a.end}" if a.name else a.end
         names += [anchor + (f"{i:+d}" if i else "") for i in range(a.offset, b.offset + 1)]
@@ -243,11 +307,24 @@ def encode(rendered: Rendered, tokenizer: Tokenizer, positions: Sequence[str] = 
     return encoded
 
 
+def check_fields(rendered: Rendered, tokenizer: Tokenizer) -> None:
+    """DasError where what a field writes has no token: the network would not read it. A field may well write nothing."""
+
+    def written(spans: Indices) -> list[bool]:
+        return [bool(text[a:b].strip()) for text, (a, b) in zip(rendered.texts, spans, strict=True)]
+
+    where = {name: written(spans) for name, spans in rendered.spans.items()}
+    encode(rendered, tokenizer, [f"{name}.first" for name, there in where.items() if all(there)])
+    for name, there in where.items():
+        if any(there) and not all(there):
+            encode(rendered.take(np.flatnonzero(there)), tokenizer, [f"{name}.first"])
+
+
 def _resolve(at: Position, spec: str, offsets: Indices, lengths: Indices, rendered: Rendered) -> Indices:
-    rows, width = offsets.shape[:2]
+    width = offsets.shape[1]
     start = width - lengths
     if at.name == "":
-        first, last = start, np.full(rows, width - 1)
+        first, last = start, width - 1 - closing(offsets)
     elif at.name in rendered.spans:
         first, last = _tokens_of(at.name, offsets, rendered)
     else:
@@ -258,7 +335,8 @@ def _resolve(at: Position, spec: str, offsets: Indices, lengths: Indices, render
     if (bad := (column < start) | (column >= width)).any():
         row = int(np.argmax(bad))
         raise DasError(f"position {spec!r} lies outside the prompt of {lengths[row]} tokens: {rendered.texts[row]!r}")
-    return column[:, None]
+    at_column: Indices = column[:, None]
+    return at_column
 
 
 def _tokens_of(name: str, offsets: Indices, rendered: Rendered) -> tuple[Indices, Indices]:
@@ -299,9 +377,24 @@ def _covered(rendered: Rendered, tokenizer: Tokenizer, spec: str) -> float:
         return max(np.bincount(sizes)[1:], default=0) / len(sizes)
 
 
+def closing(offsets: Indices) -> Indices:
+    """How many tokens at the end of each prompt stand for none of its characters, (rows, tokens, 2) → (rows,): those with which
+    a tokenizer closes it, such as `[SEP]` or `</s>`."""
+    written = offsets[..., 0] < offsets[..., 1]
+    counts: Indices = np.where(written.any(1), written[:, ::-1].argmax(1), 0)
+    return counts
+
+
+def _open(tokenizer: Tokenizer, text: str) -> list[int]:
+    """The tokens of a text, without those that close it."""
+    found = tokenizer(text, return_offsets_mapping=True)
+    ids: list[int] = found["input_ids"]
+    return ids[: len(ids) - int(closing(np.array(found["offset_mapping"]).reshape(1, -1, 2))[0])]
+
+
 def answer_token(tokenizer: Tokenizer, text: str, answer: str) -> int:
     """The first token of `answer` where it follows the prompt `text`."""
-    prompt, whole = tokenizer(text)["input_ids"], tokenizer(text + answer)["input_ids"]
+    prompt, whole = _open(tokenizer, text), _open(tokenizer, text + answer)
     if whole[: len(prompt)] != prompt or len(whole) == len(prompt):
         raise DasError(
             f"answer {answer!r} does not begin a new token after the prompt's end {text[-20:]!r}: "

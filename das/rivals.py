@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations, islice, product
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,24 +17,55 @@ Mask = NDArray[np.bool_]
 Way = dict[str, str]
 """What is interchanged: variable → the name of the source that it takes its value from. An empty way is a no-op."""
 
-MOST_TOGETHER, MOST_WAYS = 3, 500
-"""So many variables are interchanged together, in so many ways per causal model, at most."""
+MOST_WAYS, IN_PLAY = 2048, 500
+"""Ways that are tried per causal model at most, and those that take part in the game of `least`."""
 
 ROUNDS, RATE = 30, 2.0
 """Of `least`: rounds of the game, and how fast the rivals turn to what pays."""
 
 
-def ways(model: CausalModel, sources: Sequence[str]) -> list[Way]:
-    """Every way to interchange up to `MOST_TOGETHER` variables of a model, inputs among them, each by one of the sources; few
-    variables first. The output stands alone: it is a swap of everything."""
+def ways(model: CausalModel, sources: Sequence[str], most: int = MOST_WAYS) -> tuple[list[Way], bool]:
+    """The ways to interchange variables of a model, inputs among them, each by one of the sources, that can differ in what they
+    do; few variables first, at most `most`. And whether these are all.
 
-    def every() -> Iterator[Way]:
-        for size in range(MOST_TOGETHER + 1):
-            for variables in combinations(model.variables, size):
-                if size < 2 or model.output not in variables:
-                    yield from (dict(zip(variables, given, strict=True)) for given in product(sources, repeat=size))
+    A variable that acts only through others that are interchanged as well adds nothing, so no way has one: the output stands
+    alone. Where the rest are still too many, one that acts only through variables which have no other parent stands beside
+    other inputs alone, since interchanging those variables instead does the same.
+    """
+    every = _some(model, sources, model.variables, most)
+    if len(every) <= most:
+        return every, True
+    direct = [v for v in model.variables if not _relays(model, v)]
+    parts = [_some(model, sources, among, most) for among in (model.inputs.names, direct)]
+    different = {frozenset(way.items()): way for part in parts for way in part}
+    return sorted(different.values(), key=len)[:most], max(map(len, [*parts, different])) <= most
 
-    return list(islice(every(), MOST_WAYS))
+
+def _relays(model: CausalModel, variable: str) -> bool:
+    children = [v for v in model.variables if variable in model.parents(v)]
+    return bool(children) and all(model.parents(child) == (variable,) for child in children)
+
+
+def _some(model: CausalModel, sources: Sequence[str], among: Collection[str], most: int) -> list[Way]:
+    """The first `most`, and one more if there is, that interchange these variables alone."""
+    order = list(reversed(model.variables))
+    children = {v: [child for child in order if v in model.parents(child)] for v in order}
+
+    def extend(at: int, computed: frozenset[str], way: Way, more: int) -> Iterator[Way]:
+        """Ways with `more` further variables, from those at `at` on. computed: what the answer comes through as it is."""
+        if not more:
+            yield way
+            return
+        for i in range(at, len(order) - more + 1):
+            variable = order[i]
+            if variable != model.output and computed.isdisjoint(children[variable]):
+                continue
+            for source in sources if variable in among else ():
+                yield from extend(i + 1, computed, {**way, variable: source}, more - 1)
+            computed |= {variable}
+
+    every = (way for size in range(len(order) + 1) for way in extend(0, frozenset(), {}, size))
+    return list(islice(every, most + 1))
 
 
 def agreement(
@@ -96,7 +127,7 @@ def _game(
     owned = []
     for model in models:
         mine = {}
-        for column in agreement(model, base, sources, label, ways(model, list(sources))):
+        for column in agreement(model, base, sources, label, ways(model, list(sources), IN_PLAY)[0]):
             if not column.all():
                 mine[index.setdefault(column.tobytes(), len(index))] = column
         columns += [column for at, column in mine.items() if at >= len(columns)]

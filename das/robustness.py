@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from das.errors import unknown
+from das.errors import DasError, unknown
 from das.maps import correlated, site_map, together
 from das.run import Run, write
 from das.scored import Scored, ShiftFolder
@@ -80,7 +80,8 @@ class Robustness:
 
     def accuracy(self, tested: str) -> tuple[float, bool]:
         """The network's accuracy on natural prompts, and whether that solves the task."""
-        about = self._folder(tested).about
+        if not (about := self._folder(tested).about):
+            raise DasError(f"{self.run.folder} was not tested under any shift yet: das shift {self.run.folder}")
         return about["share"], about["solved"]
 
     # --- what was scored ---

@@ -11,15 +11,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load as tensors_of
+from safetensors.numpy import save_file
 
 from das.dataset import Rows
 from das.errors import DasError
 from das.evaluate import Accuracy, Record
 from das.kinds import kind_name
-from das.run import Run, write
+from das.run import Run
 from das.settings import plain_data
 from das.shifts import slug
+from das.storage import load, read_json, read_table, write, write_json, written
 
 HEAD = ("cell", "hypothesis", "layer", "component", "position", "subspace", "seed", "rank")
 KEPT = ("iia", "flip_iia", "iia_correct", "iia_incorrect", "whole", "random", "noop", "majority", "ceiling")
@@ -71,7 +73,8 @@ class ShiftFolder:
     @classmethod
     def all(cls, run: Path) -> list[ShiftFolder]:
         """Those that the run's own alignments were tested under, in the order in which they were given."""
-        found = [json.loads(path.read_text()) for path in (run / "shifts").glob("*/shift.json")]
+        paths = (folder / "shift.json" for folder in (run / "shifts").glob("*"))
+        found = [read_json(path) for path in paths if written(path)]
         folders = [cls(run, about["name"]) for about in sorted(found, key=lambda about: about["order"])]
         return [folder for folder in folders if folder.has("base")]
 
@@ -89,34 +92,40 @@ class ShiftFolder:
     def about(self) -> dict[str, Any]:
         """What `shift.json` says: the shift, the network's accuracy under it, and where positions exist; empty before."""
         path = self.path / "shift.json"
-        return json.loads(path.read_text()) if path.exists() else {}
+        return read_json(path) if written(path) else {}
 
-    def begin(self, spec: Any, template: str) -> None:
-        """DasError if the folder holds another shift of this name."""
+    def begin(self, spec: Any, template: str, made: Mapping[str, Any]) -> None:
+        """DasError if the folder holds another shift of this name. made: the print of what is asked (see `das.provenance`)."""
         there = self.about
         if there and (there["spec"], there["template"]) != (json.loads(json.dumps(plain_data(spec))), template):
             raise DasError(
                 f"{self.path} holds another shift called {self.name!r} ({there['spec']!r}: {there['template']!r}): "
                 "give this one another name"
             )
+        if there.get("made", made) != made:
+            raise DasError(
+                f"shift {self.name!r} has changed since {self.path} was made: its inputs, words or answers are others. "
+                "Give it another name, or put it back"
+            )
 
-    def describe(self, spec: Any, template: str, order: int, known: Accuracy, coverage: Mapping[str, float]) -> None:
+    def describe(
+        self, spec: Any, template: str, made: Mapping[str, Any], order: int, known: Accuracy, coverage: Mapping[str, float]
+    ) -> None:
         """Writes `shift.json`."""
-        self.path.mkdir(parents=True, exist_ok=True)
         body = {"name": self.name, "order": order, "spec": plain_data(spec), "template": template}
+        body |= {"made": dict(made)}
         body |= {**asdict(known), "solved": known.solved, "coverage": coverage}
-        write(self.path / "shift.json", lambda p: p.write_text(json.dumps(body, indent=1) + "\n"))
+        write_json(self.path / "shift.json", body)
 
     def has(self, trained: str) -> bool:
         """Whether what was trained there was tested here."""
-        return self._scores(trained).exists()
+        return written(self._scores(trained))
 
     def _scores(self, trained: str) -> Path:
         return self.path / f"from-{slug(trained)}.parquet"
 
     def save(self, trained: str, records: Sequence[Record], rows: Mapping[str, Rows], base: Mapping[str, Rows]) -> None:
         """Writes what was scored here. rows: hypothesis → the test pairs that were; base: → all pairs' base prompts."""
-        self.path.mkdir(parents=True, exist_ok=True)
         tensors: dict[str, Any] = {f"hits {r.alignment.cell.id}": r.hits.astype(np.uint8) for r in records}
         tensors |= {f"rows {h}": each for h, each in rows.items()} | {f"base {h}": base[h][each] for h, each in rows.items()}
         write(self._scores(trained).with_suffix(".safetensors"), lambda p: save_file(tensors, p))
@@ -125,12 +134,12 @@ class ShiftFolder:
 
     def scored(self, trained: str) -> Scored:
         """What was scored here of what was trained there."""
-        tensors = load_file(self._scores(trained).with_suffix(".safetensors"))
+        tensors = load(self._scores(trained).with_suffix(".safetensors"), tensors_of)
         parts: dict[str, dict[str, Any]] = {"hits": {}, "rows": {}, "base": {}}
         for key, values in tensors.items():
             part, _, name = key.partition(" ")
             parts[part][name] = values.astype(bool) if part == "hits" else values
-        return Scored(pd.read_parquet(self._scores(trained)), **parts)
+        return Scored(read_table(self._scores(trained)), **parts)
 
 
 def _row(record: Record) -> dict[str, Any]:

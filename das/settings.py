@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, get_type_hints
 
-import yaml
-
-from das.errors import DasError, unknown
+from das.checks import fitted, number, short_text, whole
+from das.errors import DasError, shown, unknown
 from das.kinds import Kind, parse_kind, plain_kind
+from das.plain import read_yaml as read_yaml
 
 Named = Any
 """A task or a network: its name or path, or the object itself when called from Python."""
 
 
 DTYPES = ("float32", "bfloat16", "float16")
+
+SEEDS = 2**32 - 1
+MANY, PAIRS, FEW, THREADS = 10**9, 10**7, 10_000, 1024
+"""Of steps; of pairs and prompts; of seeds and draws, each of which is trained; of threads and processes."""
 
 
 @dataclass
@@ -54,10 +58,11 @@ class Settings:
         steps: Optimiser steps per cell at most.
         batch: Pairs per step and hypothesis.
         check_every: Steps between validation checks.
-        patience: Checks without gain after which a cell stops.
+        patience: Checks without gain after which a cell stops; one of Boundless or Nested that has learned something goes on,
+            since its width is still to be found.
         seed: Of pairs, order and starts.
         dtype: The network's: float32, bfloat16 or float16. Subspaces are always float32.
-        device: Where the network runs: cpu, cuda.
+        device: Where the network runs: cpu, cuda (cuda:1), mps, or auto, the best that is there.
         threads: Threads per worker; 0 leaves it to torch.
         workers: Processes among which the sites of the grid are shared out.
         memory: GiB in which captured activations may be kept, over all workers; by default a quarter of what is free.
@@ -96,28 +101,42 @@ class Settings:
     memory: float | None = None
     logger: str = "csv"
 
+    BOUNDS: ClassVar[dict[str, tuple[int, int]]] = {
+        **dict.fromkeys(["seeds", "chosen_seeds"], (1, FEW)),
+        **dict.fromkeys(["train_pairs", "val_pairs", "test_pairs"], (1, PAIRS)),
+        **dict.fromkeys(["steps", "check_every", "patience"], (1, MANY)), "batch": (1, 10**6), "workers": (1, THREADS),
+        "threads": (0, THREADS), "nulls": (0, FEW), "seed": (0, SEEDS),
+    }  # fmt: skip
+
     def __post_init__(self) -> None:
-        counts = "seeds chosen_seeds train_pairs val_pairs test_pairs steps batch check_every patience workers"
-        for name in counts.split():
-            if getattr(self, name) < 1:
-                raise DasError(f"{name} is {getattr(self, name)}: expected at least 1")
-        if self.nulls < 0 or self.nulls == 1:
-            raise DasError(f"nulls is {self.nulls}: expected 0, or at least 2 draws")
+        self._check_lists()
+        self.families = shares("families", self.families)
+        _check_fields(self, self.BOUNDS)
+        if self.nulls == 1:
+            raise DasError("nulls is 1: expected 0, or at least 2 draws")
+        if self.budget is not None:
+            self.budget = number("budget", self.budget, 0, 1, above=True)
+        if self.memory is not None:
+            self.memory = number("memory", self.memory, 0, 10**6)
+        for name, share in self.retrain.items() if isinstance(self.retrain, dict) else [("retrain", self.retrain)]:
+            number(name if name == "retrain" else f"retrain of {name!r}", share, 0, 1)
+        check_dtype(self.dtype)
+        check_device(self.device)
+        for name, kinds in (("under", str | Mapping), ("shifts", str | list | tuple | Mapping)):
+            if not isinstance(getattr(self, name), kinds) and not hasattr(getattr(self, name), "apply"):
+                raise DasError(f"{name} is {shown(getattr(self, name))}: expected a name or a mapping, see das shift --help")
+        self.kind, self.kinds_beside  # noqa: B018  (a wrong kind is reported here)
+
+    def _check_lists(self) -> None:
+        """Makes lists of single entries and of ranges, and drops what stands twice."""
         if isinstance(self.layers, str) and self.layers != "all":
             raise DasError(f"layers is {self.layers!r}: expected all, or a list such as [0, 5, 10]")
-        if self.budget is not None and not 0 < self.budget <= 1:
-            raise DasError(f"budget is {self.budget}: expected a share of the grid, more than 0 and at most 1")
-        for share in self.retrain.values() if isinstance(self.retrain, dict) else [self.retrain]:
-            if not 0 <= share <= 1:
-                raise DasError(f"retrain is {share}: expected a share of the grid, from 0 to 1")
-        if self.memory is not None and not 0 <= self.memory < math.inf:
-            raise DasError(f"memory is {self.memory}: expected GiB, 0 or more")
-        check_dtype(self.dtype)
-        for name in ("layers", "positions", "components", "hypotheses"):
+        for name, kind in (("layers", int), ("positions", str), ("components", str), ("hypotheses", str)):
             value = getattr(self, name)
-            if value is not None and value != "all":
-                setattr(self, name, _several(name, value))
-        self.kind, self.kinds_beside  # noqa: B018  (a wrong kind is reported here)
+            if not (name == "layers" and isinstance(value, str)) and not (
+                value is None and name in ("positions", "hypotheses")
+            ):
+                setattr(self, name, _several(name, value, kind))
 
     @property
     def kind(self) -> Kind:
@@ -186,10 +205,23 @@ class FitSettings:
     exam: int = 2000
     threads: int = 0
 
+    BOUNDS: ClassVar[dict[str, tuple[int, int]]] = {
+        **dict.fromkeys(["rank", "width"], (1, 2**16)), **dict.fromkeys(["layers", "heads"], (1, 1000)), "steps": (1, MANY),
+        "batch": (1, 10**6), "exam": (1, PAIRS), "threads": (0, THREADS), "seed": (0, SEEDS),
+    }  # fmt: skip
+
     def __post_init__(self) -> None:
-        for name in ("rank", "steps", "batch", "exam"):
-            if getattr(self, name) < 1:
-                raise DasError(f"{name} is {getattr(self, name)}: expected at least 1")
+        _check_fields(self, self.BOUNDS)
+        self.lr = number("lr", self.lr, 0, 10, above=True)
+        self.warmup = number("warmup", self.warmup, 0, 1)
+        self.weight_decay = number("weight_decay", self.weight_decay, 0, 100)
+        self.clip = number("clip", self.clip, 0, above=True)
+        self.mix = {whole("step in mix", step, 0, MANY): shares("mix", phase) for step, phase in self.mix.items()}
+        if self.base is None and self.width % (2 * self.heads):
+            raise DasError(
+                f"width is {self.width} and heads is {self.heads}: expected a width that {2 * self.heads} divides, "
+                f"two numbers or a multiple for every head, such as {2 * self.heads * max(1, self.width // (2 * self.heads))}"
+            )
         if self.lora and self.base is None:
             raise DasError("lora needs a network to adapt: name it with --base, such as smollm2-135m")
         check_dtype(self.dtype)
@@ -197,17 +229,54 @@ class FitSettings:
             raise DasError(f"dtype is {self.dtype}: trained weights are float32; only with lora may the base be another")
 
 
+def _check_fields(settings: Any, bounds: Mapping[str, tuple[int, int]]) -> None:
+    """Gives every field the type of its hint; DasError where one does not fit, or is out of its bounds."""
+    for name, hint in get_type_hints(type(settings)).items():
+        if name in bounds:
+            setattr(settings, name, whole(name, getattr(settings, name), *bounds[name]))
+        elif name != "BOUNDS":
+            setattr(settings, name, fitted(name, getattr(settings, name), hint))
+    for name in ("task", "lm", "base", "out"):
+        if isinstance(value := getattr(settings, name, None), str | Path):
+            short_text(name, str(value))
+        elif hasattr(settings, name) and name in ("task", "lm") and not hasattr(value, "name"):
+            raise DasError(f"{name} is {shown(value)}: expected a name, a path, or the object itself")
+
+
+def shares(name: str, given: Any) -> dict[str, float]:
+    """A mapping from names to shares above 0."""
+    if not isinstance(given, Mapping) or not given:
+        raise DasError(f"{name} is {shown(given)}: expected a mapping from names to shares, such as {{flip: 0.5, keep: 0.5}}")
+    for key in given:
+        if not isinstance(key, str):
+            raise DasError(
+                f"{name} holds {shown(key)}: expected names, for a run is made again from its config.yaml. Name a family of "
+                "your own in the task's file: das.pairs.FAMILIES['mine'] = das.Family(…)"
+            )
+    return {key: number(f"share of {key!r} in {name}", share, 0, above=True) for key, share in given.items()}
+
+
+def check_device(device: str) -> None:
+    """DasError for what is no device."""
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,3})?", device):
+        raise DasError(f"device is {shown(device)}: expected auto, cpu, cuda, cuda:1 or mps")
+
+
 def check_dtype(dtype: str) -> None:
     """DasError for a dtype that a network cannot have."""
-    if dtype not in DTYPES:
+    if not isinstance(dtype, str) or dtype not in DTYPES:
         raise unknown("dtype", dtype, DTYPES)
 
 
-def _several(name: str, value: Any) -> list[Any]:
+def _several(name: str, given: Any, kind: type[Any]) -> list[Any]:
     """A list of different entries, from a list or a single entry."""
-    entries = list(value) if isinstance(value, (list, tuple, range)) else [value]
+    if isinstance(given, kind) and not isinstance(given, bool):
+        given = [given]
+    entries = fitted(name, given, list[kind])  # type: ignore[valid-type]
     if not entries:
         raise DasError(f"{name} is empty: expected at least one")
+    for entry in entries:
+        whole("layer", entry, 0, FEW) if kind is int else short_text(name, entry, 200)
     return list(dict.fromkeys(entries))
 
 
@@ -223,20 +292,6 @@ def plain_data(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain_data(item) for item in value]
     return value if value is None or isinstance(value, str | int | float) else repr(value)
-
-
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """A YAML file's mapping, loaded safely."""
-    path = Path(path)
-    if not path.is_file():
-        raise DasError(f"no configuration at {path}")
-    try:
-        values = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DasError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict):
-        raise DasError(f"{path}: expected a mapping of settings, found {type(values).__name__}")
-    return values
 
 
 def check_keys(values: Mapping[str, Any], cls: type[Any], where: str, also: tuple[str, ...] = ()) -> None:

@@ -12,10 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from das.causal import CausalModel
+from das.checks import distinct, fitted, named, short_text, whole
 from das.columns import Columns, codes
 from das.domains import Choice, Inputs
-from das.errors import DasError, unknown
+from das.errors import DasError, shown, unknown
 from das.prompt import Prompt, Tokenizer, literal
+
+MOST_EXAMPLES, MOST_TEXT = 1000, 100_000
+"""Examples before a question; letters that are put before it."""
 
 BASE = "base"
 """What the task as it stands is called among its shifts."""
@@ -61,6 +65,11 @@ class Shift(Change):
     inputs: Inputs | None = None
     model: CausalModel | None = None
 
+    def __post_init__(self) -> None:
+        for name, kind in (("prompt", Prompt), ("inputs", Inputs), ("model", CausalModel)):
+            if (given := getattr(self, name)) is not None and not isinstance(given, kind):
+                raise DasError(f"{name} of a Shift is {shown(given)}: expected a das.{kind.__name__}")
+
     def apply(self, asked: Variant, tokenizer: Tokenizer | None = None) -> Variant:
         return Variant(self.prompt or asked.prompt, self.inputs or asked.inputs, self.model or asked.model)
 
@@ -77,6 +86,11 @@ class Reword(Change):
     order = 1
 
     def __post_init__(self) -> None:
+        for name, given in (("words", self.words), ("answers", {} if self.answers is None else self.answers)):
+            if not isinstance(given, Mapping):
+                raise DasError(f"{name} of a Reword are {shown(given)}: expected a mapping")
+        if "" in self.words:
+            raise DasError("words of a Reword hold an empty piece: it is everywhere in the template")
         for text in [*self.words, *self.words.values(), *(self.answers or {}).values()]:
             if not isinstance(text, str):
                 raise DasError(f"words and answers are texts, not {text!r}: in YAML put them in quotes")
@@ -97,6 +111,10 @@ class Given(Change):
 
     values: Mapping[str, Any]
     order = 1
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.values, Mapping) or not self.values:
+            raise DasError(f"given is {shown(self.values)}: expected a mapping from inputs to values")
 
     def apply(self, asked: Variant, tokenizer: Tokenizer | None = None) -> Variant:
         domains, joint = dict(asked.inputs.domains), asked.inputs.draw
@@ -127,8 +145,11 @@ class Context(Change):
     order = 2
 
     def __post_init__(self) -> None:
-        if not self._texts or not all(isinstance(text, str) and text for text in self._texts):
-            raise DasError(f"a context is {self.text!r}: expected a sentence, or a list of sentences")
+        texts = self._texts if isinstance(self.text, str | list | tuple) else []
+        if not texts or not all(isinstance(text, str) and text for text in texts) or sum(map(len, texts)) > MOST_TEXT:
+            raise DasError(f"a context is {shown(self.text)}: expected a sentence, or a list of sentences")
+        if not isinstance(self.where, str) or not self.where:
+            raise DasError(f"context where {shown(self.where)}: expected before, inside, after, or a piece of the template")
 
     @property
     def _texts(self) -> list[str]:
@@ -178,14 +199,17 @@ class FewShot(Change):
     order = 3
 
     def __post_init__(self) -> None:
-        if self.n < 1:
-            raise DasError(f"few_shot is {self.n}: expected at least 1 example")
+        whole("few_shot", self.n, 1, MOST_EXAMPLES)
+        whole("seed of few_shot", self.seed, 0, 2**32 - 1)
+        fitted("between of few_shot", self.between, str)
 
     def apply(self, asked: Variant, tokenizer: Tokenizer | None = None) -> Variant:
         drawn = asked.run(asked.inputs.sample(np.random.default_rng(self.seed), 50 * self.n))
-        distinct = np.sort(np.unique(codes(*(drawn[name] for name in asked.inputs.names)), return_index=True)[1])
+        distinct_rows = np.sort(np.unique(codes(*(drawn[name] for name in asked.inputs.names)), return_index=True)[1])
+        if len(distinct_rows) < self.n:
+            raise DasError(f"few_shot is {self.n}: the inputs have only {len(distinct_rows)} different settings")
         answers = drawn[asked.model.output]
-        rows = distinct[_in_turn(codes(answers[distinct]))[: self.n]]
+        rows = distinct_rows[_in_turn(codes(answers[distinct_rows]))[: self.n]]
         texts = asked.prompt.render({name: column[rows] for name, column in drawn.items()}).texts
         solved = [text + answer for text, answer in zip(texts, asked.prompt.answer_texts(answers[rows]), strict=True)]
         return _around(asked, "".join(example + self.between for example in solved))
@@ -208,6 +232,10 @@ class Chat(Change):
 
     system: str | None = None
     order = 5
+
+    def __post_init__(self) -> None:
+        if self.system is not None:
+            short_text("system of a chat", self.system, MOST_TEXT)
 
     def apply(self, asked: Variant, tokenizer: Tokenizer | None = None) -> Variant:
         if tokenizer is None or not getattr(tokenizer, "chat_template", None):
@@ -242,8 +270,8 @@ class Offset(Change):
     order = 4
 
     def __post_init__(self) -> None:
-        if self.n < 1:
-            raise DasError(f"offset is {self.n}: expected at least 1")
+        whole("offset", self.n, 1, MOST_TEXT)
+        whole("letters of an offset", self.n * len(fitted("text of an offset", self.text, str)), 1, MOST_TEXT)
 
     def apply(self, asked: Variant, tokenizer: Tokenizer | None = None) -> Variant:
         return _around(asked, self.n * self.text)
@@ -290,14 +318,15 @@ def parse_shift(spec: Any, declared: Mapping[str, Change]) -> Change:
     if isinstance(spec, Change):
         return spec
     if isinstance(spec, str):
+        short_text("a shift", spec)
         return reduce(Change.__add__, [_named(name.strip(), declared) for name in spec.split("+")])
     if not isinstance(spec, Mapping) or not spec:
-        raise DasError(f"shift {spec!r} cannot be read: expected a name, or a mapping with keys such as {', '.join(KEYS)}")
+        raise DasError(f"shift {shown(spec)} cannot be read: expected a name, or a mapping with keys such as {', '.join(KEYS)}")
     for key, value in spec.items():
         if key not in KEYS:
             raise unknown("key of a shift", key, KEYS)
         if not isinstance(value, KEYS[key]) or (isinstance(value, bool) and bool not in KEYS[key]):
-            raise DasError(f"{key} of a shift is {value!r}: expected {' or '.join(kind.__name__ for kind in KEYS[key])}")
+            raise DasError(f"{key} of a shift is {shown(value)}: expected {' or '.join(kind.__name__ for kind in KEYS[key])}")
     return reduce(Change.__add__, _of_mapping(spec, declared))
 
 
@@ -306,7 +335,7 @@ def _named(name: str, declared: Mapping[str, Change]) -> Change:
         return declared[name]
     kind, _, number = name.partition(":")
     sized: dict[str, Any] = {"few_shot": FewShot, "offset": Offset}
-    if kind in sized and (number.isdigit() or not number):
+    if kind in sized and (number.isdecimal() or not number) and len(number) < 20:
         return sized[kind](int(number)) if number else sized[kind]()  # type: ignore[no-any-return]
     if name == "chat":
         return Chat()
@@ -316,7 +345,7 @@ def _named(name: str, declared: Mapping[str, Change]) -> Change:
 def _of_mapping(spec: Mapping[str, Any], declared: Mapping[str, Change]) -> list[Change]:
     for key, needed in (("where", "context"), ("answers", "replace")):
         if key in spec and needed not in spec:
-            raise DasError(f"shift {dict(spec)!r}: {key} needs {needed} beside it")
+            raise DasError(f"shift {shown(dict(spec))}: {key} needs {needed} beside it")
     parts: list[Change] = []
     if "of" in spec:
         parts.append(parse_shift(spec["of"], declared))
@@ -340,9 +369,13 @@ def named_shifts(specs: Any, declared: Mapping[str, Change]) -> dict[str, Change
     `parse_shift` reads."""
     if isinstance(specs, str):
         specs = list(declared) if specs == "all" else [specs]
+    if not isinstance(specs, Mapping | list | tuple):
+        raise DasError(f"shifts are {shown(specs)}: expected all, names, or a mapping from names to shifts")
     if not isinstance(specs, Mapping):
-        specs = {str(name): name for name in specs}
-    _check_names(list(specs))
+        if unnamed := [spec for spec in specs if not isinstance(spec, str)]:
+            raise DasError(f"shifts hold {shown(unnamed[0])}: expected names; what has no name is given one in a mapping")
+        specs = {name: name for name in specs}
+    check_names(list(specs))
     found = {}
     for name, spec in specs.items():
         try:
@@ -352,14 +385,16 @@ def named_shifts(specs: Any, declared: Mapping[str, Change]) -> dict[str, Change
     return found
 
 
-def _check_names(names: Sequence[str]) -> None:
+def check_names(names: Sequence[str]) -> None:
     """Names are those of folders and pictures as well."""
     for name in names:
+        named("a shift", name, also="+:. ")
         if name in (BASE, "matrix") or not name or len(slug(name)) > 60:
             reason = "it is the task as it stands, which is always there" if name == BASE else "folders and figures bear it"
             raise DasError(f"a shift cannot be called {name!r} ({reason}): expected another name, of at most 60 letters")
     if len({slug(name) for name in names}) < len(names):
         raise DasError(f"two shifts have names that are the same as names of folders: {', '.join(names)}")
+    distinct("shifts", [slug(name) for name in names])
 
 
 def slug(name: str) -> str:

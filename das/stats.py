@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,6 +15,9 @@ Floats = NDArray[np.floating[Any]]
 
 LEVEL = 0.95
 """Of every interval."""
+
+FEW = 10
+"""Up to so many failures (or hits) do not show how they recur."""
 
 
 @dataclass(frozen=True)
@@ -30,26 +34,38 @@ class Difference:
 
 
 class Bootstrap:
-    """Draws of base prompts with replacement, the same for everything that was scored on the same pairs.
+    """What the mean of hits is known to within, where pairs share prompts and seeds are few.
 
-    base: (pairs,), each pair's base prompt. Hits are (pairs,) or (seeds, pairs); seeds are drawn anew as well.
+    prompts: each pair's base prompt, (pairs,), or its base and each source's, (ways, pairs); equal numbers are the same prompt.
+    Hits are (pairs,) or (seeds, pairs). Intervals are of the population that the prompts and the seeds were drawn from, not of
+    this pool. They come from the variance that is robust to clusters in several ways at once (Cameron, Gelbach and Miller 2011;
+    for a prompt in two roles Aronow, Samii and Assenova 2015), corrected for few clusters, with seeds as a random effect and
+    Student's t on Satterthwaite's degrees of freedom. `by_row` and `means` are draws for what is no mean: base and source
+    prompts are each drawn with replacement (the pigeonhole bootstrap, Owen 2007).
     """
 
-    def __init__(self, base: NDArray[np.int64], draws: int = 2000, seed: int = 0) -> None:
-        self._code = np.unique(base, return_inverse=True)[1]
+    def __init__(self, prompts: NDArray[np.int64], draws: int = 2000, seed: int = 0) -> None:
+        ways = np.atleast_2d(prompts)
+        self._code = np.unique(ways, return_inverse=True)[1].reshape(ways.shape)
         self._draws, self._seed = draws, seed
+
+    # --- draws ---
 
     @cached_property
     def _weights(self) -> Floats:
-        """(draws, bases): how often each base prompt is drawn."""
-        n = int(self._code.max()) + 1
-        drawn = np.random.default_rng(self._seed).multinomial(n, np.full(n, 1 / n), size=self._draws)
-        return drawn.astype(np.float32)
+        """(draws, pairs): how often each pair is drawn, the product of how often its prompts are."""
+        rng = np.random.default_rng(self._seed)
+        weights = np.ones((self._draws, self._code.shape[1]), np.float32)
+        for way in self._code:
+            code = np.unique(way, return_inverse=True)[1]
+            n = int(code.max()) + 1
+            weights *= rng.multinomial(n, np.full(n, 1 / n), size=self._draws).astype(np.float32)[:, code]
+        return weights
 
     def by_row(self, hits: NDArray[Any]) -> Floats:
         """The mean of every row of hits in every draw. hits: (rows, pairs). (draws, rows)"""
-        total = np.stack([np.bincount(self._code, row.astype(float)) for row in hits], 1)
-        means: Floats = (self._weights @ total) / (self._weights @ np.bincount(self._code))[:, None]
+        weights = self._weights
+        means: Floats = (weights @ hits.T.astype(np.float32)) / np.maximum(weights.sum(1), 1e-9)[:, None]
         return means
 
     def means(self, hits: NDArray[Any]) -> Floats:
@@ -61,15 +77,76 @@ class Bootstrap:
         mean: Floats = (by_seed * share).sum(1)
         return mean
 
+    # --- variances ---
+
+    @cached_property
+    def _clusters(self) -> Floats:
+        """In each way, how many prompts the pairs are worth (Kish): fewer where some recur more than others. (ways,)"""
+        recur = np.array([(np.bincount(way).astype(float) ** 2).sum() for way in self._code])
+        effective: Floats = np.maximum(self._code.shape[1] ** 2 / recur, 1.5)
+        return effective
+
+    def _parts(self, mean: Floats) -> list[Part]:
+        """The variance of the mean over pairs, by what it is due to. mean: (pairs,), over seeds."""
+        rest, n = mean - mean.mean(), len(mean)
+        total = np.stack([np.bincount(way, rest, minlength=int(self._code.max()) + 1) for way in self._code]) / n
+        few = self._clusters / (self._clusters - 1)
+        ways, alone = (total**2).sum(1) * few, float((rest**2).sum()) / n**2
+        both = max(0.0, float((total.sum(0) ** 2).sum() - (total**2).sum()))
+        least = max(float(ways.max()), alone)
+        whole = max(float(ways.sum()) + both - (len(ways) - 1) * alone, least)
+        share = whole / max(float(ways.sum()), 1e-300)
+        return [Part(float(v) * share, float(g) - 1) for v, g in zip(ways, self._clusters, strict=True)]
+
     def interval(self, hits: NDArray[Any]) -> tuple[float, float]:
-        """The 95 % interval of the mean of the hits."""
-        return quantiles(self.means(hits))
+        """The 95 % interval of the mean of the hits: Wilson's (1927), for as many independent pairs as the variance says.
+
+        Near 0 and 1 the few failures do not show whether they recur by prompt: one more is taken to recur wholly.
+        """
+        hits = np.atleast_2d(hits).astype(float)
+        mean, n = float(hits.mean()), hits.shape[1]
+        found = pooled([*self._parts(hits.mean(0)), *_between([hits])])
+        binomial, seen = mean * (1 - mean) / n, n * min(mean, 1 - mean)
+        effect = max(found.variance / binomial, 1 / len(hits)) if binomial > 1e-12 else 1.0
+        recurring = n / float(self._clusters.min())
+        size = n / max((seen * effect + recurring) / (seen + 1), effect if seen > FEW else 0)
+        return wilson(mean, size, float(student.ppf((1 + LEVEL) / 2, found.freedom)))
 
     def difference(self, hits: NDArray[Any], other: NDArray[Any]) -> Difference:
         """Of two scores on the same pairs."""
-        drawn = self.means(hits) - self.means(other)
-        tail = min(float((drawn <= 0).mean()), float((drawn >= 0).mean()))
-        return Difference(float(np.mean(hits) - np.mean(other)), *quantiles(drawn), min(1.0, 2 * max(tail, 1 / len(drawn))))
+        one, two = np.atleast_2d(hits).astype(float), np.atleast_2d(other).astype(float)
+        apart, mean = one.mean(0) - two.mean(0), float(one.mean() - two.mean())
+        found = pooled([*self._parts(apart), *_between([one, two])])
+        error = max(float(np.sqrt(found.variance)), 1 / len(apart))
+        reach = float(student.ppf((1 + LEVEL) / 2, found.freedom)) * error
+        return Difference(mean, mean - reach, mean + reach, float(2 * student.sf(abs(mean) / error, found.freedom)))
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a variance, and the degrees of freedom that it is estimated with."""
+
+    variance: float
+    freedom: float
+
+
+def pooled(parts: Sequence[Part]) -> Part:
+    """Their sum, with Satterthwaite's (1946) degrees of freedom."""
+    whole = sum(part.variance for part in parts)
+    spread = sum(part.variance**2 / part.freedom for part in parts)
+    return Part(whole, whole**2 / spread if spread > 0 else min(part.freedom for part in parts))
+
+
+def _between(scores: Sequence[NDArray[Any]]) -> list[Part]:
+    """The variance of each score's mean over seeds, from how far its seeds lie apart; none of one seed. Each (seeds, pairs)."""
+    return [Part(float(hits.mean(1).var(ddof=1)) / len(hits), len(hits) - 1) for hits in scores if len(hits) > 1]
+
+
+def wilson(mean: float, size: float, reach: float) -> tuple[float, float]:
+    """Wilson's interval of a share of `size` independent trials; reach: its quantile, 1.96 for 95 % of many."""
+    extra = reach**2 / size
+    middle, half = (mean + extra / 2) / (1 + extra), reach * np.sqrt(mean * (1 - mean) / size + extra / size / 4) / (1 + extra)
+    return min(mean, max(0.0, float(middle - half))), max(mean, min(1.0, float(middle + half)))
 
 
 def correlation(one: Floats, other: Floats) -> Floats:
@@ -89,9 +166,19 @@ def quantiles(drawn: Floats) -> tuple[float, float]:
     return float(low), float(high)
 
 
+TAIL, NORMAL = 8, 0.8
+"""The lightest that the null's tail may be, as the shape of Pareto's law; the mean excess of a normal law over its median, in
+standard deviations."""
+
+
 @dataclass(frozen=True)
 class Null:
-    """What cells score by luck, as a normal law fitted to cells that were searched where there is nothing to be found.
+    """What cells score by luck, as a law with a tail fitted to cells that were searched where nothing is to be found.
+
+    A search picks the best, so what it scores by luck is skewed. Above the median, scores are taken to fall off exponentially,
+    as the maxima of all but heavy-tailed laws do (Gumbel's domain); the prediction of a further one, when the rate is known
+    from few scores alone, is Pareto's (Lomax's) law, which is heavier. Cells are taken to be alike. Measured in
+    `benchmarks/calibration.py`: also where it is too mild (a lognormal law as skewed as sigma 1).
 
     scores: validation IIA of those cells. cells: how many cells the real search had to choose its best from. pairs: how many
     pairs a score is of; it cannot be known better than these allow, even if all cells happen to agree.
@@ -102,17 +189,31 @@ class Null:
     pairs: int
 
     @property
-    def _law(self) -> Any:
-        """The prediction of one more such cell: Student's t, since mean and spread are themselves estimates."""
-        n, mean = len(self.scores), float(np.mean(self.scores))
-        sampling = np.sqrt(max(mean * (1 - mean), 1 / self.pairs) / self.pairs)
-        spread = max(float(np.std(self.scores, ddof=1)), sampling)
-        return student(n - 1, mean, spread * np.sqrt(1 + 1 / n))
+    def _middle(self) -> float:
+        return float(np.median(self.scores))
+
+    @property
+    def _shape(self) -> int:
+        """How many scores above the median the scale is known from; no more are trusted than `TAIL`."""
+        return min(max(1, len(self.scores) // 2), TAIL)
+
+    @property
+    def _scale(self) -> float:
+        """The mean excess over the median, no less than that of a normal law of the scores' spread or of the pairs' number; a
+        little larger where scores are few."""
+        scores, mean = np.array(self.scores), float(np.mean(self.scores))
+        excess = float(np.maximum(scores - self._middle, 0).sum() / max(1, len(scores) // 2))
+        sampling = float(np.sqrt(max(mean * (1 - mean), 1 / self.pairs) / self.pairs))
+        spread = float(np.std(scores, ddof=min(1, len(scores) - 1)))
+        return max(excess, NORMAL * spread, NORMAL * sampling) * (1 + 0.5 / np.sqrt(len(scores)))
 
     def p(self, score: float) -> float:
         """How probable it is that the best of the grid's cells scores as much: Šidák's correction over cells."""
-        return float(-np.expm1(self.cells * self._law.logcdf(score)))
+        excess = max(0.0, score - self._middle)
+        one = 0.5 * (1 + excess / (self._shape * self._scale)) ** -self._shape if excess else 1.0
+        return float(-np.expm1(self.cells * np.log1p(-min(one, 1 - 1e-12))))
 
     def quantile(self, q: float) -> float:
         """Of the grid's maximum."""
-        return float(self._law.ppf(q ** (1 / self.cells)))
+        one = -np.expm1(np.log(q) / self.cells)
+        return self._middle + self._shape * self._scale * max(0.0, float(2 * one) ** (-1 / self._shape) - 1)

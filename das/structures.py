@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from das.causal import CausalModel
 from das.domains import Range
 from das.equality import equality
+from das.held import of_inputs, of_variable
 from das.hops import another_bridge, two_hops
 from das.planted import Plan, Planted, Sum, Xor, linear, plant
 from das.sums import adder_gru, adder_mlp, modular, modular_beside
@@ -193,6 +194,13 @@ DEFAULT = {"subspace": "nested", "train_pairs": 4096, "check_every": 25}
 WIDE = {"subspace": "fixed:k=16"}
 """Columns to spare: eight times as many as any of these codes has bits."""
 
+LONG = {"steps": 400, "check_every": 50}
+"""Parities of raw bits are found late: nothing gains before all of the bits are swapped."""
+
+INPUTS_ALONE = ("xor", "xor, the other way", "equality", "sum", "and", "parity of one")
+"""Accounts of networks whose site holds the inputs and nothing else: two that exclude each other would score 1 there. (A parity
+of four bits would, too, but is not found by training.)"""
+
 STRUCTURES = {
     "plain": Structure(plain, "supported"),
     "permuted": Structure(permuted, "supported"),
@@ -221,4 +229,6 @@ STRUCTURES = {
     "modular sum, beside": Structure(modular_beside, "not above the null"),
     "two hops": Structure(two_hops, "supported", DEFAULT),
     "two hops, another bridge": Structure(another_bridge, "not above the null", DEFAULT),
+    **{f"{name}: its inputs": Structure(partial(of_inputs, name), "not identifiable", LONG) for name in INPUTS_ALONE},
+    **{f"{name}: itself": Structure(partial(of_variable, name), "supported", LONG) for name in INPUTS_ALONE},
 }

@@ -106,8 +106,10 @@ class SubspaceStack(nn.Module):
 
     seeds: one per cell; a cell's start and draws depend on its own seed alone.
     Parameters: weight (cells, d, variables · k), whose QR gives the bases; boundary (cells, variables) for Boundless,
-    in units of k.
+    in units of k. focus: (cells,), the width around which a Nested cell draws its own; 0: none yet.
     """
+
+    focus: Tensor
 
     def __init__(self, kind: Kind, d: int, variables: int, seeds: Sequence[int]) -> None:
         super().__init__()
@@ -122,6 +124,7 @@ class SubspaceStack(nn.Module):
         starts = [random_basis(d, variables * kind.k, torch.Generator().manual_seed(seed)) for seed in seeds]
         self.weight = nn.Parameter(torch.stack(starts))
         self.boundary = nn.Parameter(torch.full((len(seeds), variables), 0.5)) if isinstance(kind, Boundless) else None
+        self.register_buffer("focus", torch.zeros(len(seeds), dtype=torch.long))
         self.seeds = list(seeds)
 
     @property
@@ -148,16 +151,23 @@ class SubspaceStack(nn.Module):
         """(cells, rows or 1, variables, k): the mask in use at a training step, for the given cell indices."""
         index = torch.arange(self.k, device=self.weight.device)
         if isinstance(self.kind, Nested):
-            widths = torch.stack([self._widths(self.seeds[cell], rows, step) for cell in cells.tolist()]).to(index.device)
+            widths = torch.stack([self._widths(cell, rows, step) for cell in cells.tolist()]).to(index.device)
             return (index < widths[..., None, None]).float().expand(-1, -1, self.variables, -1)
         if self.boundary is not None:
             return self.soft_mask(progress)[cells][:, None]
         return torch.ones(len(cells), 1, self.variables, self.k, device=self.weight.device)
 
-    def _widths(self, seed: int, rows: int, step: int) -> Tensor:
-        generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        draws = torch.rand(rows, generator=generator)
-        return torch.exp(draws * torch.tensor(self.k + 1.0).log()).long().clamp(1, self.k)
+    def _widths(self, cell: int, rows: int, step: int) -> Tensor:
+        """(rows,): how many columns each row swaps: log-uniform from 1…k. Once there is a focus, all rows but every fourth draw
+        evenly from the widths between a quarter below and one above it."""
+        generator = torch.Generator().manual_seed(self.seeds[cell] * 1_000_003 + step)
+        draws, focus = torch.rand(rows, generator=generator), int(self.focus[cell])
+        everywhere = torch.exp(draws * torch.tensor(self.k + 1.0).log()).long().clamp(1, self.k)
+        if not focus:
+            return everywhere
+        low, high = focus - max(1, focus // 4), focus + 1
+        near = (low + draws * (high + 1 - low)).long().clamp(1, self.k)
+        return torch.where(torch.arange(rows) % 4 == 0, everywhere, near)
 
     def soft_mask(self, progress: float) -> Tensor:
         """(cells, variables, k): Boundless' mask at a point of its annealing."""
@@ -166,9 +176,11 @@ class SubspaceStack(nn.Module):
         return torch.sigmoid(offset / self.temperature(progress))
 
     def hard_mask(self) -> Tensor:
-        """(cells, variables, k) of 0 and 1: what is swapped at evaluation; all columns where there is no boundary."""
+        """(cells, variables, k) of 0 and 1: what is swapped at evaluation: what lies below the boundary or in the focus; all
+        columns where there is neither."""
         if self.boundary is None:
-            return torch.ones(len(self.weight), self.variables, self.k, device=self.weight.device)
+            width = torch.where(self.focus > 0, self.focus, self.k)[:, None, None]
+            return (torch.arange(self.k, device=self.weight.device) < width).float().expand(-1, self.variables, -1)
         return (torch.arange(self.k, device=self.weight.device) + 0.5 < self.boundary[..., None] * self.k).float()
 
     def last_mask(self) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple
 from functools import cached_property
@@ -14,12 +13,14 @@ import numpy as np
 import pandas as pd
 
 from das.alignment import Cell
+from das.decoding import gain
 from das.kinds import kind_name, plain_kind
 from das.run import Run, write
 from das.score import Hits
 from das.settings import read_yaml
 from das.site import Site, place_text
 from das.stats import Bootstrap, Difference, Null
+from das.storage import read_json, write_json
 from das.verdict import UNLEARNED, Facts, judge
 
 BESIDE = ("noop", "whole", "random", "majority", "lm_base", "lm_source", "ceiling")
@@ -40,7 +41,7 @@ class Summary:
         self.hits = {cell: run.hits(cell) for cell in self.cells}
         self.config = read_yaml(run.folder / "config.yaml")
         self.nulls = run.nulls()
-        self.bootstraps = {name: Bootstrap(run.test_bases(name)) for name in chosen}
+        self.bootstraps = {name: Bootstrap(run.test_prompts(name)) for name in chosen}
 
     def write(self) -> None:
         """The tables and the summary into the run's folder."""
@@ -48,12 +49,12 @@ class Summary:
         results, body = self.results(), self.body() | {"wall_seconds": self.run.seconds}
         write(folder / "results.parquet", lambda p: results.to_parquet(p))
         write(folder / "examples.parquet", lambda p: self.examples().to_parquet(p, index=False))
-        write(folder / "summary.json", lambda p: p.write_text(json.dumps(body, indent=1) + "\n"))
+        write_json(folder / "summary.json", body)
 
     # --- tables ---
 
     def results(self) -> pd.DataFrame:
-        """A row per cell, split and metric. Intervals are over base prompts, and over seeds at a site that has several."""
+        """A row per cell, split and metric. Intervals are over prompts, and over seeds at a site that has several."""
         rows = [row for cell in self.cells for row in _rows(cell, self.cards[cell], self.run.scorecard(cell) or {})]
         for mine in self._together.values():
             ends = self.bootstraps[mine[0].hypothesis].interval(self._hits_of(mine))
@@ -110,7 +111,7 @@ class Summary:
         return {kind_name(kind): cells for (_, _, kind), cells in mine.items()}
 
     def _entry(self, cells: Sequence[Cell]) -> dict[str, Any]:
-        """One kind of subspace at the chosen site: mean ± sd over seeds, interval over base prompts and seeds."""
+        """One kind of subspace at the chosen site: mean ± sd over seeds, interval over prompts and seeds."""
 
         def over(split: str, metric: str) -> list[float]:
             return [float(self.cards[c]["metrics"][split].get(metric, float("nan"))) for c in cells]
@@ -144,7 +145,7 @@ class Summary:
         return done
 
     def _facts(self, name: str, entry: Mapping[str, Any], found: Mapping[str, Any]) -> Facts:
-        audit = json.loads((self.run.folder / "audit.json").read_text())["test"][name]
+        audit = read_json(self.run.folder / "audit.json")["test"][name]
         rivals = {other: best["apart"] for other, best in audit["could_be"].items() if best["apart"] is not None}
         rival, card, beside = max(rivals, key=rivals.__getitem__, default=None), entry["scorecard"] or {}, entry["baselines"]
         flips = {part: list(card[part].values()) for part in ("cause", "read_cause") if card.get(part)}
@@ -160,6 +161,9 @@ class Summary:
             rival=rival,
             rival_iia=rivals[rival] if rival else None,
             failing=next((group["text"] for group in found["failures"]), None),
+            exhausted=all(best.get("exhausted", True) for best in audit["could_be"].values()),
+            upstream=card.get("upstream") or {},
+            legible=min((gain(*read) for read in (card.get("decoding") or {}).values()), default=None),
         )
 
     # --- comparisons, on the same pairs ---

@@ -47,6 +47,12 @@ class Tap:
         value = _by_row(value, rows)
         return value if self.index is None else value[..., self.index]
 
+    def watch(self, function: Callable[[Any], Any]) -> Any:
+        """Has `function` called with what passes; what it returns, if anything, passes in its place. Returns the hook."""
+        if self.input:
+            return self.module.register_forward_pre_hook(lambda _module, inputs: function(inputs))
+        return self.module.register_forward_hook(lambda _module, _inputs, output: function(output))
+
     def put(self, value: Tensor, columns: Tensor, new: Tensor) -> Tensor:
         """`value` with `new` (rows, n, size) at the columns (rows, n)."""
         rows = _by_row(value, len(new))
@@ -142,13 +148,23 @@ def _projection(block: nn.Module, name: str, head: int | None, heads: tuple[int,
 # --- hooks ---
 
 
+def first_tensor(value: Any) -> Tensor | None:
+    """What passes from module to module: a tensor, or the first of several; None where there is none."""
+    value = value[0] if isinstance(value, tuple | list) and value else value
+    return value if isinstance(value, Tensor) else None
+
+
 def _tensor(value: Any) -> Tensor:
-    tensor: Tensor = value[0] if isinstance(value, tuple) else value
+    tensor = first_tensor(value)
+    if tensor is None:
+        raise DasError(
+            f"a component that gives a {type(value).__name__} and no tensor cannot be swapped: name a module inside it"
+        )
     return tensor
 
 
 def _with(value: Any, tensor: Tensor) -> Any:
-    return (tensor, *value[1:]) if isinstance(value, tuple) else tensor
+    return type(value)([tensor, *value[1:]]) if isinstance(value, tuple | list) else tensor
 
 
 @contextmanager
@@ -163,7 +179,7 @@ def recording(taps: Mapping[Key, Tap], rows: int, keep: int, into: dict[Key, Ten
 
     with ExitStack() as stack:
         for key, tap in taps.items():
-            stack.callback(_hook(tap, keeper(key, tap)).remove)
+            stack.callback(tap.watch(keeper(key, tap)).remove)
         yield
 
 
@@ -181,7 +197,7 @@ def tracking(taps: Mapping[Key, Tap], into: dict[Key, Tensor]) -> Iterator[None]
 
     with ExitStack() as stack:
         for key, tap in taps.items():
-            stack.callback(_hook(tap, keeper(key)).remove)
+            stack.callback(tap.watch(keeper(key)).remove)
         yield
 
 
@@ -189,15 +205,8 @@ def tracking(taps: Mapping[Key, Tap], into: dict[Key, Tensor]) -> Iterator[None]
 def patching(tap: Tap, columns: Tensor, values: Tensor) -> Iterator[None]:
     """Puts `values` (rows, n, size) at the columns (rows, n) of what passes the tap, for the time of a `with` block."""
 
-    handle = _hook(tap, lambda value: _with(value, tap.put(_tensor(value), columns, values)))
+    handle = tap.watch(lambda value: _with(value, tap.put(_tensor(value), columns, values)))
     try:
         yield
     finally:
         handle.remove()
-
-
-def _hook(tap: Tap, function: Callable[[Any], Any]) -> Any:
-    """Has `function` called with what passes the tap; what it returns, if anything, passes in its place."""
-    if tap.input:
-        return tap.module.register_forward_pre_hook(lambda _module, inputs: function(inputs))
-    return tap.module.register_forward_hook(lambda _module, _inputs, output: function(output))

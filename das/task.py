@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,10 +15,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from das.causal import CausalModel
-from das.columns import Column, Columns
-from das.errors import DasError, unknown
-from das.prompt import Encoded, Prompt, Rendered, Tokenizer, answer_tokens, coverage, encode, expand_positions, show, tokens_at
-from das.shifts import BASE, Change, Shift, Variant, parse_shift
+from das.checks import distinct, fitted, named, short_text
+from das.columns import Column, Columns, differ, joined, key
+from das.errors import DasError, one_line, shown, unknown
+from das.identity import identities
+from das.prompt import (
+    Encoded,
+    Prompt,
+    Rendered,
+    Tokenizer,
+    answer_tokens,
+    check_fields,
+    coverage,
+    encode,
+    expand_positions,
+    show,
+    tokens_at,
+)
+from das.shifts import BASE, Change, Shift, Variant, check_names, parse_shift
 
 ENTRY_POINT = "das.tasks"
 """Packages offer tasks under this entry-point group: name → `module:task`."""
@@ -30,11 +45,15 @@ class Hypothesis:
     """
 
     def __init__(self, model: CausalModel, *variables: str) -> None:
+        if not isinstance(model, CausalModel):
+            raise DasError(f"a hypothesis has the model {shown(model)}: expected a das.CausalModel, then variables of it")
         if not variables:
             raise DasError("a hypothesis names at least one variable to be aligned")
         for variable in variables:
-            if variable not in model.variables:
+            if not isinstance(variable, str) or variable not in model.variables:
                 raise unknown("aligned variable", variable, model.variables)
+            if variables.count(variable) > 1:
+                raise DasError(f"{variable!r} is aligned twice: name each variable once")
         if model.output in variables:
             raise DasError(f"{model.output!r} is the output: align a variable that lies before it")
         self.model, self.variables = model, variables
@@ -61,11 +80,33 @@ class Task:
     name: str = "task"
 
     def __post_init__(self) -> None:
+        if not isinstance(self.prompt, Prompt):
+            raise DasError(f"the prompt of a task is {shown(self.prompt)}: expected a das.Prompt")
+        self._check_named("hypotheses", Hypothesis)
         if not self.hypotheses:
             raise DasError("a task needs at least one hypothesis")
-        missing = set(self.model.inputs.names) - set(self.prompt.fields)
+        named("a task", self.name, also=" .")
+        for name in self.hypotheses:
+            named("a hypothesis", name, also=" ")
+        distinct("hypotheses", list(self.hypotheses))
+        expand_positions(self.positions)
+        for name in ("shifts", "siblings"):
+            self._check_named(name, Change)
+        check_names([*self.shifts])
+        fields = [name for name in self.prompt.fields if name in self.model.variables]
+        missing = set(self.model.inputs.names) - set(fields).union(*map(self.model.causes, fields))
         if missing:
             raise DasError(f"input {sorted(missing)[0]!r} is not a field of the template: the network never sees it")
+
+    def _check_named(self, name: str, kind: type[Any]) -> None:
+        """DasError unless the field is a mapping from texts to objects of a class."""
+        given = getattr(self, name)
+        if not isinstance(given, Mapping):
+            raise DasError(f"{name} of a task are {shown(given)}: expected a mapping from names to das.{kind.__name__}")
+        for label, value in given.items():
+            fitted(f"a name among {name}", label, str)
+            if not isinstance(value, kind):
+                raise DasError(f"{label!r} among {name} is {shown(value)}: expected a das.{kind.__name__}")
 
     @property
     def model(self) -> CausalModel:
@@ -74,7 +115,7 @@ class Task:
 
     def hypothesis(self, name: str) -> Hypothesis:
         """By its name, with or without the variables: `left_boundary` or `left_boundary.above_lower`."""
-        short = name.split(".")[0]
+        short = fitted("a hypothesis", name, str).split(".")[0]
         if short not in self.hypotheses or name not in (short, self.full_name(short)):
             raise unknown("hypothesis", name, [*self.hypotheses, *map(self.full_name, self.hypotheses)])
         return self.hypotheses[short]
@@ -112,7 +153,11 @@ class Task:
 
     def encode(self, inputs: Columns, tokenizer: Tokenizer, positions: Sequence[str] = ()) -> Encoded:
         """The prompts of the given input rows as tokens, with named positions resolved."""
-        return encode(self.prompt.render(self._shown(inputs)), tokenizer, positions)
+        return encode(self.render(inputs), tokenizer, positions)
+
+    def render(self, inputs: Columns) -> Rendered:
+        """The prompts of the given input rows."""
+        return self.prompt.render(self._shown(inputs))
 
     def _shown(self, inputs: Columns) -> Columns:
         return self.model.run(inputs) if set(self.prompt.fields) - set(inputs) else inputs
@@ -139,24 +184,26 @@ class Task:
         for hypothesis in self.hypotheses.values():
             swapped = hypothesis.model.interchange(inputs, dict.fromkeys(hypothesis.variables, sources))
             answers.append(swapped[hypothesis.model.output])
-        return np.concatenate(answers)
+        return joined(answers)
 
     def tokens_at(self, tokenizer: Tokenizer, positions: Sequence[str], seed: int = 0) -> dict[str, str]:
         """Position → the text of its token in a drawn prompt, in the order of the prompt."""
         return tokens_at(self.example(seed), tokenizer, positions)
 
     def check(self, tokenizer: Tokenizer, positions: Sequence[str] | None = None, n: int = 500) -> None:
-        """DasError unless the task can be run: hypotheses that answer alike, distinct first answer tokens, fields and
-        positions that exist. Looks at `n` drawn prompts; needs no weights. Shifts are not looked at (see `check_shift`).
+        """DasError unless the task can be run: hypotheses that answer alike and always the same, one answer to a text, distinct
+        first answer tokens, fields and positions that exist. Looks at `n` drawn prompts; needs no weights. Shifts are not
+        looked at (see `check_shift`).
         """
+        drawn = self.model.sample(np.random.default_rng(0), n)
         for name, hypothesis in self.hypotheses.items():
+            _check_steady(name, hypothesis.model, drawn)
             if row := self.model.difference(hypothesis.model, n=n):
                 raise DasError(f"hypothesis {name!r} does not answer as the first hypothesis does on {row}")
-        drawn = self.model.sample(np.random.default_rng(0), n)
+        asked, where = self.variant(BASE), self.positions if positions is None else positions
         try:
-            _check_text(
-                self.variant(BASE), drawn, self.outputs(drawn), tokenizer, self.positions if positions is None else positions
-            )
+            _check_text(asked, drawn, self.outputs(drawn), tokenizer, where)
+            identities(asked, self.hypotheses.values(), tokenizer, drawn)
         except DasError as error:
             raise DasError(f"prompt: {error}") from error
 
@@ -165,9 +212,10 @@ class Task:
         positions that exist."""
         variant = self.variant(shift, tokenizer)
         drawn = variant.inputs.sample(np.random.default_rng(0), n)
-        own = variant.model is not self.model
-        outputs = variant.model.run(drawn)[variant.model.output] if own else self.under(shift, tokenizer).outputs(drawn)
+        here = self.under(shift, tokenizer) if variant.model is self.model else None
+        outputs = here.outputs(drawn) if here else variant.model.run(drawn)[variant.model.output]
         _check_text(variant, drawn, outputs, tokenizer, positions)
+        identities(variant, here.hypotheses.values() if here else (), tokenizer, drawn)
 
     def fault(self, shift: Any, tokenizer: Tokenizer) -> str:
         """Why the task cannot be put to a network under a shift; empty where it can."""
@@ -185,14 +233,38 @@ class Task:
         return coverage(variant.prompt.render(drawn), tokenizer, positions)
 
 
+def _check_steady(name: str, model: CausalModel, inputs: Columns) -> None:
+    """DasError where a mechanism gives another value when it is asked again."""
+    once, again = model.run(inputs), model.run(inputs)
+    for variable in model.variables:
+        if differ(once[variable], again[variable]).any():
+            raise DasError(
+                f"hypothesis {name!r}: {variable!r} has other values when it is computed again from the same inputs: "
+                "a mechanism is a function of its parents; let what is random be an input"
+            )
+
+
+def _check_written(outputs: Column, texts: Sequence[str]) -> None:
+    """DasError where values that are equal, such as 1 and True, are written differently."""
+    written: dict[Any, tuple[Any, str]] = {}
+    for value, text in zip(outputs.tolist(), texts, strict=True):
+        other, known = written.setdefault(key(value), (value, text))
+        if known != text:
+            raise DasError(
+                f"the outputs {other!r} and {value!r} are one value to a causal model, but their answers are {known!r} and "
+                f"{text!r}: let every mechanism give one type"
+            )
+
+
 def _check_text(asked: Variant, inputs: Columns, outputs: Column, tokenizer: Tokenizer, positions: Sequence[str]) -> None:
     """DasError unless prompts and answers are words that the tokenizer knows, told apart by their first token."""
     rendered = asked.prompt.render(asked.run(inputs))
-    spans = [f"{name}.first" for name in asked.prompt.fields]
-    prompts = encode(rendered, tokenizer, [*spans, *expand_positions(positions)])
+    check_fields(rendered, tokenizer)
+    prompts = encode(rendered, tokenizer, expand_positions(positions))
     if (unread := prompts.count(tokenizer.unk_token_id)) > 0:
         raise DasError(f"{unread:.0%} of the prompts' tokens are unknown to the tokenizer: the network cannot read them")
     texts = asked.prompt.answer_texts(outputs)
+    _check_written(outputs, texts)
     owner: dict[int, str] = {}
     for text, token in zip(texts, answer_tokens(tokenizer, rendered.texts[0], texts).tolist(), strict=True):
         if owner.setdefault(token, text) != text:
@@ -212,6 +284,11 @@ def ask(asked: Variant, inputs: Columns, tokenizer: Tokenizer) -> tuple[Encoded,
     return encode(rendered, tokenizer), answers
 
 
+def task_file(source: str | Path, folder: str | Path = "tasks") -> Path:
+    """The file that `load_task` looks for."""
+    return Path(source) if Path(source).suffix == ".py" else Path(folder) / f"{source}.py"
+
+
 def load_task(source: str | Path | Task, folder: str | Path = "tasks") -> Task:
     """A task by path (`my/task.py`), by name (`price_tagging`: in `tasks/`, or offered by an installed package).
 
@@ -219,10 +296,8 @@ def load_task(source: str | Path | Task, folder: str | Path = "tasks") -> Task:
     """
     if isinstance(source, Task):
         return source
-    path = Path(source)
-    if path.suffix != ".py":
-        path = Path(folder) / f"{source}.py"
-    if path.is_file():
+    path = task_file(short_text("a task", fitted("a task", source, str)), folder)
+    if os.path.isfile(path):
         return _from_file(path)
     offered = {point.name: point for point in entry_points(group=ENTRY_POINT)}
     if str(source) in offered:
@@ -234,7 +309,7 @@ def load_task(source: str | Path | Task, folder: str | Path = "tasks") -> Task:
 def _from_package(name: str, point: EntryPoint) -> Task:
     try:
         task = point.load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise DasError(f"task {name!r} of an installed package cannot be loaded: {type(error).__name__}: {error}") from error
     if not isinstance(task, Task):
         raise DasError(f"{name!r} of an installed package ({point.value}) is no task: expected a das.Task")
@@ -249,9 +324,10 @@ def _from_file(path: Path) -> Task:
     sys.modules[spec.name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[spec.name]
-        reason = str(error) if isinstance(error, DasError) else f"cannot be run: {type(error).__name__}: {error}"
+        what = f"{type(error).__name__}: {one_line(error)}"
+        reason = str(error) if isinstance(error, DasError) else f"cannot be run: {what}"
         raise DasError(f"{path}{':' if isinstance(error, DasError) else ''} {reason}") from error
     found: list[Any] = [v for v in vars(module).values() if isinstance(v, Task)]
     task = getattr(module, "task", found[0] if len(found) == 1 else None)

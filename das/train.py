@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import logging
-import shutil
 import signal
-import warnings
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,16 +19,24 @@ from das.engine import Engine
 from das.errors import DasError, unknown
 from das.grid import GridTrainer, Schedule
 from das.progress import Reporter, Step
+from das.quiet import quiet
+from das.storage import intact, remove, write, writing
 
+LAST = "last.ckpt"
 LOGGERS = {name.removesuffix("Logger").lower(): name for name in loggers.__all__ if name != "Logger"}
+
+
+def check_logger(name: str) -> None:
+    """DasError for what is no logger."""
+    if name not in (*LOGGERS, "none"):
+        raise unknown("logger", name, [*LOGGERS, "none"])
 
 
 def make_logger(name: str, folder: Path, run: str) -> Any:
     """A Lightning logger by name (`csv`, `tensorboard`, `wandb`, …), or False for `none`."""
+    check_logger(name)
     if name == "none":
         return False
-    if name not in LOGGERS:
-        raise unknown("logger", name, [*LOGGERS, "none"])
     cls = getattr(loggers, LOGGERS[name])
     try:
         if name in ("csv", "tensorboard"):
@@ -39,14 +44,6 @@ def make_logger(name: str, folder: Path, run: str) -> Any:
         return cls(name=run, save_dir=str(folder)) if name == "wandb" else cls()
     except ImportError as error:
         raise DasError(f"logger {name!r} needs a package that is not installed: {str(error).splitlines()[0]}") from error
-
-
-def quiet() -> None:
-    """Lightning's hints and notices, off: das says what a user needs."""
-    for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", message=".*treespec.*")
-    warnings.filterwarnings("ignore", module="pytorch_lightning")
 
 
 class Progress(pl.Callback):
@@ -59,6 +56,18 @@ class Progress(pl.Callback):
         self.step(trainer.global_step, pl_module.note)
 
 
+class Checkpoints(pl.Callback):
+    """Writes the state of a training to `last.ckpt` in a folder, every so many steps and where it ends."""
+
+    def __init__(self, folder: Path, every: int) -> None:
+        self.folder, self.every = folder, every
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+        step = trainer.global_step
+        if step % self.every == 0 or step == trainer.max_steps or trainer.should_stop:
+            write(self.folder / LAST, lambda path: trainer.save_checkpoint(path))
+
+
 def _placed(device: torch.device) -> dict[str, Any]:
     """Lightning's words for the network's device, where the subspaces are to be trained too."""
     if device.type == "cpu":
@@ -66,14 +75,33 @@ def _placed(device: torch.device) -> dict[str, Any]:
     return {"accelerator": {"cuda": "gpu"}.get(device.type, device.type), "devices": [device.index or 0]}
 
 
-def go_on(trainer: pl.Trainer, module: pl.LightningModule, last: Path) -> None:
-    """Trains, from the checkpoint `last` if it is there. Ctrl-C is a KeyboardInterrupt, not Lightning's exit."""
-    handler = signal.getsignal(signal.SIGINT)
+def go_on(trainer: pl.Trainer, module: pl.LightningModule, folder: Path, name: str, report: Reporter) -> None:
+    """Trains, from the checkpoint in `folder` if there is one that can be read. Ctrl-C is a KeyboardInterrupt, and SIGTERM what
+    it was, not Lightning's exit."""
+    last, handler = folder / LAST, signal.getsignal(signal.SIGINT)
+    there = _readable(last)
+    if there:
+        report.say(f"{name}: going on from a checkpoint")
+    elif last.exists():
+        report.say(f"{name}: {last} is damaged: beginning anew")
+        remove(last)
     try:
-        trainer.fit(module, ckpt_path=str(last) if last.exists() else None, weights_only=True)
+        with writing(folder):
+            trainer.fit(module, ckpt_path=str(last) if there else None, weights_only=True)
     except SystemExit as stop:
         signal.signal(signal.SIGINT, handler)
-        raise KeyboardInterrupt from stop
+        raise (stop.__context__ if isinstance(stop.__context__, KeyboardInterrupt) else KeyboardInterrupt()) from None
+
+
+def _readable(checkpoint: Path) -> bool:
+    """Whether a checkpoint is there, is what was written, and has the form of one."""
+    if not intact(checkpoint):
+        return False
+    try:
+        torch.load(checkpoint, weights_only=True, mmap=True)
+    except Exception:
+        return False
+    return True
 
 
 def _work(folder: Path, cells: Sequence[Cell]) -> Path:
@@ -89,25 +117,26 @@ def train(
     quiet()
     module = GridTrainer(cells, engine, data, val, variables, schedule, room)
     work = _work(folder, cells)
-    keep = pl.callbacks.ModelCheckpoint(work, save_last=True, save_top_k=0, every_n_train_steps=schedule.check_every)
     with report.task(f"{stage}: {len(cells)} cells", schedule.steps) as step:
         trainer = pl.Trainer(
             **_placed(engine.lm.device),
             max_steps=schedule.steps, max_epochs=1,
             logger=make_logger(logger, folder / "logs", f"{stage.replace(' ', '-')}-{work.name}"),
-            log_every_n_steps=5, callbacks=[keep, Progress(step)],
-            enable_progress_bar=False, enable_model_summary=False,
+            log_every_n_steps=5, callbacks=[Checkpoints(work, schedule.check_every), Progress(step)],
+            enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
         )  # fmt: skip
-        last = work / "last.ckpt"
-        if last.exists():
-            report.say(f"{stage}: going on from a checkpoint")
-        go_on(trainer, module, last)
+        go_on(trainer, module, work, stage, report)
     module.captures = ()  # free them now: Lightning keeps the module alive
     return module.alignments()
 
 
+def begun(folder: Path, cells: Sequence[Cell]) -> bool:
+    """Whether there is a checkpoint of exactly these cells in `folder`."""
+    return (_work(folder, cells) / LAST).exists()
+
+
 def forget(folder: Path, cells: Sequence[Cell] | None = None) -> None:
     """Removes the checkpoints of cells that are finished; by default all."""
-    shutil.rmtree(folder / "checkpoints" if cells is None else _work(folder, cells), ignore_errors=True)
+    remove(folder / "checkpoints" if cells is None else _work(folder, cells))
     with contextlib.suppress(OSError):
         (folder / "checkpoints").rmdir()

@@ -144,8 +144,8 @@ class Asked:
         answers, place = np.unique(np.concatenate(columns), return_inverse=True)
         own, other = torch.from_numpy(place).split(SEEN)
         tokens = torch.from_numpy(task.answer_tokens(answers, base, tokenizer))
-        prompts = [torch.from_numpy(task.encode(rows, tokenizer).ids) for rows in (base, source)]
-        return cls(prompts[0], prompts[1], own, other, tokens)
+        one, two = (torch.from_numpy(task.encode(rows, tokenizer).ids) for rows in (base, source))
+        return cls(one, two, own, other, tokens)
 
 
 def teach(network: Halves, asked: Asked, lesson: Lesson, rng: np.random.Generator) -> None:

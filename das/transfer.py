@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,11 +17,14 @@ from das.dataset import Dataset, Rows
 from das.errors import DasError
 from das.evaluate import accuracy, examine
 from das.experiment import Experiment
+from das.identity import of_texts
 from das.lm import LM
 from das.material import Material, load_network, tokenizer_of
+from das.pairs import Pairs
 from das.plot_shift import figures
 from das.progress import Reporter
 from das.prompt import expand_positions
+from das.provenance import asked_print, provenance
 from das.robustness import Robustness
 from das.run import Run, pair_table, prompt_codes
 from das.scored import ShiftFolder
@@ -58,12 +61,13 @@ def transfer(run: Run, shifts: Any, retrain: float | Mapping[str, float], report
 def _specs(run: Run, settings: Settings, shifts: Any, report: Reporter) -> dict[str, Any]:
     """Name → what was given for it, of the shifts that can be asked; DasError where the run's folder has others so called."""
     task, tokenizer = load_task(settings.task), tokenizer_of(settings)
+    run.same_as(provenance(task.under(settings.under, tokenizer), tokenizer, settings.lm))
     specs, notes = askable(task, tokenizer, shifts)
     for note in notes or ([] if specs else ["the task declares no shifts: give some"]):
         report.say(note)
     for name, spec in specs.items():
-        template = task.variant(spec, tokenizer).prompt.template
-        ShiftFolder(run.folder, name).begin(spec, template)
+        asked = task.variant(spec, tokenizer)
+        ShiftFolder(run.folder, name).begin(spec, asked.prompt.template, asked_print(asked))
     return specs
 
 
@@ -88,12 +92,13 @@ def _retrain(run: Run, settings: Settings, name: str, spec: Any, share: float, r
 
 @dataclass(frozen=True)
 class _Wanted:
-    """A shift to be tested under: its place among the shifts, what it is, and the folders of the runs to be tested."""
+    """A shift to be tested under: its place among the shifts, what it is, and the runs to be tested: the shift that each was
+    trained under and its folder."""
 
     name: str
     order: int
     spec: Any
-    trained: Mapping[str, Path]
+    trained: Mapping[str, tuple[Any, Path]]
 
 
 def _test(
@@ -103,7 +108,7 @@ def _test(
     missing, before = [], len(ShiftFolder.all(run.folder))
     for order, (name, spec) in enumerate(specs.items(), before):
         folder = ShiftFolder(run.folder, name)
-        froms = {t: path for t, path in trained.items() if t != name and not folder.has(t)}
+        froms = {t: (specs[t], path) for t, path in trained.items() if t != name and not folder.has(t)}
         if froms or not folder.about:
             missing.append(_Wanted(name, order, spec, froms))
     shards = [missing[i :: settings.workers] for i in range(settings.workers)]
@@ -134,9 +139,9 @@ class _Under:
 
     def __init__(self, settings: Settings, lm: LM, wanted: _Wanted) -> None:
         self.settings, self.lm, self.wanted = settings, lm, wanted
-        task = load_task(settings.task)
-        self.task: Task = task.under(wanted.spec, lm.tokenizer)
-        self.hypotheses = task.short_names(settings.hypotheses)
+        self.plain = load_task(settings.task)
+        self.task: Task = self.plain.under(wanted.spec, lm.tokenizer)
+        self.hypotheses = self.plain.short_names(settings.hypotheses)
 
     def test(self, folder: ShiftFolder, report: Reporter) -> None:
         """Tests the alignments of the runs that are wanted and writes what comes out."""
@@ -147,16 +152,19 @@ class _Under:
             raise DasError(f"none of the run's positions exists in every prompt: {', '.join(found)}")
         if w.trained:
             m = Material.make(self.settings, self.task, tokenizer, self.hypotheses, reached, ["test"], self.lm)
-            for name, path in w.trained.items():
-                self._test_one(m, folder, name, Run(path), report)
+            for name, (spec, path) in w.trained.items():
+                self._test_one(m, folder, name, spec, Run(path), report)
         if not folder.about:
-            known = accuracy(self.task.variant(BASE), self.lm)
-            folder.describe(w.spec, self.task.prompt.template, w.order, known, found)
+            asked = self.task.variant(BASE)
+            folder.describe(w.spec, asked.prompt.template, asked_print(asked), w.order, accuracy(asked, self.lm), found)
 
-    def _test_one(self, m: Material, folder: ShiftFolder, trained: str, source: Run, report: Reporter) -> None:
-        """The alignments of one run, on the pairs of which it has seen neither prompt in training or validation."""
-        prompts = {h: prompt_codes(pair_table(pairs)) for h, pairs in m.pairs["test"].items()}
-        unseen = {h: rows for h, each in prompts.items() if len(rows := _unseen(source, h, each)) >= FEW}
+    def _test_one(self, m: Material, folder: ShiftFolder, trained: str, spec: Any, source: Run, report: Reporter) -> None:
+        """The alignments of one run, on the pairs of which it has seen no prompt in training or validation: neither the words
+        that are tested here nor those that its own prompt has for the same settings."""
+        prompts = {h: self._as_trained(spec, source, pairs) for h, pairs in m.pairs["test"].items()}
+        here = {h: m.data["test"].roles(h, pairs.sources) if source.by_text else {} for h, pairs in m.pairs["test"].items()}
+        left = {h: _unseen(source, h, [*each.values(), *here[h].values()]) for h, each in prompts.items()}
+        unseen = {h: rows for h, rows in left.items() if len(rows) >= FEW}
         for name in sorted(set(prompts) - set(unseen)):
             report.say(
                 f"{name} is not tested under {folder.name}: fewer than {FEW} pairs of prompts that {trained} has not seen"
@@ -167,6 +175,15 @@ class _Under:
         with report.task(f"{len(alignments)} alignments of {trained} under {folder.name}", 1) as step:
             records = examine(alignments, m.engine, data, lambda share: step(share, "")) if alignments else []
         folder.save(trained, records, unseen, {h: each["base"] for h, each in prompts.items()})
+
+    def _as_trained(self, spec: Any, source: Run, pairs: Pairs) -> dict[str, Rows]:
+        """`base` and `source.<variable>` → each prompt, numbered as the run that trained numbers those of its own."""
+        if not source.by_text:
+            return prompt_codes(pair_table(pairs))
+        tokenizer = self.lm.tokenizer
+        asked = replace(self.task, prompt=self.plain.under(spec, tokenizer).prompt)
+        tables = {"base": pairs.base} | {f"source.{v}": table for v, table in pairs.sources.items()}
+        return {role: of_texts(asked.render(table).texts, tokenizer) for role, table in tables.items()}
 
 
 def _alignments(run: Run) -> Iterator[Alignment]:
@@ -181,7 +198,7 @@ def _fits(a: Alignment, data: Dataset, lm: LM) -> bool:
     return there and (a.hard.basis is None or len(a.hard.basis) == data.size(lm, here))
 
 
-def _unseen(run: Run, hypothesis: str, prompts: Mapping[str, Rows]) -> Rows:
-    """The pairs none of whose prompts the run has trained or chosen on."""
+def _unseen(run: Run, hypothesis: str, prompts: Sequence[Rows]) -> Rows:
+    """The pairs none of whose prompts the run has trained or chosen on. prompts: of every role, (pairs,)"""
     seen = np.concatenate(list(run.prompts(hypothesis, ("train", "val")).values()))
-    return np.flatnonzero(~np.any([np.isin(each, seen) for each in prompts.values()], axis=0))
+    return np.flatnonzero(~np.any([np.isin(each, seen) for each in prompts], axis=0))

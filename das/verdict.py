@@ -9,18 +9,23 @@ In this order; the first that holds is the verdict:
    `das.reading`), less than half of the answers flip that the subspace flips.
 4. *not identifiable*: were a rival hypothesis true, a subspace that carries something else than the claimed variable could
    score .98 or more on these pairs, by the causal models alone.
-5. *supported*: the interval's lower end is at least .8 on the scale from no-op (0) to the network's own accuracy (1), and no
-   rival could score as much.
+   Or the IIA itself reaches .8 on the scale from no-op (0) to the network's own accuracy (1), but the site holds what the
+   variable is computed from: an alignment of a cause there flips at least half as many answers, on pairs on which the variable
+   stays the same, as the subspace flips by swapping it (`das.upstream`); or no simple rule reads the variable from the
+   subspace: the best of those in `das.decoding` comes less than .6 of the way from the commonest value to 1.
+5. *supported*: the interval's lower end is at least .8 on that scale, and no rival could score as much.
 6. *partly*: what is left. The region where it fails, or the rival that could score as much, is named.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-SOLVED, ALPHA, READ, SAME, SUPPORTED = 0.5, 0.05, 0.5, 0.98, 0.8
+SOLVED, ALPHA, READ, SAME, SUPPORTED, LEGIBLE = 0.5, 0.05, 0.5, 0.98, 0.8, 0.6
+"""LEGIBLE is above .5, which a linear rule has of a parity: it can be right about three quarters of the values of two or three
+bits."""
 
 UNLEARNED = ("noop", "majority", "random")
 """Baselines that take no learning."""
@@ -36,7 +41,9 @@ class Facts:
     the IIA's 95 % interval. majority: the commonest label. p: null → p-value of the grid's best, empty if none was run.
     cause, read_cause: answers flipped by the subspace, and by the part of it that is read, of those to be flipped; None where
     it was not asked. rival, rival_iia: the hypothesis that could score most, if true, and how much; None if there is none.
-    failing: the largest group of failures, in words.
+    failing: the largest group of failures, in words. exhausted: whether all sets of the rivals' variables were tried.
+    upstream: cause of the variables → answers that an alignment of it flips where the variables stay the same. legible: how far
+    from the commonest value to 1 the variable that is read worst can be read; None where it was not asked.
     """
 
     hypothesis: str
@@ -54,12 +61,14 @@ class Facts:
     rival: str | None = None
     rival_iia: float | None = None
     failing: str | None = None
+    exhausted: bool = True
+    upstream: Mapping[str, float] = field(default_factory=dict)
+    legible: float | None = None
 
-    @property
-    def normalised(self) -> float:
-        """The interval's lower end on the scale from no-op (0) to ceiling (1)."""
+    def normalised(self, share: float) -> float:
+        """A share on the scale from no-op (0) to ceiling (1)."""
         span = self.ceiling - self.noop
-        return (self.low - self.noop) / span if span > 1e-9 else 0.0
+        return (share - self.noop) / span if span > 1e-9 else 0.0
 
     @property
     def floor(self) -> float:
@@ -107,9 +116,23 @@ def _rule(f: Facts) -> tuple[str, str]:
         return "illusory", f"the subspace flips {f.cause:.2f}, {natural}"
     if f.rival_iia is not None and f.rival_iia >= SAME:
         return "not identifiable", f"were {f.rival} true, something else could score {f.rival_iia:.2f} on these pairs"
+    if f.normalised(f.iia) >= SUPPORTED and (why := _computed_later(f)):
+        return "not identifiable", why
     explained = f.rival_iia is not None and f.rival_iia >= f.low
-    if f.normalised >= SUPPORTED and not explained:
-        return "supported", f"IIA {f.iia:.2f} (no-op {f.noop:.2f}, ceiling {f.ceiling:.2f})"
+    if f.normalised(f.low) >= SUPPORTED and not explained:
+        tried = "" if f.exhausted else "; the rivals have more sets of variables than were tried"
+        return "supported", f"IIA {f.iia:.2f} (no-op {f.noop:.2f}, ceiling {f.ceiling:.2f}){tried}"
     rival = f"; were {f.rival} true, something else could score {f.rival_iia:.2f}" if explained else ""
     failing = f"; it fails most on {f.failing}" if f.failing else ""
     return "partly", f"IIA {f.iia:.2f} (no-op {f.noop:.2f}, ceiling {f.ceiling:.2f}){rival}{failing}"
+
+
+def _computed_later(f: Facts) -> str:
+    """Why it is not the variable that the site holds; empty where nothing says so."""
+    worst = max(f.upstream, key=lambda cause: f.upstream[cause], default="")
+    if worst and f.upstream[worst] >= READ * (f.cause or 1.0):
+        share = f"swapping {worst} alone flips {f.upstream[worst]:.2f} of what it should where the variable stays the same"
+        return f"the site holds what the variable is computed from: {share}"
+    if f.legible is not None and f.legible < LEGIBLE:
+        return f"no simple rule reads the variable from the subspace ({f.legible:.2f} of the way from the commonest value to 1)"
+    return ""

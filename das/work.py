@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 
 from das.alignment import Alignment, Cell, untrained
@@ -19,15 +18,21 @@ from das.engine import Engine, HookEngine
 from das.evaluate import evaluate
 from das.evidence import questions, scorecards, values_of
 from das.failures import failing_groups, value_table
+from das.kinds import Nested
 from das.layout import Layout
 from das.material import SPLITS, Material
 from das.memory import give_back, room
 from das.nulls import NULLS, Searches
 from das.progress import Reporter
-from das.run import Run, pair_table, write
+from das.rank import settle
+from das.run import Run, all_pairs
+from das.score import score
 from das.screen import screen
 from das.site import Site
+from das.storage import write, write_json
 from das.train import forget, train
+from das.upstream import ordinary, telling
+from das.verdict import SUPPORTED
 
 
 class Work:
@@ -42,8 +47,9 @@ class Work:
         if threads := self.layout.settings.threads:
             torch.set_num_threads(threads)
         material = self.layout.material()
+        self.run.hold(all_pairs(material.pairs, material.data))
         if isinstance(material.engine, HookEngine):
-            self.report.say("every swap runs the whole network: above a site alone, it does not give this network's answers")
+            self.report.say(f"every swap runs the whole network: {material.engine.why}")
         give_back()
         return material
 
@@ -58,12 +64,9 @@ class Work:
         m, audits = self.material, {}
         for split in SPLITS:
             audits[split] = {n: audit(self.layout.task, n, p, m.data[split].pairs[n].label) for n, p in m.pairs[split].items()}
-        tables = [
-            pair_table(p).assign(split=split, hypothesis=name) for split, table in m.pairs.items() for name, p in table.items()
-        ]
         folder = self.run.folder
-        write(folder / "pairs.parquet", lambda path: pd.concat(tables, ignore_index=True).to_parquet(path))
-        write(folder / "audit.json", lambda path: path.write_text(json.dumps(audits, indent=1)))
+        write(folder / "pairs.parquet", lambda path: all_pairs(m.pairs, m.data).to_parquet(path))
+        write_json(folder / "audit.json", audits)
         for name in self.layout.hypotheses:
             self.report.say(audit_text(name, audits["test"][name]))
 
@@ -90,7 +93,6 @@ class Work:
             )  # fmt: skip
         for record in records:
             self.run.save(record)
-        forget(self.run.folder, [cell for cell in cells if cell.trains])
 
     def _aligned(
         self, cells: Sequence[Cell], engine: Engine, data: Mapping[str, Dataset], folder: Path, stage: str, logger: str = "none"
@@ -129,9 +131,36 @@ class Work:
             alignments = [self.run.alignment(cell.id) for cell in cells]
             with self.report.task(f"evidence: {name}", 1) as step:
                 found = scorecards(alignments, m.engine, asked, m.data, values, partial(step, note=""), self.room)
+            upstream = self._upstream(name, site)
             hypothesis, pairs = task.hypotheses[name], m.pairs["test"][name]
             main = [Cell(name, site, s.kind, seed) for seed in range(s.chosen_seeds)]
             hits = np.mean([self.run.hits(cell) for cell in main], axis=0)
             self.run.save_failures(name, failing_groups(hypothesis, pairs, hits), value_table(hypothesis, pairs, hits))
             for cell, (card, natural) in zip(cells, found, strict=True):
-                self.run.save_scorecard(cell, card, natural)
+                self.run.save_scorecard(cell, replace(card, upstream=upstream), natural)
+
+    def _upstream(self, name: str, site: Site) -> dict[str, float]:
+        """Cause of a hypothesis' variables → the share of its telling pairs (see `das.upstream`) on which an alignment of it at
+        the site gives the answer. Empty where the claim scores too little to be supported anyway."""
+        m, s, task = self.material, self.layout.settings, self.layout.task
+        hypothesis, rng = task.hypotheses[name], np.random.default_rng([s.seed, 8])
+        cells = [Cell(name, site, s.kind, seed) for seed in range(s.chosen_seeds)]
+        normalised = np.mean([self.run.card(cell)["metrics"]["test"]["normalised"] for cell in cells])
+        told = telling(hypothesis, m.pool, rng) if normalised >= SUPPORTED else {}
+        if not told:
+            return {}
+        pairs = {split: ordinary(hypothesis, told, m.pairs[split][name], rng) for split in ("train", "val")} | {"test": told}
+        data = {
+            split: Dataset.make(
+                task, self.layout.tokenizer, {f"{name} from {c}": p for c, p in some.items()}, self.layout.positions
+            )
+            for split, some in pairs.items()
+        }
+        kind = s.kind if cells[0].trains else Nested(min(Nested().k, m.data["val"].size(m.lm, site)))
+        wanted = [Cell(cause, site, kind) for cause in data["test"].pairs]
+        alignments = self._aligned(wanted, m.engine, data, self.run.folder, f"evidence: what {name} is computed from")
+        settle(alignments, m.engine, data["val"])
+        asked = {c: (a.cell.hypothesis, site, [a.hard]) for c, a in zip(told, alignments, strict=True)}
+        shares = {c: float(hits.mean()) for c, hits in score(m.engine, data["test"], asked).items()}
+        forget(self.run.folder, wanted)
+        return shares

@@ -1,16 +1,19 @@
-"""Several processes on one run: each does its own share and tells of its progress."""
+"""Several processes on one run: each does its own share, tells of its progress, and ends when its parent does."""
 
 from __future__ import annotations
 
 import gc
 import multiprocessing
 import os
-import queue
+import pickle
+import signal
 import sys
+import threading
+import traceback
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from multiprocessing import connection, forkserver
 from typing import Any
 
 from das.errors import DasError
@@ -18,77 +21,172 @@ from das.progress import Reporter, Step
 
 Job = Callable[[Reporter], None]
 
+NO_GUARD = 3
+"""Exit status of a worker that found itself running the script which started it."""
+
+
+# --- in a worker ---
+
 
 class _Sender:
-    """A reporter that sends to the parent process, and ends with it."""
+    """A reporter that sends to the parent process."""
 
-    def __init__(self, messages: Any, worker: int) -> None:
-        self.messages, self.worker = messages, worker
+    def __init__(self, pipe: Any) -> None:
+        self.pipe = pipe
 
     def say(self, text: str) -> None:
-        self.messages.put(("say", self.worker, text))
+        self.pipe.send(("say", text))
 
     @contextmanager
     def task(self, name: str, total: float) -> Iterator[Step]:
-        self.messages.put(("begin", self.worker, name, total))
-
-        def step(done: float, note: str) -> None:
-            parent = multiprocessing.parent_process()
-            if parent is None or not parent.is_alive():
-                os._exit(1)
-            self.messages.put(("step", self.worker, done, note))
-
-        yield step
-        self.messages.put(("end", self.worker))
+        self.pipe.send(("begin", name, total))
+        try:
+            yield lambda done, note: self.pipe.send(("step", done, note))
+        finally:
+            self.pipe.send(("end",))
 
 
-_MESSAGES: list[Any] = []
-"""In a worker: the queue to the parent process, which can be handed on at the start alone."""
+def refuse_at_start() -> None:
+    """Ends a worker that runs the script which started it while it imports it, before it can start workers in turn."""
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise SystemExit(NO_GUARD)
 
 
-def _begin(messages: Any) -> None:
+def _work(job: bytes, pipe: Any) -> None:
+    """All that a worker does. Of Ctrl-C, which a terminal sends to all, the parent is told too, and ends its workers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     gc.freeze()  # what was imported before the fork stays shared: the collector would write to all of it
-    _MESSAGES.append(messages)
+    with suppress(BrokenPipeError):  # nobody listens any more
+        pipe.send(("started",))
+        try:
+            pickle.loads(job)(_Sender(pipe))
+        except BaseException as error:
+            pipe.send(("failed", _portable(error)))
+        else:
+            pipe.send(("done",))
 
 
-def _run(job: Job, worker: int) -> None:
-    job(_Sender(_MESSAGES[0], worker))
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+
+def _portable(error: BaseException) -> bytes:
+    """An error as another process can raise it, with its stack trace as a note; what ends a process ends the worker alone."""
+    if not isinstance(error, Exception):
+        error = DasError(f"a worker was ended from within ({type(error).__name__}: {error})")
+    elif not isinstance(error, DasError):
+        error.add_note("in a worker:\n" + "".join(traceback.format_exception(error)))
+    with suppress(Exception):
+        pickle.loads(pickle.dumps(error))
+        return pickle.dumps(error)
+    return pickle.dumps(RuntimeError(f"{type(error).__name__}: {error}"))
+
+
+# --- in the parent ---
+
+
+@dataclass
+class _Worker:
+    """A process, and the tasks of its that are under way."""
+
+    number: int
+    process: Any
+    begun: bool = False
+    tasks: list[tuple[ExitStack, Step]] = field(default_factory=list)
+
+    def hear(self, report: Reporter, kind: str, *rest: Any) -> None:
+        """Passes on what the worker tells; raises the error that it met."""
+        if kind == "started":
+            self.begun = True
+        elif kind == "say":
+            report.say(rest[0])
+        elif kind == "begin":
+            stack = ExitStack()
+            self.tasks.append((stack, stack.enter_context(report.task(f"worker {self.number}: {rest[0]}", rest[1]))))
+        elif kind == "step":
+            self.tasks[-1][1](*rest)
+        elif kind == "end":
+            self.tasks.pop()[0].close()
+        elif kind == "failed":
+            raise pickle.loads(rest[0])
+
+    def lost(self) -> DasError:
+        """Why it said no more."""
+        self.process.join(5)
+        status = self.process.exitcode
+        if status == -getattr(signal, "SIGKILL", 9):
+            return DasError("a worker was killed (out of memory?): run again to go on, perhaps with fewer workers")
+        if status == NO_GUARD or not self.begun:
+            return DasError(
+                "the workers could not start: a script that asks for several must do so under `if __name__ == '__main__':`, "
+                "as each of them imports it; or give workers=1"
+            )
+        return DasError(f"a worker ended with status {status}: run again to go on; with workers=1 its error is shown")
+
+    def end(self) -> None:
+        if self.process.is_alive():
+            self.process.kill()
+        if self.process.pid is not None:
+            self.process.join()
+        for stack, _ in reversed(self.tasks):
+            stack.close()
 
 
 def run_in_processes(jobs: Sequence[Job], report: Reporter, module: str) -> None:
-    """Runs each job (a picklable function of a reporter) in a process of its own; their progress goes to `report`. module:
-    what they import, on Linux once for all of them: forked from a process that has done so, they share its memory."""
-    context = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
+    """Runs each job (a picklable function of a reporter) in a process of its own; their progress goes to `report`. Where one
+    fails or is killed, or this process is stopped, all end at once; DasError says which it was, and an error of a job is raised
+    as it is. module: what they import, on Linux once for all of them: forked from a process that has done so, they share its
+    memory."""
+    context: Any = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
     if sys.platform == "linux":
         context.set_forkserver_preload([module])
-    messages = context.Queue()
-    with ProcessPoolExecutor(len(jobs), context, _begin, (messages,)) as pool:
-        running = [pool.submit(_run, job, worker) for worker, job in enumerate(jobs)]
-        _relay(messages, running, report)
-        try:
-            for future in running:
-                future.result()
-        except BrokenProcessPool as error:
-            raise DasError("a worker was killed (out of memory?): run again to go on, perhaps with fewer workers") from error
+    workers: dict[Any, _Worker] = {}
+    try:
+        for number, job in enumerate(jobs, 1):
+            ours, theirs = context.Pipe(duplex=False)
+            workers[ours] = _Worker(number, context.Process(target=_work, args=(_pickled(job), theirs)))
+            workers[ours].process.start()
+            theirs.close()
+        _relay(workers, report)
+    except KeyboardInterrupt:
+        _end_server()
+        raise
+    finally:
+        for worker in workers.values():
+            worker.end()
 
 
-def _relay(messages: Any, jobs: Sequence[Any], report: Reporter) -> None:
-    """Passes the workers' progress on until all have ended."""
-    with ExitStack() as open_tasks:
-        tasks: dict[int, tuple[ExitStack, Step]] = {}
-        while True:
+def _end_server() -> None:
+    """Ends the process that workers are forked from at once: while it still imports, it would not notice for long that nobody
+    needs it. It is started again when it is asked for."""
+    server = getattr(forkserver, "_forkserver", None)
+    if pid := getattr(server, "_forkserver_pid", None):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+
+
+def _pickled(job: Job) -> bytes:
+    try:
+        return pickle.dumps(job)
+    except Exception as error:
+        raise DasError(f"other processes cannot be given all of the settings ({error}): give workers=1") from error
+
+
+def _relay(workers: dict[Any, _Worker], report: Reporter) -> None:
+    """Passes the workers' progress on until all are done."""
+    left = dict(workers)
+    while left:
+        pipe: Any
+        for pipe in connection.wait(list(left)):
             try:
-                kind, worker, *rest = messages.get(timeout=0.2)
-            except queue.Empty:
-                if all(job.done() for job in jobs):
-                    return
-                continue
-            if kind == "say":
-                report.say(rest[0])
-            elif kind == "begin":
-                stack = open_tasks.enter_context(ExitStack())
-                tasks[worker] = stack, stack.enter_context(report.task(f"worker {worker + 1}: {rest[0]}", rest[1]))
-            elif kind == "step":
-                tasks[worker][1](*rest)
+                message = pipe.recv()
+            except (EOFError, OSError) as end:
+                raise left[pipe].lost() from end
+            if message[0] == "done":
+                del left[pipe]
             else:
-                tasks.pop(worker)[0].close()
+                left[pipe].hear(report, *message)

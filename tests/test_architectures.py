@@ -1,5 +1,6 @@
 """On every architecture a resumed answer is that of a full patched forward, of one written here with nothing of das, and of pyvene."""
 
+import sys
 from functools import cache
 from operator import attrgetter
 
@@ -7,8 +8,13 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from conftest import ROOT
+
+sys.path.append(str(ROOT / "benchmarks"))
+import architectures
 
 from das.engine import HookEngine, ResumeEngine
+from das.errors import DasError
 from das.interop import pyvene_logits
 from das.lm import LM
 from das.prompt import Encoded
@@ -167,3 +173,65 @@ def test_attention_sinks_are_kept():
     for parameter in lm.model.parameters():
         parameter += 0.2 * torch.randn_like(parameter)
     assert isinstance(make_engine(lm, PREFIX, length=20), ResumeEngine)
+
+
+# --- every family of transformers that das knows of, with prompts of several lengths (benchmarks/architectures.py) ---
+
+REFUSED = {"albert", "xlm", "flaubert", "xlnet", "longformer", "led", "nystromformer"}
+"""Shared layers, layers in pieces, states by column first, prompts padded within, one fixed length."""
+
+
+@cache
+def served(name):
+    """A family's network, its engine (None where it is refused) and prompts of several lengths."""
+    lm = LM(architectures.network(name), None)
+    try:
+        return lm, make_engine(lm, None, ["block_output"], 13, architectures.prompts())
+    except DasError:
+        return lm, None
+
+
+@torch.no_grad()
+def library(lm, ids, patch=None):
+    """What the library answers to one unpadded prompt, with the last layer's output at the last token replaced."""
+    starts = (
+        {"decoder_input_ids": torch.tensor([[lm.model.config.decoder_start_token_id]])}
+        if architectures._decodes(lm.model)
+        else {}
+    )
+
+    def put(_module, _inputs, output):
+        hidden = (output if isinstance(output, torch.Tensor) else output[0]).clone()
+        hidden[0, -1] = patch
+        return hidden if isinstance(output, torch.Tensor) else type(output)([hidden, *output[1:]])
+
+    handle = lm.blocks[-1].register_forward_hook(put) if patch is not None else None
+    try:
+        return lm.model(input_ids=torch.from_numpy(ids)[None], **starts).logits[0, -1]
+    finally:
+        if handle:
+            handle.remove()
+
+
+@pytest.mark.parametrize("name", architectures.FAMILIES)
+@pytest.mark.filterwarnings("ignore")
+def test_a_family_is_asked_as_the_library_would_or_refused(name):
+    (lm, engine), asked = served(name), architectures.prompts()
+    assert (engine is None) == (name in REFUSED)
+    if engine is None:
+        return
+    rows = [ids[-n:] for ids, n in zip(asked.ids, asked.lengths, strict=True)]
+    spot, columns = ("block_output", lm.layers - 1), torch.full((len(rows), 1), 12)
+    capture = engine.capture(asked, [spot], first=6)
+    assert_close(lm.logits(asked), torch.stack([library(lm, ids) for ids in rows]))
+    assert_close(capture.logits, lm.logits(asked))
+    assert_close(engine.resume(capture, spot, columns, capture.at(spot, columns)[None])[0], capture.logits)
+    values = torch.randn(1, len(rows), 1, capture.at(spot, columns).shape[-1], generator=torch.Generator().manual_seed(3))
+    patched = torch.stack([library(lm, ids, value) for ids, value in zip(rows, values[0, :, 0], strict=True)])
+    assert_close(engine.resume(capture, spot, columns, values)[0], patched)
+    assert not torch.allclose(patched, capture.logits, rtol=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_no_family_that_can_be_resumed_is_run_whole():
+    assert sum(isinstance(served(name)[1], ResumeEngine) for name in architectures.FAMILIES) >= 43

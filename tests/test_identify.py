@@ -13,7 +13,7 @@ from das.cli import main
 from das.columns import codes
 from das.identify import FIRST, Report, examine, identify, way_text
 from das.pairs import FAMILIES
-from das.rivals import MOST_TOGETHER, MOST_WAYS, agreement, least, ways
+from das.rivals import MOST_WAYS, agreement, least, ways
 
 TASK = str(ROOT / "tasks" / "price_tagging.py")
 
@@ -140,20 +140,87 @@ def test_two_variables_of_a_claim_give_their_values_to_a_rivals_by_place_or_by_t
     assert "(of below_upper)" in way_text(best.through)
 
 
-def test_ways_are_few_small_first_and_the_output_stands_alone():
-    found = ways(COPIES.hypotheses["first"].model, ["one", "two"])
-    assert found[0] == {}
-    assert [len(way) for way in found] == sorted(len(way) for way in found)
-    assert {"first": "two"} in found
-    assert not any("first" in way and len(way) > 1 for way in found)
-    assert len(found) == 1 + 2 * 4 + 4 * 3 + 8 * 1
-    assert all(len(way) <= MOST_TOGETHER for way in found)
+def test_ways_are_few_small_first_and_nothing_stands_where_it_does_nothing():
+    found, all_of_them = ways(COPIES.hypotheses["first"].model, ["one", "two"])
+    assert all_of_them
+    assert [set(way) for way in found[::1] if len(set(way.values())) < 2 and "two" not in way.values()] == [
+        set(), {"first"}, {"first_copy"}, {"y"}, {"x"}, {"first_copy", "y"}, {"y", "x"},
+    ]  # fmt: skip
+    assert len(found) == 1 + 2 * 4 + 4 * 2  # of x and its copy one is enough, and the output stands alone
 
 
-def test_ways_of_a_large_model_are_bounded():
-    inputs = {f"x{i}": Bool() for i in range(40)}
-    model = CausalModel(lambda x0: x0, inputs=inputs)
-    assert len(ways(model, ["one"])) == MOST_WAYS
+def negations(n):
+    """A model of n inputs, each with a negation, whose parity is the output."""
+    bits = [f"x{i}" for i in range(n)]
+    text = "".join(f"def not_{x}({x}): return ~{x}\n" for x in bits)
+    text += f"def parity({', '.join('not_' + x for x in bits)}): return {' ^ '.join('not_' + x for x in bits)}\n"
+    scope = {}
+    exec(text, scope)
+    return CausalModel(*[scope[f"not_{x}"] for x in bits], scope["parity"], inputs={x: Bool() for x in bits})
+
+
+def test_ways_of_a_large_model_are_bounded_and_it_is_said():
+    found, all_of_them = ways(negations(40), ["one"])
+    assert (len(found), all_of_them) == (MOST_WAYS, False)
+
+
+@pytest.mark.parametrize("n", [2, 4, 6, 9])
+def test_the_largest_is_that_of_every_set_of_variables(n):
+    """By trying all 2^variables: nothing that was left out does anything that is not there."""
+    model, rng = negations(n), np.random.default_rng(n)
+    base, source = model.sample(rng, 40), model.sample(rng, 40)
+    label = rng.random(40) < 0.5
+    tried, all_of_them = ways(model, ["s"])
+    assert all_of_them
+    mine = {found.tobytes() for found in agreement(model, base, {"s": source}, label, tried)}
+    some = rng.integers(0, 2, (300, 2 * n)).astype(bool)
+    every = [dict.fromkeys(np.array(model.variables[:-1])[row].tolist(), "s") for row in some]
+    assert {found.tobytes() for found in agreement(model, base, {"s": source}, label, every)} <= mine
+
+
+def test_nine_copies_of_a_bit_that_are_all_needed_are_found_together():
+    names = [f"c{i}" for i in range(9)]
+    scope = {}
+    exec(
+        "".join(f"def {c}(x): return x | False\n" for c in names)
+        + f"def out({', '.join(names)}, y): return {' & '.join(names)} & y",
+        scope,
+    )
+    many = CausalModel(*[scope[c] for c in names], scope["out"], inputs=BITS)
+    task = Task(COPIES.prompt, {"one": COPIES.hypotheses["first"], "nine": Hypothesis(many, "c0")})
+    claim = examine(task, "one", every_pair(task.hypotheses["one"]))
+    assert claim.computed["nine"].iia == 1
+    assert set(claim.computed["nine"].through) == set(names)
+    assert claim.exhausted == {"one": True, "nine": True}
+
+
+def test_a_parity_of_four_scores_as_much_by_its_four_negations():
+    def parity(x0, x1, x2, x3):
+        return x0 ^ x1 ^ x2 ^ x3
+
+    def out(parity):
+        return parity
+
+    inputs = {f"x{i}": Bool() for i in range(4)}
+    whole = CausalModel(parity, out, inputs=inputs)
+    task = Task(
+        Prompt("{x0} {x1} {x2} {x3}", COPIES.prompt.answers),
+        {"whole": Hypothesis(whole, "parity"), "negations": Hypothesis(negations(4), "not_x0")},
+    )
+    pairs = make_pairs(task.hypotheses["whole"], whole.enumerate(), 200, np.random.default_rng(0))
+    assert examine(task, "whole", pairs).computed["negations"].iia == 1
+
+
+def test_what_was_not_tried_is_said():
+    task = Task(
+        Prompt(" ".join(f"{{x{i}}}" for i in range(14)), COPIES.prompt.answers),
+        {"first": Hypothesis(negations(14), "not_x0"), "second": Hypothesis(negations(14), "not_x1")},
+    )
+    pairs = make_pairs(task.hypotheses["first"], task.model.sample(np.random.default_rng(0), 50), 20, np.random.default_rng(0))
+    claim = examine(task, "first", pairs)
+    assert claim.exhausted == {"first": False, "second": False}
+    assert claim.figures("second")[1] == "+"
+    assert "or more (not every set of variables was tried)" in audit_text("first", audit(task, "first", pairs))
 
 
 def width(low, high):
@@ -286,7 +353,7 @@ def test_least_takes_each_row_once_and_those_that_agree_least():
     assert len(np.unique(rows)) == 200
 
     def worst(chosen):
-        found = [mask[chosen].mean() for mask in agreement(model, base, {"s": source}, label, ways(model, ["s"]))]
+        found = [mask[chosen].mean() for mask in agreement(model, base, {"s": source}, label, ways(model, ["s"])[0])]
         return max(share for share in found if share < 1)
 
     assert worst(rows) < worst(np.arange(800)) - 0.2
@@ -324,10 +391,10 @@ def test_the_command_takes_families(capsys):
 
 WRONG = {
     "unknown family": (["--families", "{flop: 1.0}"], "unknown family of pairs 'flop': did you mean 'flip'?"),
-    "no share": (["--families", "{flip: 0.0}"], "family 'flip' has the share 0.0"),
+    "no share": (["--families", "{flip: 0.0}"], "the share of family 'flip' is 0: expected more than 0"),
     "too few pairs": (["--pairs", "1"], "pairs is 1: expected at least 2"),
     "a file in the way": (["--pairs", "50", "--json", f"{TASK}/x.json"], "x.json cannot be written"),
-    "no number": (["--pairs", "many"], '"pairs"'),
+    "no number": (["--pairs", "many"], "pairs is 'many'"),
 }
 
 

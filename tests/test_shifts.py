@@ -242,7 +242,7 @@ WRONG = {
         "are the same as names of folders",
     ),
     "unknown input": (lambda: TASK.under(Given({"c": 1})), "unknown input to be given 'c'"),
-    "no example": (lambda: FewShot(0), "few_shot is 0: expected at least 1 example"),
+    "no example": (lambda: FewShot(0), "few_shot is 0: expected at least 1"),
     "no offset": (lambda: Offset(0), "offset is 0: expected at least 1"),
     "no chat template": (lambda: text(Chat(), tokenizer=load_tokenizer("arithmetic-tiny")), "has no chat template"),
     "two whole prompts": (

@@ -104,7 +104,7 @@ def test_boundless_anneals_from_its_first_to_its_last_temperature_in_columns():
 
 @pytest.mark.parametrize("rank", [0, 1, 3, 8])
 def test_boundless_can_express_every_rank(rank):
-    stack = SubspaceStack(Boundless(k=8), 16, 1, [0])
+    stack = SubspaceStack(Boundless(k=8, end=0.1), 16, 1, [0])
     with torch.no_grad():
         stack.boundary.fill_(rank / 8)
     assert int(stack.hard_mask().sum()) == rank
@@ -137,6 +137,27 @@ def test_nested_widths_are_log_uniform_and_repeatable():
     assert widths.max() == 15
     for low, high in ((1, 2), (2, 4), (4, 8), (8, 16)):
         assert ((widths >= low) & (widths < high)).float().mean() == pytest.approx(0.25, abs=0.02)
+
+
+def test_with_a_focus_most_nested_rows_swap_about_as_many_columns_and_some_any():
+    stack = SubspaceStack(Nested(k=32), 40, 1, [3, 4])
+    stack.focus[0] = 8
+    focused, other = (mask[:, 0].sum(1) for mask in stack.training_mask(torch.tensor([0, 1]), 4000, 0.0, step=7))
+    near = (focused >= 6) & (focused <= 9)
+    assert near.float().mean() > 0.75
+    assert {6, 7, 8, 9} <= set(focused[near].int().tolist())
+    assert focused.max() == other.max() == 32
+    assert ((other >= 6) & (other <= 9)).float().mean() < 0.2
+    assert stack.hard_mask().sum(2).flatten().tolist() == [8, 32]
+
+
+@pytest.mark.parametrize("focus", [1, 4])
+def test_widths_about_a_focus_stay_in_their_bounds(focus):
+    stack = SubspaceStack(Nested(k=4), 16, 1, [3])
+    stack.focus[0] = focus
+    widths = stack.training_mask(torch.tensor([0]), 1000, 0.0, step=1)[0, :, 0].sum(1)
+    assert widths.min() >= 1
+    assert widths.max() <= 4
 
 
 def test_projections_of_a_batch_of_masks_are_those_of_each_row():
@@ -203,4 +224,4 @@ def test_a_kind_with_a_wrong_setting_cannot_be_made(make, says):
 def test_a_kind_holds_plain_numbers():
     kind = Boundless(k=np.int64(4), lr="0.1", penalty=0)
     assert kind == Boundless(k=4, lr=0.1, penalty=0.0)
-    assert [type(value) for value in plain_kind(kind).values()] == [str, int, float, float, float, float, float]
+    assert [type(value) for value in plain_kind(kind).values()] == [str, int, *[float] * 6]
