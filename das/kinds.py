@@ -43,7 +43,7 @@ class Boundless(_Kind):
     end: float = 0.3
     lr: float = 0.02
     boundary_lr: float = 0.01
-    tolerance: float = 0.01
+    tolerance: float = 0.02
 
 
 @dataclass(frozen=True)
