@@ -52,9 +52,9 @@ class Nested(_Kind):
     """Nested DAS: every training row swaps its own first w columns, w drawn log-uniformly from 1…k.
 
     One training orders the columns by importance and gives IIA at every rank. The rank is the smallest width whose
-    validation IIA is within `tolerance` of the best, less columns that nobody needs there. From half of the training on, most rows draw w from the widths around
-    that rank: under the log-uniform law alone few rows say that so many columns are enough (one in 23 at rank 6 of 32), and
-    part of the variable stays in the columns behind.
+    validation IIA is within `tolerance` of the best, less columns that nobody needs there. From half of the training on, most
+    rows draw w from the widths around that rank: under the log-uniform law alone few rows say that so many columns are enough
+    (one in 23 at rank 6 of 32), and part of the variable stays in the columns behind.
     """
 
     k: int = 32
