@@ -69,8 +69,8 @@ class Alignment:
 
     @property
     def boundary(self) -> int:
-        """Columns below Boundless' boundary, those that nobody needs among them. Where they are more than `rank`, the boundary
-        had not settled when the training ended."""
+        """Columns below Boundless' boundary, those that nobody needs among them. Where they are not as many as `rank`, the
+        boundary had not settled when the training ended."""
         return self.soft.rank
 
     def save(self, folder: Path, card: Mapping[str, Any]) -> None:

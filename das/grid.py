@@ -16,7 +16,7 @@ from das.batch import Batch, Swap
 from das.dataset import Dataset
 from das.engine import Engine
 from das.kinds import Boundless, Nested
-from das.rank import cut, narrowest
+from das.rank import choose_rank, cut, narrowest
 from das.score import captures_for, score
 from das.site import Site
 from das.subspace import Subspace, SubspaceStack, project
@@ -223,9 +223,9 @@ class GridTrainer(pl.LightningModule):
         kinds = {i: cell.kind for i, cell in cells.items() if isinstance(cell.kind, Nested)}
         now = self._subspaces(kinds)
         wanted = {i: (cells[i].hypothesis, cells[i].site, cut(now[i], k.k), k.tolerance) for i, k in kinds.items()}
-        for i, width in narrowest(wanted, self.data[0], self.data[2], self.captures[1]).items():
+        for i, curve in narrowest(wanted, self.data[0], self.data[2], self.captures[1]).items():
             stack, j = self.place[i]
-            self.stacks[stack].focus[j], self.best[i] = width, -1
+            self.stacks[stack].focus[j], self.best[i] = choose_rank(curve, kinds[i].tolerance), -1
 
     def _settling(self, i: int) -> bool:
         """Whether a cell has learned something, but not yet how many columns it takes."""

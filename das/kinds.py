@@ -37,8 +37,9 @@ class Boundless(_Kind):
     temperature T falls geometrically from `k * start` to `end` columns. `penalty * β/k` is added to the loss. A mask much
     sharper than that holds on to columns that are worth next to nothing: between two columns nothing pulls β down but the
     penalty, and at a column's edge its slope, which grows as 1/T, stops it.
-    At evaluation the mask is hard: columns with i + ½ < β, less those without which the validation IIA stays within
-    `tolerance` of the best.
+    At evaluation the mask is hard: the columns that are swapped by a tenth or more at the end (a boundary that falls too fast
+    comes back slowly, and the columns next above it are in use already), less those without which the validation IIA stays
+    within `tolerance` of the best.
     """
 
     k: int = 32
@@ -47,7 +48,7 @@ class Boundless(_Kind):
     end: float = 0.3
     lr: float = 0.02
     boundary_lr: float = 0.01
-    tolerance: float = 0.01
+    tolerance: float = 0.02
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,9 @@ class Nested(_Kind):
     """Nested DAS: every training row swaps its own first w columns, w drawn log-uniformly from 1…k.
 
     One training orders the columns by importance and gives IIA at every rank. The rank is the smallest width whose
-    validation IIA is within `tolerance` of the best. From half of the training on, most rows draw w from the widths around
-    that rank: under the log-uniform law alone few rows say that so many columns are enough (one in 23 at rank 6 of 32), and
-    part of the variable stays in the columns behind.
+    validation IIA is within `tolerance` of the best, less columns that nobody needs there. From half of the training on, most
+    rows draw w from the widths around that rank: under the log-uniform law alone few rows say that so many columns are enough
+    (one in 23 at rank 6 of 32), and part of the variable stays in the columns behind.
     """
 
     k: int = 32

@@ -66,25 +66,16 @@ def curves(
     """The rank curve of every Nested alignment, by its number among the alignments; its own width is on it."""
     nested = {i: a for i, a in enumerate(alignments) if isinstance(a.cell.kind, Nested)}
     points = {i: sorted({*widths(a.hard.mask.shape[1]), width_of(a.hard)}) for i, a in nested.items()}
-    return _taken(points, alignments, engine, data, progress, captures)
-
-
-def _taken(
-    points: Mapping[int, Sequence[int]], alignments: Sequence[Alignment], engine: Engine, data: Dataset,
-    progress: Callable[[float], None] | None, captures: Captures | None,
-) -> dict[int, Curve]:  # fmt: skip
-    """IIA of alignments, by their numbers, at some widths each."""
-    asked = {i: (alignments[i].cell, [cut(alignments[i].hard, width) for width in at]) for i, at in points.items()}
-    wanted = {i: (cell.hypothesis, cell.site, subspaces) for i, (cell, subspaces) in asked.items()}
+    wanted = {i: (a.cell.hypothesis, a.cell.site, [cut(a.hard, width) for width in points[i]]) for i, a in nested.items()}
     found = score(engine, data, wanted, progress=progress, captures=captures) if wanted else {}
     return {i: dict(zip(at, found[i].mean(1).tolist(), strict=True)) for i, at in points.items()}
 
 
 def narrowest(
     wanted: Mapping[int, tuple[str, Site, Subspace, float]], engine: Engine, data: Dataset, captures: Captures | None = None
-) -> dict[int, int]:
-    """To how many columns subspaces (by any number: hypothesis, site, subspace, tolerance) can be cut: the smallest width
-    whose IIA is within the tolerance of the best, sought among doublings first, and then by halves."""
+) -> dict[int, Curve]:
+    """As much of the curves of subspaces (by any number: hypothesis, site, subspace, tolerance) as `choose_rank` needs to find
+    to how many columns they can be cut: taken at doublings first, and then by halves."""
     tried: dict[int, Curve] = {i: {} for i in wanted}
     points = {i: [*_doublings(width_of(subspace)), width_of(subspace)] for i, (_, _, subspace, _) in wanted.items()}
     while points:
@@ -93,7 +84,7 @@ def narrowest(
             tried[i] |= dict(zip(points[i], hits.mean(1).tolist(), strict=True))
         gaps = {i: _skipped(curve, wanted[i][3]) for i, curve in tried.items()}
         points = {i: [gap[len(gap) // 2]] for i, gap in gaps.items() if gap}
-    return {i: choose_rank(curve, wanted[i][3]) for i, curve in tried.items()}
+    return tried
 
 
 def _doublings(width: int) -> list[int]:
@@ -105,28 +96,44 @@ def settle(
     alignments: Sequence[Alignment], engine: Engine, val: Dataset, progress: Callable[[float], None] | None = None,
     captures: Captures | None = None,
 ) -> dict[int, Curve]:  # fmt: skip
-    """Gives every alignment its rank by validation pairs: cuts a Nested one by its rank curve, which is returned, and from a
-    Boundless one the columns below its boundary that add nothing."""
-    found = curves(alignments, engine, val, progress, captures)
-    _refine(found, alignments, engine, val, captures)
-    for i, curve in found.items():
-        a = alignments[i]
-        a.hard = a.soft = cut(a.hard, choose_rank(curve, _tolerance(a)))
-    bounded = {i: a for i, a in enumerate(alignments) if isinstance(a.cell.kind, Boundless) and a.rank}
-    _order(bounded, engine, val, captures)
-    wanted = {i: (a.cell.hypothesis, a.cell.site, a.hard, _tolerance(a)) for i, a in bounded.items()}
-    for i, width in narrowest(wanted, engine, val, captures).items():
-        alignments[i].hard = narrowed(alignments[i].hard, width)
-    return found
+    """Gives alignments of kinds that look for their rank the fewest columns whose IIA on validation pairs is within the kind's
+    tolerance of the best. Returns the rank curves of the Nested ones.
+
+    A Nested one is cut by the order of its training first. Then the columns of both kinds are sorted by what is lost without
+    each, and cut again: training leaves a column that is not needed at any place.
+    """
+    kinds = {i: a.cell.kind for i, a in enumerate(alignments) if a.rank}
+    left = {i: kind.tolerance for i, kind in kinds.items() if isinstance(kind, Boundless | Nested)}
+    nested = {i: alignments[i] for i in left if isinstance(kinds[i], Nested)}
+    for a in nested.values():
+        a.hard = cut(a.hard, a.hard.mask.shape[1])
+    _shorten(nested, left, engine, val, captures)
+    ranked = {i: alignments[i] for i in left}
+    _order(ranked, engine, val, captures)
+    _shorten(ranked, left, engine, val, captures)
+    for a in nested.values():
+        a.soft = a.hard
+    return curves(alignments, engine, val, progress, captures)
 
 
-def _order(bounded: Mapping[int, Alignment], engine: Engine, val: Dataset, captures: Captures | None) -> None:
-    """Sorts the columns that alignments swap by how much is lost without each: below its boundary a mask is flat, and training
-    leaves the column that is not needed at any place."""
-    without = {i: [_without(a.hard, *at) for at in a.hard.mask.nonzero().tolist()] for i, a in bounded.items()}
-    wanted = {i: (a.cell.hypothesis, a.cell.site, without[i]) for i, a in bounded.items()}
+def _shorten(
+    some: Mapping[int, Alignment], left: dict[int, float], engine: Engine, val: Dataset, captures: Captures | None
+) -> None:
+    """Cuts alignments to the first columns that suffice. left: how much IIA each may still lose; what it loses here is taken
+    from that."""
+    wanted = {i: (a.cell.hypothesis, a.cell.site, a.hard, left[i]) for i, a in some.items()}
+    for i, curve in narrowest(wanted, engine, val, captures).items():
+        width = choose_rank(curve, left[i])
+        left[i] = max(0.0, left[i] - max(curve.values()) + curve[width])
+        some[i].hard = narrowed(some[i].hard, width)
+
+
+def _order(some: Mapping[int, Alignment], engine: Engine, val: Dataset, captures: Captures | None) -> None:
+    """Sorts the columns that alignments swap by how much is lost without each."""
+    without = {i: [_without(a.hard, *at) for at in a.hard.mask.nonzero().tolist()] for i, a in some.items()}
+    wanted = {i: (a.cell.hypothesis, a.cell.site, without[i]) for i, a in some.items()}
     for i, hits in (score(engine, val, wanted, captures=captures) if wanted else {}).items():
-        a, mask = bounded[i], bounded[i].hard.mask
+        a, mask = some[i], some[i].hard.mask
         left = torch.full(mask.shape, 2.0).masked_scatter(mask > 0, torch.tensor(hits.mean(1), dtype=torch.float32))
         order = left.argsort(dim=1, stable=True)
         assert a.hard.basis is not None
@@ -140,15 +147,6 @@ def _without(subspace: Subspace, variable: int, column: int) -> Subspace:
     return replace(subspace, mask=mask)
 
 
-def _refine(
-    found: dict[int, Curve], alignments: Sequence[Alignment], engine: Engine, val: Dataset, captures: Captures | None
-) -> None:
-    """Takes curves also at the widths that were skipped next to the chosen one, so that any rank can be found."""
-    while gaps := {i: gap for i, curve in found.items() if (gap := _skipped(curve, _tolerance(alignments[i])))}:
-        for i, points in _taken(gaps, alignments, engine, val, None, captures).items():
-            found[i] = dict(sorted((found[i] | points).items()))
-
-
 def _skipped(curve: Curve, tolerance: float) -> list[int]:
     """Widths at which the curve was not taken and that may be the one to choose: those next below the chosen one, else those
     next above the best, if it falls there."""
@@ -157,9 +155,3 @@ def _skipped(curve: Curve, tolerance: float) -> list[int]:
     above = min((width for width in curve if width > best), default=best)
     falls = curve[above] < curve[best] - tolerance
     return list(range(below + 1, chosen)) or list(range(best + 1, above if falls else 0))
-
-
-def _tolerance(alignment: Alignment) -> float:
-    kind = alignment.cell.kind
-    assert isinstance(kind, Boundless | Nested)
-    return kind.tolerance

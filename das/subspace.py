@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from das.errors import DasError
 from das.kinds import Boundless, Fixed, Full, Kind, Nested
 
+SWAPPED = 0.1
+"""A column of which Boundless' last mask swaps so much belongs to what it found: training has learned to use it."""
+
 ROUNDING = 1e-5
 """Vectors that differ by less, relative to the largest value, are the same."""
 
@@ -176,12 +179,12 @@ class SubspaceStack(nn.Module):
         return torch.sigmoid(offset / self.temperature(progress))
 
     def hard_mask(self) -> Tensor:
-        """(cells, variables, k) of 0 and 1: what is swapped at evaluation: what lies below the boundary or in the focus; all
-        columns where there is neither."""
-        if self.boundary is None:
-            width = torch.where(self.focus > 0, self.focus, self.k)[:, None, None]
-            return (torch.arange(self.k, device=self.weight.device) < width).float().expand(-1, self.variables, -1)
-        return (torch.arange(self.k, device=self.weight.device) + 0.5 < self.boundary[..., None] * self.k).float()
+        """(cells, variables, k) of 0 and 1: what is swapped at evaluation: what the last mask swaps in part (see `SWAPPED`), or
+        what lies in the focus; all columns where there is neither."""
+        if self.boundary is not None:
+            return (self.soft_mask(1.0) > SWAPPED).float()
+        width = torch.where(self.focus > 0, self.focus, self.k)[:, None, None]
+        return (torch.arange(self.k, device=self.weight.device) < width).float().expand(-1, self.variables, -1)
 
     def last_mask(self) -> Tensor:
         """(cells, variables, k): the training mask at the end of the annealing; the hard one where nothing is annealed."""

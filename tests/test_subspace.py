@@ -112,6 +112,14 @@ def test_boundless_can_express_every_rank(rank):
     torch.testing.assert_close(sharp, stack.hard_mask()[0, 0], rtol=0, atol=0.05)
 
 
+def test_the_column_that_a_boundary_has_not_passed_yet_but_swaps_already_is_used():
+    stack = SubspaceStack(Boundless(k=8), 16, 1, [0])
+    with torch.no_grad():
+        stack.boundary.fill_(2.4 / 8)
+    assert int((stack.last_mask() > 0.5).sum()) == 2
+    assert int(stack.hard_mask().sum()) == 3
+
+
 @pytest.mark.parametrize("edge", [-0.5, 1.5])
 def test_a_boundary_past_its_edge_comes_back(edge):
     stack = SubspaceStack(Boundless(k=8), 16, 1, [0])
