@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.special import stdtrit
 from scipy.stats import t as student
 
 Floats = NDArray[np.floating[Any]]
@@ -18,6 +20,9 @@ LEVEL = 0.95
 
 FEW = 10
 """Up to so many failures (or hits) do not show how they recur."""
+
+SMALLEST = 1e-12
+"""p-value."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ class Bootstrap:
     Hits are (pairs,) or (seeds, pairs). Intervals are of the population that the prompts and the seeds were drawn from, not of
     this pool. They come from the variance that is robust to clusters in several ways at once (Cameron, Gelbach and Miller 2011;
     for a prompt in two roles Aronow, Samii and Assenova 2015), corrected for few clusters, with seeds as a random effect and
-    Student's t on Satterthwaite's degrees of freedom. `by_row` and `means` are draws for what is no mean: base and source
+    Student's t (see `Parts`). `by_row` and `means` are draws for what is no mean: base and source
     prompts are each drawn with replacement (the pigeonhole bootstrap, Owen 2007).
     """
 
@@ -105,21 +110,21 @@ class Bootstrap:
         """
         hits = np.atleast_2d(hits).astype(float)
         mean, n = float(hits.mean()), hits.shape[1]
-        found = pooled([*self._parts(hits.mean(0)), *_between([hits])])
+        found = Parts([*self._parts(hits.mean(0)), *_between([hits])])
         binomial, seen = mean * (1 - mean) / n, n * min(mean, 1 - mean)
         effect = max(found.variance / binomial, 1 / len(hits)) if binomial > 1e-12 else 1.0
         recurring = n / float(self._clusters.min())
         size = n / max((seen * effect + recurring) / (seen + 1), effect if seen > FEW else 0)
-        return wilson(mean, size, float(student.ppf((1 + LEVEL) / 2, found.freedom)))
+        return wilson(mean, size, found.quantile(LEVEL))
 
     def difference(self, hits: NDArray[Any], other: NDArray[Any]) -> Difference:
         """Of two scores on the same pairs."""
         one, two = np.atleast_2d(hits).astype(float), np.atleast_2d(other).astype(float)
         apart, mean = one.mean(0) - two.mean(0), float(one.mean() - two.mean())
-        found = pooled([*self._parts(apart), *_between([one, two])])
+        found = Parts([*self._parts(apart), *_between([one, two])])
         error = max(float(np.sqrt(found.variance)), 1 / len(apart))
-        reach = float(student.ppf((1 + LEVEL) / 2, found.freedom)) * error
-        return Difference(mean, mean - reach, mean + reach, float(2 * student.sf(abs(mean) / error, found.freedom)))
+        reach = found.quantile(LEVEL) * error
+        return Difference(mean, mean - reach, mean + reach, found.p(mean / error))
 
 
 @dataclass(frozen=True)
@@ -130,16 +135,36 @@ class Part:
     freedom: float
 
 
-def pooled(parts: Sequence[Part]) -> Part:
-    """Their sum, with Satterthwaite's (1946) degrees of freedom."""
-    whole = sum(part.variance for part in parts)
-    spread = sum(part.variance**2 / part.freedom for part in parts)
-    return Part(whole, whole**2 / spread if spread > 0 else min(part.freedom for part in parts))
+class Parts:
+    """The parts of the variance of a mean, and how many of its standard errors an interval reaches to either side.
+
+    That is the root mean square of each part's own quantile of Student's t, weighted by variance (Banerjee 1960), which holds
+    at least as often as it says. Satterthwaite's degrees of freedom do not, where few seeds happen to agree.
+    """
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        each = np.array([part.variance for part in parts])
+        self.variance, self._freedom = float(each.sum()), np.array([part.freedom for part in parts])
+        self._weights = each / self.variance if self.variance > 0 else np.full(len(parts), 1 / len(parts))
+
+    def quantile(self, level: float) -> float:
+        """Of an interval that is to hold so often."""
+        return float(np.sqrt(self._weights @ stdtrit(self._freedom, (1 + level) / 2) ** 2))
+
+    def p(self, errors: float) -> float:
+        """The two-sided p-value of a mean so many standard errors away from 0: 1 − the level of the interval that ends there."""
+        if abs(errors) >= self.quantile(1 - SMALLEST):
+            return SMALLEST
+        return float(brentq(lambda p: self.quantile(1 - p) - abs(errors), SMALLEST, 1))
 
 
 def _between(scores: Sequence[NDArray[Any]]) -> list[Part]:
-    """The variance of each score's mean over seeds, from how far its seeds lie apart; none of one seed. Each (seeds, pairs)."""
-    return [Part(float(hits.mean(1).var(ddof=1)) / len(hits), len(hits) - 1) for hits in scores if len(hits) > 1]
+    """The variance of the sum of the scores' means over seeds, from how far the seeds of each lie apart, with Welch's (1947)
+    degrees of freedom; none of one seed. Each (seeds, pairs)."""
+    seeded = [hits for hits in scores if len(hits) > 1]
+    each = np.array([hits.mean(1).var(ddof=1) / len(hits) for hits in seeded])
+    whole, spread = float(each.sum()), float(sum(each**2 / [len(hits) - 1 for hits in seeded]))
+    return [Part(whole, whole**2 / spread)] if spread > 0 else []
 
 
 def wilson(mean: float, size: float, reach: float) -> tuple[float, float]:
