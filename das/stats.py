@@ -41,7 +41,8 @@ class Difference:
 class Bootstrap:
     """What the mean of hits is known to within, where pairs share prompts and seeds are few.
 
-    prompts: each pair's base prompt, (pairs,), or its base and each source's, (ways, pairs); equal numbers are the same prompt.
+    prompts: each pair's base prompt, (pairs,), or its base and each source's, (ways, pairs); equal numbers are the same prompt,
+    and a prompt that a pair has twice counts once.
     Hits are (pairs,) or (seeds, pairs). Intervals are of the population that the prompts and the seeds were drawn from, not of
     this pool. They come from the variance that is robust to clusters in several ways at once (Cameron, Gelbach and Miller 2011;
     for a prompt in two roles Aronow, Samii and Assenova 2015), corrected for few clusters, with seeds as a random effect and
@@ -51,6 +52,8 @@ class Bootstrap:
 
     def __init__(self, prompts: NDArray[np.int64], draws: int = 2000, seed: int = 0) -> None:
         ways = np.atleast_2d(prompts)
+        new = np.stack([~(ways[:i] == way).any(0) for i, way in enumerate(ways)])
+        ways, self._new = ways[new.any(1)], new[new.any(1)]
         self._code = np.unique(ways, return_inverse=True)[1].reshape(ways.shape)
         self._draws, self._seed = draws, seed
 
@@ -61,10 +64,10 @@ class Bootstrap:
         """(draws, pairs): how often each pair is drawn, the product of how often its prompts are."""
         rng = np.random.default_rng(self._seed)
         weights = np.ones((self._draws, self._code.shape[1]), np.float32)
-        for way in self._code:
-            code = np.unique(way, return_inverse=True)[1]
+        for way, new in zip(self._code, self._new, strict=True):
+            code = np.unique(way[new], return_inverse=True)[1]
             n = int(code.max()) + 1
-            weights *= rng.multinomial(n, np.full(n, 1 / n), size=self._draws).astype(np.float32)[:, code]
+            weights[:, new] *= rng.multinomial(n, np.full(n, 1 / n), size=self._draws).astype(np.float32)[:, code]
         return weights
 
     def by_row(self, hits: NDArray[Any]) -> Floats:
@@ -87,19 +90,21 @@ class Bootstrap:
     @cached_property
     def _clusters(self) -> Floats:
         """In each way, how many prompts the pairs are worth (Kish): fewer where some recur more than others. (ways,)"""
-        recur = np.array([(np.bincount(way).astype(float) ** 2).sum() for way in self._code])
-        effective: Floats = np.maximum(self._code.shape[1] ** 2 / recur, 1.5)
+        recur = np.array([(np.bincount(way, new) ** 2).sum() for way, new in zip(self._code, self._new, strict=True)])
+        effective: Floats = np.maximum(self._new.sum(1) ** 2 / recur, 1.5)
         return effective
 
     def _parts(self, mean: Floats) -> list[Part]:
         """The variance of the mean over pairs, by what it is due to. mean: (pairs,), over seeds."""
         rest, n = mean - mean.mean(), len(mean)
-        total = np.stack([np.bincount(way, rest, minlength=int(self._code.max()) + 1) for way in self._code]) / n
+        prompts, each = int(self._code.max()) + 1, zip(self._code, self._new, strict=True)
+        total = np.stack([np.bincount(way, rest * new, minlength=prompts) for way, new in each]) / n
         few = self._clusters / (self._clusters - 1)
         ways, alone = (total**2).sum(1) * few, float((rest**2).sum()) / n**2
         both = max(0.0, float((total.sum(0) ** 2).sum() - (total**2).sum()))
         least = max(float(ways.max()), alone)
-        whole = max(float(ways.sum()) + both - (len(ways) - 1) * alone, least)
+        again = float(((self._new.sum(0) - 1) * rest**2).sum()) / n**2
+        whole = max(float(ways.sum()) + both - again, least)
         share = whole / max(float(ways.sum()), 1e-300)
         return [Part(float(v) * share, float(g) - 1) for v, g in zip(ways, self._clusters, strict=True)]
 
