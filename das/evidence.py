@@ -115,8 +115,8 @@ class Scorecard:
 
 @dataclass(frozen=True)
 class Natural:
-    """Hits on the natural pairs, (pairs,), and each pair's base and source prompt, (2, pairs): the same pairs for all hypotheses
-    of a task. Of runs that kept no sources the base alone, (1, pairs)."""
+    """Hits on the natural pairs, (pairs,), and each pair's base and source prompt, (2, pairs): the same pairs for all
+    hypotheses of a task. Of runs that kept no sources the base alone, (1, pairs)."""
 
     hits: Hits
     prompts: Rows

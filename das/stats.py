@@ -157,7 +157,7 @@ class Parts:
         return float(np.sqrt(self._weights @ stdtrit(self._freedom, (1 + level) / 2) ** 2))
 
     def p(self, errors: float) -> float:
-        """The two-sided p-value of a mean so many standard errors away from 0: 1 − the level of the interval that ends there."""
+        """The two-sided p-value of a mean so many standard errors from 0: 1 − the level of the interval that ends there."""
         if abs(errors) >= self.quantile(1 - SMALLEST):
             return SMALLEST
         return float(brentq(lambda p: self.quantile(1 - p) - abs(errors), SMALLEST, 1))

@@ -10,7 +10,7 @@ import das
 FLOORS = [
     ["__init__", "errors", "template", "progress", "text", "signals", "quiet"],
     ["columns", "kinds", "workers", "site", "attention", "memory", "stats", "verdict", "named", "storage", "seeding"],
-    ["domains", "taps", "standins", "adapter", "lock", "mend"],
+    ["domains", "taps", "standins", "adapter", "lock", "mend", "scan"],
     ["causal", "prompt", "subspace", "settings"],
     ["shifts", "asking"],
     ["identity"],

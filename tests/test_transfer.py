@@ -278,7 +278,10 @@ def test_folders_that_hold_base_prompts_alone_still_open(shifted, tmp_path):
     shutil.copytree(shifted.run.folder, tmp_path / "old")
     run = Run(tmp_path / "old")
     cell = next(c for c in map(run.alignment, run.table()["cell"]) if run.scorecard(c.cell)).cell
-    for path in (run.folder / "shifts" / "rain" / "from-base.safetensors", run.folder / "cells" / cell.id / "natural.safetensors"):
+    for path in (
+        run.folder / "shifts" / "rain" / "from-base.safetensors",
+        run.folder / "cells" / cell.id / "natural.safetensors",
+    ):
         old = {k.replace("prompts", "base"): v[0] if k.startswith("prompts") else v for k, v in load_file(path).items()}
         write(path, lambda made, old=old: save_file(old, made))
     assert run.natural(cell).prompts.shape == (1, len(run.natural(cell).hits))
