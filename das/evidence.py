@@ -18,7 +18,7 @@ from torch import Tensor
 
 from das.alignment import Alignment
 from das.columns import Column, Columns
-from das.dataset import Dataset, Rows
+from das.dataset import Dataset, Labelled, Rows
 from das.decoding import decoded
 from das.engine import Engine
 from das.pairs import Pairs
@@ -116,10 +116,16 @@ class Scorecard:
 
 @dataclass(frozen=True)
 class Natural:
-    """Hits on the natural pairs, and each pair's base prompt; (pairs,), the same pairs for all hypotheses of a task."""
+    """Hits on the natural pairs, (pairs,), and each pair's base and source prompt, (2, pairs): the same pairs for all
+    hypotheses of a task. Of runs that kept no sources the base alone, (1, pairs)."""
 
     hits: Hits
-    base: Rows
+    prompts: Rows
+
+    @classmethod
+    def of(cls, hits: Hits, pairs: Labelled) -> Natural:
+        """The source of every variable is the same prompt."""
+        return cls(hits, np.stack([pairs.base, pairs.sources[0]]))
 
 
 def key(hypothesis: str, trial: str) -> str:
@@ -159,7 +165,7 @@ def scorecards(
         fit, test = vectors[a.cell.hypothesis, a.cell.site]
         card.decoding = _decoding(a, fit, test, values)
     names = [key(a.cell.hypothesis, "natural") for a in alignments]
-    natural_hits = [Natural(found[i, name][0], asked.pairs[name].base) for i, name in enumerate(names)]
+    natural_hits = [Natural.of(found[i, name][0], asked.pairs[name]) for i, name in enumerate(names)]
     return list(zip(cards, natural_hits, strict=True))
 
 

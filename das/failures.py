@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from math import log
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from das.causal import CausalModel
 from das.columns import Column, Columns, checked, codes, differ
 from das.pairs import Mask, Pairs
+from das.scan import worst
 from das.task import Hypothesis
 
 FEW, WORDS = 6, 33
@@ -21,16 +21,8 @@ FEW, WORDS = 6, 33
 
 QUARTERS, EIGHTHS, NEAR = [0.25, 0.5, 0.75], [i / 8 for i in range(1, 8)], [i / 32 for i in (1, 2, 3, 4, 6, 8, 12, 16)]
 
-SMALLEST, LEAST, LARGEST = 0.03, 20, 0.75
-"""A group holds at least this share of the pairs and so many of them, and at most this share of those that are left."""
-
-ERROR, MORE, MOST_FACTS = 0.01, 1.1, 1000
-"""By how much, and how many times, two facts must explain more than one; how many facts are tried."""
-
-PERMUTATIONS, LIKELY = 99, 0.02
-"""Of prompts; the share of them that may give as much, at most."""
-
-Facts = NDArray[np.float32]
+SMALLEST, LEAST, MOST_FACTS = 0.03, 20, 1000
+"""A group holds at least this share of the pairs and so many of them; how many facts are tried."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +60,7 @@ def failing_groups(hypothesis: Hypothesis, pairs: Pairs, hits: ArrayLike, most: 
     prompts = [_prompt_codes(columns) for columns in (pairs.base, *pairs.sources.values())]
     groups: list[Group] = []
     while names and len(groups) < most:
-        found = _worst(table[:, left], failed[left], smallest, [code[left] for code in prompts])
+        found = worst(table[:, left], failed[left], smallest, [code[left] for code in prompts])
         if not found:
             break
         rows = left & table[found].all(0)
@@ -79,74 +71,10 @@ def failing_groups(hypothesis: Hypothesis, pairs: Pairs, hits: ArrayLike, most: 
     return groups
 
 
-def _worst(table: Facts, failed: NDArray[Any], smallest: float, prompts: Sequence[NDArray[np.int64]]) -> list[int]:
-    """The fact or the two (rows of the table) whose pairs (columns) fail most; none where chance could have done it."""
-    n, size = len(failed), (table @ table.T).astype(float)
-    allowed = (size >= smallest) & (size <= LARGEST * n)
-    if not allowed.any() or np.ptp(failed) == 0:
-        return []
-    gain = np.where(allowed, _gain(size, _together(table, failed), n, failed.sum()), 0)
-    single = gain.diagonal()
-    one, two = int(single.argmax()), divmod(int(np.triu(gain, 1).argmax()), len(gain))
-    scale = np.where(allowed, 1 / np.sqrt(np.maximum(size * (1 - size / n), 1e-9)), 0).astype(np.float32)
-    found = list(two) if gain[two] > max(single[one] * MORE, single[one] + log(len(gain) / ERROR)) else [one]
-    return found if all(_stands_out(table, failed, scale, found, code) for code in prompts) else []
-
-
-def _stands_out(table: Facts, failed: NDArray[Any], scale: Facts, found: list[int], prompts: NDArray[np.int64]) -> bool:
-    """Whether the excess of failures in a group is larger than the largest of any group in all permutations of prompts but
-    one in fifty; of one fact, than that of any one fact. scale: (facts, facts), the inverse of an excess' standard error."""
-    rng, mean = np.random.default_rng(0), failed.mean()
-    singles = len(found) == 1
-    if singles:
-        scale = scale.diagonal()
-
-    def excess(failed: NDArray[Any]) -> Facts:
-        if singles:
-            return np.asarray((table @ (failed - mean).astype(np.float32)) * scale)
-        return np.asarray(_together(table, failed - mean) * scale)
-
-    own, more = float(excess(failed)[tuple(found)]), 0
-    for _ in range(PERMUTATIONS):
-        more += float(excess(failed[_permuted(prompts, rng)]).max()) >= own
-        if (more + 1) / (PERMUTATIONS + 1) > LIKELY:
-            return False
-    return True
-
-
-def _permuted(prompts: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
-    """For each pair the pair that it takes its failure from: prompts trade places, each with all its pairs, in turn."""
-    prompts = codes(prompts)
-    order, size = np.argsort(prompts, kind="stable"), np.bincount(prompts)
-    start = np.cumsum(size) - size
-    place = np.empty(len(prompts), np.int64)
-    place[order] = np.arange(len(prompts)) - start[prompts[order]]
-    taken = rng.permutation(len(size))[prompts]
-    found: NDArray[np.int64] = order[start[taken] + place % size[taken]]
-    return found
-
-
-def _together(table: Facts, failed: NDArray[Any]) -> Facts:
-    """The failures in each group of two facts. (facts, facts)"""
-    return np.asarray((table * failed.astype(np.float32)) @ table.T)
-
-
 def _prompt_codes(columns: Columns) -> NDArray[np.int64]:
     """A number for each pair's prompt, equal for equal ones. (pairs,)"""
     each = [codes(column) for column in columns.values()]
     return np.unique(np.stack(each), axis=1, return_inverse=True)[1].reshape(-1)
-
-
-def _gain(size: NDArray[Any], failed: NDArray[Any], n: int, failures: float) -> NDArray[Any]:
-    """Log-likelihood gained by a failure rate of its own for each group; 0 where it fails no more than the others."""
-
-    def loss(n: Any, failed: Any) -> Any:
-        parts = (n, np.maximum(failed, 0), np.maximum(n - failed, 0))
-        whole, bad, good = (x * np.log(np.maximum(x, 1e-9)) for x in parts)
-        return whole - bad - good
-
-    gain = loss(n, failures) - loss(size, failed) - loss(n - size, failures - failed)
-    return np.where(failed * n > failures * size, gain, 0)
 
 
 # --- facts about pairs ---

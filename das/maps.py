@@ -13,7 +13,7 @@ from das.stats import Bootstrap, Floats, correlation, quantiles
 
 SITE = ["layer", "component", "position"]
 DRAWS = 500
-"""Of base prompts, for the intervals of correlations."""
+"""Of prompts, for the intervals of correlations."""
 
 
 def site_map(scored: Scored, hypothesis: str, subspace: str, metric: str = "iia", over: str = "mean") -> pd.Series[float]:
@@ -32,7 +32,7 @@ def together(one: pd.Series[float], other: pd.Series[float]) -> tuple[float, lis
 
 
 def correlated(home: Scored, away: Scored, hypothesis: str, subspace: str) -> dict[str, float]:
-    """The correlation of a hypothesis' two maps, with its 95 % interval over base prompts (not over sites or seeds).
+    """The correlation of a hypothesis' two maps, with its 95 % interval over prompts (not over sites or seeds).
 
     Prompts are drawn anew in Fisher's scale around the correlation that there is: each draw adds noise to both maps and so
     lowers their correlation, which says nothing of the maps. Pairs that are the same at both are drawn together.
@@ -40,7 +40,7 @@ def correlated(home: Scored, away: Scored, hypothesis: str, subspace: str) -> di
     r, sites = together(site_map(home, hypothesis, subspace), site_map(away, hypothesis, subspace))
     if r != r:
         return dict.fromkeys(["correlation", "correlation_low", "correlation_high"], r)
-    same = np.array_equal(home.base[hypothesis], away.base[hypothesis])
+    same = np.array_equal(home.prompts[hypothesis], away.prompts[hypothesis])
     drawn = [_drawn(scored, hypothesis, subspace, sites, seed) for scored, seed in ((home, 0), (away, int(not same)))]
     z = _fisher(correlation(*drawn))
     low, high = quantiles(z - np.nanmean(z)) if np.isfinite(z).any() else (float("nan"),) * 2
@@ -49,9 +49,9 @@ def correlated(home: Scored, away: Scored, hypothesis: str, subspace: str) -> di
 
 
 def _drawn(scored: Scored, hypothesis: str, subspace: str, sites: Sequence[Any], seed: int) -> Floats:
-    """IIA of sites in draws of base prompts, mean over seeds. (draws, sites)"""
+    """IIA of sites in draws of prompts, mean over seeds. (draws, sites)"""
     cells = scored.at(hypothesis, subspace)
-    by_cell = Bootstrap(scored.base[hypothesis], DRAWS, seed).by_row(scored.stack(cells["cell"]))
+    by_cell = Bootstrap(scored.prompts[hypothesis], DRAWS, seed).by_row(scored.stack(cells["cell"]))
     keys = list(zip(*(cells[name] for name in SITE), strict=True))
     columns: Mapping[Any, list[int]] = {site: [i for i, key in enumerate(keys) if key == site] for site in sites}
     return np.stack([by_cell[:, columns[site]].mean(1) for site in sites], -1)

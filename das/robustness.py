@@ -128,7 +128,7 @@ class Robustness:
         row |= {"task_accuracy": share, "solved": solved} | dict.fromkeys([*BESIDE, "low", "high", *MAPS, *ANEW], float("nan"))
         row |= {"pairs": len(scored.rows.get(hypothesis, ())), "wrong": {}}
         if (cells := self.chosen(trained, tested, hypothesis)) is not None:
-            low, high = Bootstrap(scored.base[hypothesis]).interval(scored.stack(cells["cell"]))
+            low, high = Bootstrap(scored.prompts[hypothesis]).interval(scored.stack(cells["cell"]))
             row |= {name: float(cells[name].mean()) for name in BESIDE} | {"low": low, "high": high}
             row |= self._maps(hypothesis, trained, tested) | self._anew(hypothesis, trained, tested)
         return row | {"outcome": self._outcome(hypothesis, row)}
@@ -161,7 +161,7 @@ class Robustness:
         if cells is None or scored is None or there is None or home is None:
             return {}
         mine, other = scored.stack(cells["cell"]), home.stack(there["cell"])[:, scored.rows[hypothesis]]
-        bootstrap, noop = Bootstrap(scored.base[hypothesis]), float(cells["noop"].mean())
+        bootstrap, noop = Bootstrap(scored.prompts[hypothesis]), float(cells["noop"].mean())
         less = bootstrap.difference(mine, other)
         drawn = _share(bootstrap.means(mine) - noop, bootstrap.means(other) - noop)
         relative = float(_share(mine.mean() - noop, other.mean() - noop)), *quantiles(drawn)

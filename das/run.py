@@ -271,7 +271,7 @@ class Run:
     def save_scorecard(self, cell: Cell, card: Scorecard, natural: Natural) -> None:
         """Writes a chosen cell's scorecard, and beside it its hits on the natural pairs."""
         folder: Path = self._cell(cell)
-        hits: dict[str, Any] = {"hits": natural.hits.astype(np.uint8), "base": natural.base}
+        hits: dict[str, Any] = {"hits": natural.hits.astype(np.uint8), "prompts": natural.prompts}
         write(folder / "natural.safetensors", lambda p: save_file(hits, p))
         write_json(folder / "scorecard.json", card.plain())
 
@@ -286,7 +286,7 @@ class Run:
     def natural(self, cell: Cell) -> Natural:
         """A chosen cell's hits on the natural pairs."""
         kept = load(self._cell(cell) / "natural.safetensors", tensors_of)
-        return Natural(kept["hits"].astype(bool), kept["base"])
+        return Natural(kept["hits"].astype(bool), kept["prompts"] if "prompts" in kept else kept["base"][None])
 
     def save_failures(self, hypothesis: str, groups: Sequence[Group], table: Sequence[Mapping[str, Any]]) -> None:
         """Writes where a hypothesis' chosen alignments fail: the groups that stand out, and IIA by value."""
@@ -366,7 +366,7 @@ class Run:
                     f"{cell.id} is no chosen cell: cells of different hypotheses share natural pairs if chosen alone"
                 )
         natural = self.natural(one), self.natural(other)
-        return Bootstrap(natural[0].base).difference(*(n.hits for n in natural))
+        return Bootstrap(natural[0].prompts).difference(*(n.hits for n in natural))
 
     def table(self) -> pd.DataFrame:
         """One row per cell, a column per split and metric (`test_iia`, `val_flip_iia`, …), rank curves left out."""

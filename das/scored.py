@@ -33,22 +33,23 @@ class Scored:
     """Cells and their scores on the same pairs.
 
     table: a row per cell with hypothesis, site, subspace, seed, rank and the metrics (`KEPT`; nan where there is none). hits:
-    cell → (pairs,). rows: hypothesis → which of the place's test pairs; base: → the base prompt of each of them, as a number.
+    cell → (pairs,). rows: hypothesis → which of the place's test pairs; prompts: → the base and the source prompts of each of
+    them, as numbers, (ways, pairs); the base alone where an older version tested.
     """
 
     table: pd.DataFrame
     hits: Mapping[str, NDArray[np.bool_]]
     rows: Mapping[str, Rows]
-    base: Mapping[str, Rows]
+    prompts: Mapping[str, Rows]
 
     @classmethod
     def of_run(cls, run: Run) -> Scored:
         """A run's cells on its own test pairs."""
         table = run.table().rename(columns={f"test_{metric}": metric for metric in KEPT})
         hits = {cell: run.hits(run.alignment(cell).cell) for cell in table["cell"]}
-        base = {h: run.test_bases(h) for h in table["hypothesis"].unique()}
-        rows = {h: np.arange(len(codes)) for h, codes in base.items()}
-        return cls(table.reindex(columns=[*HEAD, *KEPT]), hits, rows, base)
+        prompts = {h: run.test_prompts(h) for h in table["hypothesis"].unique()}
+        rows = {h: np.arange(ways.shape[1]) for h, ways in prompts.items()}
+        return cls(table.reindex(columns=[*HEAD, *KEPT]), hits, rows, prompts)
 
     def at(self, hypothesis: str, subspace: str, place: Mapping[str, Any] | None = None) -> pd.DataFrame:
         """The rows of one hypothesis and kind, at all sites or at one."""
@@ -124,10 +125,12 @@ class ShiftFolder:
     def _scores(self, trained: str) -> Path:
         return self.path / f"from-{slug(trained)}.parquet"
 
-    def save(self, trained: str, records: Sequence[Record], rows: Mapping[str, Rows], base: Mapping[str, Rows]) -> None:
-        """Writes what was scored here. rows: hypothesis → the test pairs that were; base: → all pairs' base prompts."""
+    def save(self, trained: str, records: Sequence[Record], rows: Mapping[str, Rows], prompts: Mapping[str, Rows]) -> None:
+        """Writes what was scored here. rows: hypothesis → the test pairs that were; prompts: → all pairs' base and source
+        prompts, (ways, pairs)."""
         tensors: dict[str, Any] = {f"hits {r.alignment.cell.id}": r.hits.astype(np.uint8) for r in records}
-        tensors |= {f"rows {h}": each for h, each in rows.items()} | {f"base {h}": base[h][each] for h, each in rows.items()}
+        tensors |= {f"rows {h}": each for h, each in rows.items()}
+        tensors |= {f"prompts {h}": np.ascontiguousarray(prompts[h][:, each]) for h, each in rows.items()}
         write(self._scores(trained).with_suffix(".safetensors"), lambda p: save_file(tensors, p))
         table = pd.DataFrame([_row(record) for record in records], columns=[*HEAD, *KEPT]).astype(dict.fromkeys(KEPT, float))
         write(self._scores(trained), lambda p: table.to_parquet(p))
@@ -135,11 +138,12 @@ class ShiftFolder:
     def scored(self, trained: str) -> Scored:
         """What was scored here of what was trained there."""
         tensors = load(self._scores(trained).with_suffix(".safetensors"), tensors_of)
-        parts: dict[str, dict[str, Any]] = {"hits": {}, "rows": {}, "base": {}}
+        parts: dict[str, dict[str, Any]] = {"hits": {}, "rows": {}, "prompts": {}, "base": {}}
         for key, values in tensors.items():
             part, _, name = key.partition(" ")
             parts[part][name] = values.astype(bool) if part == "hits" else values
-        return Scored(read_table(self._scores(trained)), **parts)
+        old = {name: np.atleast_2d(base) for name, base in parts.pop("base").items()}
+        return Scored(read_table(self._scores(trained)), parts["hits"], parts["rows"], old | parts["prompts"])
 
 
 def _row(record: Record) -> dict[str, Any]:

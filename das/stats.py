@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.special import stdtrit
 from scipy.stats import t as student
 
 Floats = NDArray[np.floating[Any]]
@@ -18,6 +20,9 @@ LEVEL = 0.95
 
 FEW = 10
 """Up to so many failures (or hits) do not show how they recur."""
+
+SMALLEST = 1e-12
+"""p-value."""
 
 
 @dataclass(frozen=True)
@@ -36,16 +41,19 @@ class Difference:
 class Bootstrap:
     """What the mean of hits is known to within, where pairs share prompts and seeds are few.
 
-    prompts: each pair's base prompt, (pairs,), or its base and each source's, (ways, pairs); equal numbers are the same prompt.
+    prompts: each pair's base prompt, (pairs,), or its base and each source's, (ways, pairs); equal numbers are the same prompt,
+    and a prompt that a pair has twice counts once.
     Hits are (pairs,) or (seeds, pairs). Intervals are of the population that the prompts and the seeds were drawn from, not of
     this pool. They come from the variance that is robust to clusters in several ways at once (Cameron, Gelbach and Miller 2011;
     for a prompt in two roles Aronow, Samii and Assenova 2015), corrected for few clusters, with seeds as a random effect and
-    Student's t on Satterthwaite's degrees of freedom. `by_row` and `means` are draws for what is no mean: base and source
+    Student's t (see `Parts`). `by_row` and `means` are draws for what is no mean: base and source
     prompts are each drawn with replacement (the pigeonhole bootstrap, Owen 2007).
     """
 
     def __init__(self, prompts: NDArray[np.int64], draws: int = 2000, seed: int = 0) -> None:
         ways = np.atleast_2d(prompts)
+        new = np.stack([~(ways[:i] == way).any(0) for i, way in enumerate(ways)])
+        ways, self._new = ways[new.any(1)], new[new.any(1)]
         self._code = np.unique(ways, return_inverse=True)[1].reshape(ways.shape)
         self._draws, self._seed = draws, seed
 
@@ -56,10 +64,10 @@ class Bootstrap:
         """(draws, pairs): how often each pair is drawn, the product of how often its prompts are."""
         rng = np.random.default_rng(self._seed)
         weights = np.ones((self._draws, self._code.shape[1]), np.float32)
-        for way in self._code:
-            code = np.unique(way, return_inverse=True)[1]
+        for way, new in zip(self._code, self._new, strict=True):
+            code = np.unique(way[new], return_inverse=True)[1]
             n = int(code.max()) + 1
-            weights *= rng.multinomial(n, np.full(n, 1 / n), size=self._draws).astype(np.float32)[:, code]
+            weights[:, new] *= rng.multinomial(n, np.full(n, 1 / n), size=self._draws).astype(np.float32)[:, code]
         return weights
 
     def by_row(self, hits: NDArray[Any]) -> Floats:
@@ -82,19 +90,21 @@ class Bootstrap:
     @cached_property
     def _clusters(self) -> Floats:
         """In each way, how many prompts the pairs are worth (Kish): fewer where some recur more than others. (ways,)"""
-        recur = np.array([(np.bincount(way).astype(float) ** 2).sum() for way in self._code])
-        effective: Floats = np.maximum(self._code.shape[1] ** 2 / recur, 1.5)
+        recur = np.array([(np.bincount(way, new) ** 2).sum() for way, new in zip(self._code, self._new, strict=True)])
+        effective: Floats = np.maximum(self._new.sum(1) ** 2 / recur, 1.5)
         return effective
 
     def _parts(self, mean: Floats) -> list[Part]:
         """The variance of the mean over pairs, by what it is due to. mean: (pairs,), over seeds."""
         rest, n = mean - mean.mean(), len(mean)
-        total = np.stack([np.bincount(way, rest, minlength=int(self._code.max()) + 1) for way in self._code]) / n
+        prompts, each = int(self._code.max()) + 1, zip(self._code, self._new, strict=True)
+        total = np.stack([np.bincount(way, rest * new, minlength=prompts) for way, new in each]) / n
         few = self._clusters / (self._clusters - 1)
         ways, alone = (total**2).sum(1) * few, float((rest**2).sum()) / n**2
         both = max(0.0, float((total.sum(0) ** 2).sum() - (total**2).sum()))
         least = max(float(ways.max()), alone)
-        whole = max(float(ways.sum()) + both - (len(ways) - 1) * alone, least)
+        again = float(((self._new.sum(0) - 1) * rest**2).sum()) / n**2
+        whole = max(float(ways.sum()) + both - again, least)
         share = whole / max(float(ways.sum()), 1e-300)
         return [Part(float(v) * share, float(g) - 1) for v, g in zip(ways, self._clusters, strict=True)]
 
@@ -105,21 +115,21 @@ class Bootstrap:
         """
         hits = np.atleast_2d(hits).astype(float)
         mean, n = float(hits.mean()), hits.shape[1]
-        found = pooled([*self._parts(hits.mean(0)), *_between([hits])])
+        found = Parts([*self._parts(hits.mean(0)), *_between([hits])])
         binomial, seen = mean * (1 - mean) / n, n * min(mean, 1 - mean)
         effect = max(found.variance / binomial, 1 / len(hits)) if binomial > 1e-12 else 1.0
         recurring = n / float(self._clusters.min())
         size = n / max((seen * effect + recurring) / (seen + 1), effect if seen > FEW else 0)
-        return wilson(mean, size, float(student.ppf((1 + LEVEL) / 2, found.freedom)))
+        return wilson(mean, size, found.quantile(LEVEL))
 
     def difference(self, hits: NDArray[Any], other: NDArray[Any]) -> Difference:
         """Of two scores on the same pairs."""
         one, two = np.atleast_2d(hits).astype(float), np.atleast_2d(other).astype(float)
         apart, mean = one.mean(0) - two.mean(0), float(one.mean() - two.mean())
-        found = pooled([*self._parts(apart), *_between([one, two])])
+        found = Parts([*self._parts(apart), *_between([one, two])])
         error = max(float(np.sqrt(found.variance)), 1 / len(apart))
-        reach = float(student.ppf((1 + LEVEL) / 2, found.freedom)) * error
-        return Difference(mean, mean - reach, mean + reach, float(2 * student.sf(abs(mean) / error, found.freedom)))
+        reach = found.quantile(LEVEL) * error
+        return Difference(mean, mean - reach, mean + reach, found.p(mean / error))
 
 
 @dataclass(frozen=True)
@@ -130,16 +140,36 @@ class Part:
     freedom: float
 
 
-def pooled(parts: Sequence[Part]) -> Part:
-    """Their sum, with Satterthwaite's (1946) degrees of freedom."""
-    whole = sum(part.variance for part in parts)
-    spread = sum(part.variance**2 / part.freedom for part in parts)
-    return Part(whole, whole**2 / spread if spread > 0 else min(part.freedom for part in parts))
+class Parts:
+    """The parts of the variance of a mean, and how many of its standard errors an interval reaches to either side.
+
+    That is the root mean square of each part's own quantile of Student's t, weighted by variance (Banerjee 1960), which holds
+    at least as often as it says. Satterthwaite's degrees of freedom do not, where few seeds happen to agree.
+    """
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        each = np.array([part.variance for part in parts])
+        self.variance, self._freedom = float(each.sum()), np.array([part.freedom for part in parts])
+        self._weights = each / self.variance if self.variance > 0 else np.full(len(parts), 1 / len(parts))
+
+    def quantile(self, level: float) -> float:
+        """Of an interval that is to hold so often."""
+        return float(np.sqrt(self._weights @ stdtrit(self._freedom, (1 + level) / 2) ** 2))
+
+    def p(self, errors: float) -> float:
+        """The two-sided p-value of a mean so many standard errors from 0: 1 − the level of the interval that ends there."""
+        if abs(errors) >= self.quantile(1 - SMALLEST):
+            return SMALLEST
+        return float(brentq(lambda p: self.quantile(1 - p) - abs(errors), SMALLEST, 1))
 
 
 def _between(scores: Sequence[NDArray[Any]]) -> list[Part]:
-    """The variance of each score's mean over seeds, from how far its seeds lie apart; none of one seed. Each (seeds, pairs)."""
-    return [Part(float(hits.mean(1).var(ddof=1)) / len(hits), len(hits) - 1) for hits in scores if len(hits) > 1]
+    """The variance of the sum of the scores' means over seeds, from how far the seeds of each lie apart, with Welch's (1947)
+    degrees of freedom; none of one seed. Each (seeds, pairs)."""
+    seeded = [hits for hits in scores if len(hits) > 1]
+    each = np.array([hits.mean(1).var(ddof=1) / len(hits) for hits in seeded])
+    whole, spread = float(each.sum()), float(sum(each**2 / [len(hits) - 1 for hits in seeded]))
+    return [Part(whole, whole**2 / spread)] if spread > 0 else []
 
 
 def wilson(mean: float, size: float, reach: float) -> tuple[float, float]:

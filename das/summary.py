@@ -205,7 +205,7 @@ class Summary:
         hits = {name: np.stack([n.hits for n in some]) for name, some in natural.items() if some}
         names = self.labels["names"]
         return [
-            _comparison(names[a], names[b], "natural", Bootstrap(natural[a][0].base).difference(hits[a], hits[b]))
+            _comparison(names[a], names[b], "natural", Bootstrap(natural[a][0].prompts).difference(hits[a], hits[b]))
             for a, b in combinations(hits, 2)
         ]
 

@@ -174,7 +174,8 @@ class _Under:
         alignments = [a for a in _alignments(source) if _fits(a, data, m.lm)]
         with report.task(f"{len(alignments)} alignments of {trained} under {folder.name}", 1) as step:
             records = examine(alignments, m.engine, data, lambda share: step(share, "")) if alignments else []
-        folder.save(trained, records, unseen, {h: each["base"] for h, each in prompts.items()})
+        ways = {h: np.stack([each[role] for role in sorted(each)]) for h, each in prompts.items()}
+        folder.save(trained, records, unseen, ways)
 
     def _as_trained(self, spec: Any, source: Run, pairs: Pairs) -> dict[str, Rows]:
         """`base` and `source.<variable>` → each prompt, numbered as the run that trained numbers those of its own."""

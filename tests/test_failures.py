@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from das import Bool, CausalModel, Choice, DasError, Hypothesis, Range, Uniform, make_pairs
-from das.failures import Group, _gain, failing_groups, splits, value_table
+from das.failures import Group, failing_groups, splits, value_table
+from das.scan import gain_of
 
 HYPOTHESES = ["left_boundary", "left_and_right", "midpoint", "bracket"]
 
@@ -158,7 +159,7 @@ def test_the_gain_is_that_of_the_likelihoods():
     def likelihood(n, failed):
         return failed * np.log(failed / n) + (n - failed) * np.log(1 - failed / n)
 
-    [gain, none, all_of_them] = _gain(np.array([100.0, 100.0, 1000.0]), np.array([40.0, 5.0, 100.0]), 1000, 100.0)
+    [gain, none, all_of_them] = gain_of(np.array([100.0, 100.0, 1000.0]), np.array([40.0, 5.0, 100.0]), 1000, 100.0)
     assert gain == pytest.approx(likelihood(100, 40) + likelihood(900, 60) - likelihood(1000, 100))
     assert none == all_of_them == 0
 

@@ -60,3 +60,57 @@ def test_skewed_luck_is_not_taken_for_a_finding(cells, law):
 @pytest.mark.parametrize("scores", [15, 25])
 def test_what_is_found_lies_above_the_luck_of_few_draws(scores):
     assert Null(tuple(0.5 + 0.02 * np.random.default_rng(0).standard_normal(scores)), 52, 512).p(0.82) < 0.05
+
+
+# --- prompts in several roles ---
+
+
+def test_a_prompt_that_a_pair_has_twice_counts_once():
+    rng = np.random.default_rng(0)
+    base, source = rng.integers(0, 40, (2, 500))
+    hits = rng.random(500) < 0.5 + 0.4 * rng.uniform(-1, 1, 40)[source]
+    two, three = Bootstrap(np.stack([base, source])), Bootstrap(np.stack([base, source, source]))
+    assert three.interval(hits) == pytest.approx(two.interval(hits))
+    assert np.allclose(three.means(hits), two.means(hits))
+    alone = Bootstrap(np.stack([base, base]))
+    assert alone.interval(hits) == pytest.approx(Bootstrap(base).interval(hits))
+
+
+def test_sources_of_several_variables_are_each_a_role():
+    """A variable that is not swapped has the base for its source."""
+    rng, inside = np.random.default_rng(0), 0
+    for _ in range(DRAWS):
+        base, one, other = rng.integers(0, 40, (3, 600))
+        swapped = rng.integers(1, 4, 600)
+        ways = np.stack([base, np.where(swapped & 1, one, base), np.where(swapped & 2, other, base)])
+        effect = 0.25 * rng.uniform(-1, 1, 40)
+        hits = rng.random(600) < 0.6 + effect[base] + np.where(swapped & 2, effect[other] / 2, 0)
+        low, high = Bootstrap(ways).interval(hits)
+        inside += low <= 0.6 <= high
+    assert 0.89 <= inside / DRAWS < 1
+
+
+def test_draws_vary_as_much_as_the_interval_is_wide():
+    rng = np.random.default_rng(0)
+    ways = rng.integers(0, 60, (2, 1000))
+    hits = rng.random(1000) < 0.6 + 0.3 * rng.uniform(-1, 1, 60)[ways[1]]
+    low, high = Bootstrap(ways).interval(hits)
+    assert 0.7 < 4 * Bootstrap(ways).means(hits).std() / (high - low) < 1.5
+
+
+# --- seeds ---
+
+
+@pytest.mark.parametrize("seeds", [2, 3])
+def test_few_seeds_that_happen_to_agree_are_not_taken_to_agree(seeds):
+    """What lies apart by seed is as large as what lies apart by prompt: neither may hide that the seeds are few."""
+    assert _covered(500, 1000, 0.15, 0.14, seeds, 0.03, 0.6) >= 0.92
+
+
+def test_a_p_value_belongs_to_its_interval():
+    rng = np.random.default_rng(0)
+    for gap in (0.03, 0.06, 0.09):
+        found = Bootstrap(np.arange(500)).difference(rng.random((3, 500)) < 0.6 + gap, rng.random((3, 500)) < 0.6)
+        assert (found.p < 0.05) == (found.low > 0)
+    same = rng.random((3, 500)) < 0.6
+    assert Bootstrap(np.arange(500)).difference(same, same).p == 1

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import ROOT
+from safetensors.numpy import load_file, save_file
 
 from das import LM, Context, DasError, Experiment, Prompt, Shift, load_task
 from das.cli import main
@@ -18,10 +20,11 @@ from das.material import Material
 from das.paper import ROWS, figures, paper_table
 from das.progress import Lines
 from das.robustness import NOT_SOLVED, NOT_TESTED, Robustness
-from das.run import prompt_codes
+from das.run import Run, prompt_codes
 from das.scored import Scored
 from das.settings import Settings
 from das.shifts import parse_shift
+from das.storage import write
 from das.transfer import FEW
 
 TINY = {
@@ -56,7 +59,7 @@ def test_a_shift_that_changes_nothing_gives_the_runs_own_scores(shifted):
     for cell, hits in home.hits.items():
         hypothesis = cell.split("-")[0]
         assert np.array_equal(hits[same.rows[hypothesis]], same.hits[cell])
-        assert np.array_equal(home.base[hypothesis][same.rows[hypothesis]], same.base[hypothesis])
+        assert np.array_equal(home.prompts[hypothesis][:, same.rows[hypothesis]], same.prompts[hypothesis])
     for hypothesis in shifted.hypotheses:
         assert len(same.rows[hypothesis]) == 100
         row = shifted.row(hypothesis, "base", "same")
@@ -252,13 +255,39 @@ def scored_by_chance(share, pairs, rng):
     table = pd.DataFrame({"cell": cells, "hypothesis": "h", "layer": range(len(share)), "component": "b", "position": "p"})
     hits = {cell: rng.random(pairs) < p for cell, p in zip(cells, share, strict=True)}
     table = table.assign(subspace="k", seed=0, iia=[hits[cell].mean() for cell in cells])
-    return Scored(table, hits, {"h": np.arange(pairs)}, {"h": rng.integers(0, 10**9, pairs)})
+    return Scored(table, hits, {"h": np.arange(pairs)}, {"h": rng.integers(0, 10**9, (2, pairs))})
 
 
 def expected_correlation(share, pairs):
     """Of two noisy maps of the same shares: the share of the variance that is not noise."""
     noise = (share * (1 - share)).mean() / pairs
     return share.var() / (share.var() + noise)
+
+
+def test_prompts_of_every_role_are_kept(shifted):
+    scored = shifted.scored("base", "rain")
+    assert {h: ways.shape for h, ways in scored.prompts.items()} == {h: (2, len(rows)) for h, rows in scored.rows.items()}
+    run = shifted.run
+    cells = [run.alignment(cell).cell for cell in run.table()["cell"]]
+    natural = [run.natural(cell) for cell in cells if run.scorecard(cell)]
+    assert natural
+    assert all(n.prompts.shape == (2, len(n.hits)) and (n.prompts[0] != n.prompts[1]).any() for n in natural)
+
+
+def test_folders_that_hold_base_prompts_alone_still_open(shifted, tmp_path):
+    shutil.copytree(shifted.run.folder, tmp_path / "old")
+    run = Run(tmp_path / "old")
+    cell = next(c for c in map(run.alignment, run.table()["cell"]) if run.scorecard(c.cell)).cell
+    for path in (
+        run.folder / "shifts" / "rain" / "from-base.safetensors",
+        run.folder / "cells" / cell.id / "natural.safetensors",
+    ):
+        old = {k.replace("prompts", "base"): v[0] if k.startswith("prompts") else v for k, v in load_file(path).items()}
+        write(path, lambda made, old=old: save_file(old, made))
+    assert run.natural(cell).prompts.shape == (1, len(run.natural(cell).hits))
+    row = Robustness(run).row("sum", "base", "rain")
+    assert row["low"] <= row["iia"] <= row["high"]
+    assert row["correlation_low"] <= row["correlation"] <= row["correlation_high"]
 
 
 def test_what_is_there_is_not_done_again(shifted):
