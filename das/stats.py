@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import stdtrit
-from scipy.stats import t as student
 
 Floats = NDArray[np.floating[Any]]
 
@@ -54,7 +53,7 @@ class Bootstrap:
         ways = np.atleast_2d(prompts)
         new = np.stack([~(ways[:i] == way).any(0) for i, way in enumerate(ways)])
         ways, self._new = ways[new.any(1)], new[new.any(1)]
-        self._code = np.unique(ways, return_inverse=True)[1].reshape(ways.shape)
+        self._code: NDArray[np.int64] = np.unique(ways, return_inverse=True)[1].reshape(ways.shape)
         self._draws, self._seed = draws, seed
 
     # --- draws ---
@@ -63,7 +62,7 @@ class Bootstrap:
     def _weights(self) -> Floats:
         """(draws, pairs): how often each pair is drawn, the product of how often its prompts are."""
         rng = np.random.default_rng(self._seed)
-        weights = np.ones((self._draws, self._code.shape[1]), np.float32)
+        weights: Floats = np.ones((self._draws, len(self._code[0])), np.float32)
         for way, new in zip(self._code, self._new, strict=True):
             code = np.unique(way[new], return_inverse=True)[1]
             n = int(code.max()) + 1
@@ -235,15 +234,15 @@ class Null:
         excess = float(np.maximum(scores - self._middle, 0).sum() / max(1, len(scores) // 2))
         sampling = float(np.sqrt(max(mean * (1 - mean), 1 / self.pairs) / self.pairs))
         spread = float(np.std(scores, ddof=min(1, len(scores) - 1)))
-        return max(excess, NORMAL * spread, NORMAL * sampling) * (1 + 0.5 / np.sqrt(len(scores)))
+        return max(excess, NORMAL * spread, NORMAL * sampling) * float(1 + 0.5 / np.sqrt(len(scores)))
 
     def p(self, score: float) -> float:
         """How probable it is that the best of the grid's cells scores as much: Šidák's correction over cells."""
         excess = max(0.0, score - self._middle)
-        one = 0.5 * (1 + excess / (self._shape * self._scale)) ** -self._shape if excess else 1.0
+        one = 0.5 * float((1 + excess / (self._shape * self._scale)) ** -self._shape) if excess else 1.0
         return float(-np.expm1(self.cells * np.log1p(-min(one, 1 - 1e-12))))
 
     def quantile(self, q: float) -> float:
         """Of the grid's maximum."""
         one = -np.expm1(np.log(q) / self.cells)
-        return self._middle + self._shape * self._scale * max(0.0, float(2 * one) ** (-1 / self._shape) - 1)
+        return self._middle + self._shape * self._scale * max(0.0, float((2 * one) ** (-1 / self._shape)) - 1)
