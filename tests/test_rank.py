@@ -115,30 +115,19 @@ def test_both_kinds_find_ranks_at_their_defaults():
     assert {row["exact, to 8"] for row in benchmark.summary(rows)} == {"1/1", "0/0"}
 
 
-@pytest.mark.parametrize("kind", [Nested(k=8), Boundless(k=8)])
-def test_a_cell_that_has_learned_something_trains_to_the_end_and_one_that_has_not_stops(kind, tmp_path):
-    network = codes.planted("signed", 2, 64, seed=0)
-    sizes = SIZES | {"layers": [0, 1], "steps": 80, "check_every": 10, "patience": 2, "chosen_seeds": 1, "logger": "none"}
-    run = Experiment(network.task, network.lm, **{**sizes, "positions": ["x.first", "last"]}, subspace=kind).run(
-        tmp_path / "run"
-    )
-    steps = {(e.layer, e.position): run.card(run.alignment(e.cell).cell)["steps"] for e in run.table().itertuples()}
-    assert steps[0, "last"] == 80
-    assert steps[1, "x.first"] < 80
-
-
-def test_a_focus_comes_twice_and_only_where_something_was_learned(monkeypatch, tmp_path):
+@pytest.mark.parametrize(("kind", "focused"), [(Nested(k=8), True), (Boundless(k=8), False)])
+def test_a_cell_that_has_learned_something_trains_to_the_end_and_one_that_has_not_stops(kind, focused, monkeypatch, tmp_path):
     seen, focus = [], GridTrainer.focus
 
     def noted(self):
         focus(self)
-        seen.append((self.global_step, self.stacks[0].focus.tolist()))
+        seen.append((self.global_step, [bool(width) for width in self.stacks[0].focus]))
 
     monkeypatch.setattr(GridTrainer, "focus", noted)
     network = codes.planted("signed", 2, 64, seed=0)
-    Experiment(
-        network.task, network.lm, **SIZES | {"positions": ["x.first", "last"]}, subspace=Nested(k=8), steps=80, check_every=10,
-        patience=9, chosen_seeds=1, logger="none",
-    ).run(tmp_path / "run")  # fmt: skip
-    assert [step for step, _ in seen] == [40, 60]
-    assert [[bool(width) for width in widths] for _, widths in seen] == [[False, True]] * 2
+    sizes = SIZES | {"positions": ["x.first", "last"], "steps": 80, "check_every": 10, "patience": 2}
+    run = Experiment(network.task, network.lm, **sizes, subspace=kind, chosen_seeds=1, logger="none").run(tmp_path / "run")
+    steps = {e.position: run.card(run.alignment(e.cell).cell)["steps"] for e in run.table().itertuples()}
+    assert steps["last"] == 80
+    assert steps["x.first"] < 80
+    assert seen == [(40, [False, focused]), (60, [False, focused])], "a focus comes where something was learned"
