@@ -52,8 +52,9 @@ class Bootstrap:
 
     def __init__(self, prompts: NDArray[np.int64], draws: int = 2000, seed: int = 0) -> None:
         ways = np.atleast_2d(prompts)
-        new = np.stack([~(ways[:i] == way).any(0) for i, way in enumerate(ways)])
-        ways, self._new = ways[new.any(1)], new[new.any(1)]
+        new: NDArray[np.bool_] = np.stack([np.all(ways[:i] != ways[i], axis=0) for i in range(len(ways))])
+        some = new.any(axis=1)
+        ways, self._new = ways[some], new[some]
         self._code = np.unique(ways, return_inverse=True)[1].reshape(ways.shape)
         self._draws, self._seed = draws, seed
 
