@@ -186,7 +186,7 @@ def luck(name: str, rng: np.random.Generator, n: int) -> NDArray[np.float64]:
 LUCK = ("normal", "Gumbel", "exponential", "lognormal", "gamma", "one in ten elsewhere")
 
 
-def tested(name: str, searches: int, cells: int, draws: int, score: float | None = None) -> float:
+def told(name: str, searches: int, cells: int, draws: int, score: float | None = None) -> float:
     """The share of p < .05 for a score, or for the best of a grid that finds nothing, against searches that found nothing."""
     rng = np.random.default_rng(0)
     laws = (Null(tuple(luck(name, rng, searches * SITES)), cells, 10**6) for _ in range(draws))
@@ -199,8 +199,8 @@ def nulls(draws: int) -> Iterator[Row]:
         for cells in (16, 52):
             on = f"null, {searches} draws, grid of {cells}"
             for name in LUCK:
-                yield at_most("p < .05", on, name, tested(name, searches, cells, draws), draws, FALSE)
-            yield at_least("p < .05", on, "normal, and IIA .9", tested("normal", searches, cells, draws, 0.9), draws, FOUND)
+                yield at_most("p < .05", on, name, told(name, searches, cells, draws), draws, FALSE)
+            yield at_least("p < .05", on, "normal, and IIA .9", told("normal", searches, cells, draws, 0.9), draws, FOUND)
 
 
 # --- failing groups ---
