@@ -183,15 +183,24 @@ def luck(name: str, rng: np.random.Generator, n: int) -> NDArray[np.float64]:
     return scores
 
 
+LUCK = ("normal", "Gumbel", "exponential", "lognormal", "gamma", "one in ten elsewhere")
+
+
+def told(name: str, searches: int, cells: int, draws: int, score: float | None = None) -> float:
+    """The share of p < .05 for a score, or for the best of a grid that finds nothing, against searches that found nothing."""
+    rng = np.random.default_rng(0)
+    laws = (Null(tuple(luck(name, rng, searches * SITES)), cells, 10**6) for _ in range(draws))
+    return float(np.mean([law.p(score or luck(name, rng, cells).max()) < 0.05 for law in laws]))
+
+
 def nulls(draws: int) -> Iterator[Row]:
-    """False positives of the best of a grid that finds nothing, against searches that found nothing."""
+    """False positives of the best of a grid, and whether an IIA of .9 is told from luck."""
     for searches in (5, 3):
         for cells in (16, 52):
-            for name in ("normal", "Gumbel", "exponential", "lognormal", "gamma", "one in ten elsewhere"):
-                rng = np.random.default_rng(0)
-                laws = (Null(tuple(luck(name, rng, searches * SITES)), cells, 10**6) for _ in range(draws))
-                found = float(np.mean([law.p(luck(name, rng, cells).max()) < 0.05 for law in laws]))
-                yield at_most("p < .05", f"null, {searches} draws, grid of {cells}", name, found, draws, FALSE)
+            on = f"null, {searches} draws, grid of {cells}"
+            for name in LUCK:
+                yield at_most("p < .05", on, name, told(name, searches, cells, draws), draws, FALSE)
+            yield at_least("p < .05", on, "normal, and IIA .9", told("normal", searches, cells, draws, 0.9), draws, FOUND)
 
 
 # --- failing groups ---

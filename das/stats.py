@@ -45,14 +45,15 @@ class Bootstrap:
     Hits are (pairs,) or (seeds, pairs). Intervals are of the population that the prompts and the seeds were drawn from, not of
     this pool. They come from the variance that is robust to clusters in several ways at once (Cameron, Gelbach and Miller 2011;
     for a prompt in two roles Aronow, Samii and Assenova 2015), corrected for few clusters, with seeds as a random effect and
-    Student's t (see `Parts`). `by_row` and `means` are draws for what is no mean: base and source
-    prompts are each drawn with replacement (the pigeonhole bootstrap, Owen 2007).
+    Student's t (see `Parts`). `by_row` and `means` are draws for what is no mean: base and source prompts are each drawn with
+    replacement (the pigeonhole bootstrap, Owen 2007).
     """
 
     def __init__(self, prompts: NDArray[np.int64], draws: int = 2000, seed: int = 0) -> None:
         ways = np.atleast_2d(prompts)
-        new = np.stack([~(ways[:i] == way).any(0) for i, way in enumerate(ways)])
-        ways, self._new = ways[new.any(1)], new[new.any(1)]
+        new: NDArray[np.bool_] = np.stack([np.all(ways[:i] != ways[i], axis=0) for i in range(len(ways))])
+        some = new.any(axis=1)
+        ways, self._new = ways[some], new[some]
         self._code: NDArray[np.int64] = np.unique(ways, return_inverse=True)[1].reshape(ways.shape)
         self._draws, self._seed = draws, seed
 

@@ -4,11 +4,13 @@ import json
 import sys
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from conftest import ROOT
 
 sys.path.append(str(ROOT / "benchmarks"))
+import calibration
 import gauge
 import gpu
 import llama7b
@@ -172,3 +174,14 @@ def test_the_released_mask_is_a_blend_at_its_temperature_and_hard_when_cold():
     warm, cold = (paper_faults.released_mask(boundary, 8, temperature)[0] for temperature in (50.0, 0.01))
     assert warm[2] == pytest.approx(float(torch.sigmoid(torch.tensor(2 / 50)) ** 2))
     assert cold.tolist() == pytest.approx([0.5, 1, 1, 1, 0.5, 0, 0, 0], abs=1e-6)
+
+
+def test_calibration_says_what_was_found_and_what_is_asked(run, capsys):
+    rows = run(calibration, "--draws", "20", "--parts", "nulls", "differences")["rows"]
+    out = capsys.readouterr().out
+    assert len(rows) == 4 * 7 + 6
+    assert all(row["law"] in out and 0 <= row["found"] <= 1 and row["draws"] == 20 for row in rows)
+    assert all(row["holds"] == (row["found"] >= float(row["asked"][2:])) for row in rows if row["asked"].startswith("≥"))
+    law = calibration.Law("base and source", 0.3, 0.3, mean=0.8)
+    hits = law.draw(calibration.of_pool(5000, 20_000, 0), np.random.default_rng(0))
+    assert hits.mean() == pytest.approx(0.8, abs=0.02)
