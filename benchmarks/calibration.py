@@ -178,12 +178,13 @@ def luck(name: str, rng: np.random.Generator, n: int) -> NDArray[np.float64]:
         "normal": rng.standard_normal, "Gumbel": lambda n: rng.gumbel(size=n), "exponential": lambda n: rng.exponential(size=n),
         "lognormal": lambda n: rng.lognormal(sigma=0.5, size=n), "gamma": lambda n: rng.gamma(2, size=n),
         "one in ten elsewhere": lambda n: rng.standard_normal(n) + 3 * (rng.random(n) < 0.1),
+        "lognormal, sigma 1": lambda n: rng.lognormal(sigma=1, size=n) / 2,
     }  # fmt: skip
     scores: NDArray[np.float64] = 0.4 + shapes[name](n) / 50
     return scores
 
 
-LUCK = ("normal", "Gumbel", "exponential", "lognormal", "gamma", "one in ten elsewhere")
+LUCK = ("normal", "Gumbel", "exponential", "lognormal", "gamma", "one in ten elsewhere", "lognormal, sigma 1")
 
 
 def told(name: str, searches: int, cells: int, draws: int, score: float | None = None) -> float:
