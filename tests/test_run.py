@@ -351,7 +351,7 @@ def test_the_demo_chooses_the_same_cell_in_bf16(tmp_path):
     """At two of its positions, with fewer steps and pairs."""
     values = read_yaml(ROOT / "configs" / "demo.yaml") | {
         "hypotheses": ["left_boundary"], "positions": ["last-12", "last"], "steps": 50, "train_pairs": 1024, "val_pairs": 256,
-        "test_pairs": 64, "beside": [], "chosen_seeds": 1, "workers": 1, "logger": "none",
+        "test_pairs": 64, "beside": [], "chosen_seeds": 1, "workers": 1, "nulls": 0, "logger": "none",
     }  # fmt: skip
     values.pop("out")
     runs = {
