@@ -9,7 +9,6 @@ the structure deserves. Ten draws of each take about half an hour on one quiet c
 
 from __future__ import annotations
 
-import math
 import tempfile
 import time
 from pathlib import Path
@@ -34,11 +33,10 @@ def judged(name, draw, **settings):
         run = Experiment(planted.task, planted.lm, **planted.search, **settings).run(Path(folder) / "run")
         (entry,) = run.summary["hypotheses"].values()
         angle = None if planted.basis is None else largest_angle(found(run, entry), planted.basis)
-    normalised = None if math.isnan(entry["normalised"]) else entry["normalised"]
     given, expected = entry["verdict"]["verdict"], structure.expected
     return {
         "structure": name, "draw": draw, "verdict": given, "expected": expected, "right": given == expected,
-        "rank": entry["rank"], "angle": angle, "iia": entry["test_iia"], "normalised": normalised,
+        "rank": entry["rank"], "angle": angle, "iia": entry["test_iia"], "normalised": entry["normalised"],
         "p": entry["verdict"]["p"], "seconds": time.time() - start,
     }  # fmt: skip
 

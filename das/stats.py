@@ -196,9 +196,9 @@ def quantiles(drawn: Floats) -> tuple[float, float]:
     return float(low), float(high)
 
 
-TAIL, NORMAL = 8, 0.8
-"""The lightest that the null's tail may be, as the shape of Pareto's law; the mean excess of a normal law over its median, in
-standard deviations."""
+TAIL, KNOWN, NORMAL = 8, 3, 0.8
+"""Of the null's tail: the lightest that it may be, as the shape of Pareto's law; what the pairs' own noise adds to that; the
+mean excess of a normal law over its median, in standard deviations."""
 
 
 @dataclass(frozen=True)
@@ -224,8 +224,9 @@ class Null:
 
     @property
     def _shape(self) -> int:
-        """How many scores above the median the scale is known from; no more are trusted than `TAIL`."""
-        return min(max(1, len(self.scores) // 2), TAIL)
+        """How many scores above the median the scale is known from, and as many as what is known beforehand is worth, the noise of
+        so many pairs; no more are trusted than `TAIL`."""
+        return min(len(self.scores) // 2 + KNOWN, TAIL)
 
     @property
     def _scale(self) -> float:
