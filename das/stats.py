@@ -224,8 +224,8 @@ class Null:
 
     @property
     def _shape(self) -> int:
-        """How many scores above the median the scale is known from, and as many as what is known beforehand is worth, the noise of
-        so many pairs; no more are trusted than `TAIL`."""
+        """How many scores above the median the scale is known from, and how many the noise of so many pairs is worth, which is
+        known beforehand; no more are trusted than `TAIL`."""
         return min(len(self.scores) // 2 + KNOWN, TAIL)
 
     @property
