@@ -49,7 +49,7 @@ from das.dataset import Dataset
 from das.evaluate import baselines
 from das.grid import GridTrainer, Schedule
 from das.material import Material
-from das.pairs import Family, Pairs, match
+from das.pairs import FAMILIES, Family, Pairs, match
 from das.score import predictions, score
 from das.site import Site, place_text
 from das.stats import Bootstrap, Difference
@@ -126,9 +126,14 @@ def region(amount: Column, lower: Column, upper: Column) -> NDArray[np.int64]:
     return np.where(amount < lower, BELOW, np.where(amount > upper, ABOVE, INSIDE))
 
 
-def families() -> dict[Family, float]:
-    """The released sampler's pairs of regions, each with its share."""
-    return {lying(*pair): 0.5 / len(pairs) for pairs in REGIONS.values() for pair in pairs}
+def families() -> dict[str, float]:
+    """The released sampler's pairs of regions, each with its share; registered under a name."""
+    shares = {}
+    for pairs in REGIONS.values():
+        for pair in pairs:
+            name = "from region {} to {}".format(*pair)
+            FAMILIES[name], shares[name] = lying(*pair), 0.5 / len(pairs)
+    return shares
 
 
 def lying(base: int, source: int) -> Family:

@@ -179,7 +179,7 @@ def test_the_released_mask_is_a_blend_at_its_temperature_and_hard_when_cold():
 def test_calibration_says_what_was_found_and_what_is_asked(run, capsys):
     rows = run(calibration, "--draws", "20", "--parts", "nulls", "differences")["rows"]
     out = capsys.readouterr().out
-    assert len(rows) == 4 * 7 + 6
+    assert len(rows) == 4 * 8 + 6
     assert all(row["law"] in out and 0 <= row["found"] <= 1 and row["draws"] == 20 for row in rows)
     assert all(row["holds"] == (row["found"] >= float(row["asked"][2:])) for row in rows if row["asked"].startswith("≥"))
     law = calibration.Law("base and source", 0.3, 0.3, mean=0.8)
