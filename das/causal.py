@@ -268,7 +268,7 @@ def _domain(name: str, values: Any, function: Mechanism | None) -> Choice | Samp
     if options:
         return Choice(options)
     if function is None:
-        raise DasError(f"input {name!r} has neither values nor a function")
+        raise DasError(f"input {name!r} has neither values nor a function: its values are {shown(values)}")
     return Sampler(lambda rng, n: objects([called(f"the function of input {name!r}", "a value", function) for _ in range(n)]))
 
 

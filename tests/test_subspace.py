@@ -221,7 +221,7 @@ def test_a_wrong_kind_is_one_clear_error(given, says):
         (lambda: Nested(tolerance=-0.1), "nested.tolerance is -0.1: expected at least 0"),
         (lambda: Boundless(lr="fast"), "boundless.lr is 'fast': expected a number"),
         (lambda: Boundless(penalty=float("nan")), "boundless.penalty is nan: expected a number"),
-        (lambda: Boundless(end=0), "boundless.end is 0.0: expected more than 0"),
+        (lambda: Boundless(end=0), "boundless.end is 0: expected more than 0"),
     ],
 )
 def test_a_kind_with_a_wrong_setting_cannot_be_made(make, says):
