@@ -394,7 +394,7 @@ WRONG = {
         ["--shifts", "[words]", "--retrain", "{word: 1.0}"],
         "unknown shift in retrain 'word': did you mean 'words'?",
     ),
-    "retrain too much": (["--shifts", "[words]", "--retrain", "2"], "retrain is 2.* expected a share"),
+    "retrain too much": (["--shifts", "[words]", "--retrain", "2"], "retrain is 2: expected at most 1"),
     "another of this name": (["--shifts", "{rain: words}"], "holds another shift called 'rain'"),
 }
 
