@@ -381,7 +381,7 @@ def test_a_command_that_is_stopped_says_how_to_go_on(monkeypatch, capsys, number
         assert signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler)
     finally:
         signal.signal(number, before)
-    assert capsys.readouterr().err == f"{STOPPED}\n"
+    assert capsys.readouterr().err == f"das: {STOPPED}\n"
 
 
 def test_what_does_not_end_is_cut_short():
@@ -398,7 +398,7 @@ with signals.stoppable():
             time.sleep(60)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30)
-    assert (done.returncode, done.stderr) == (143, f"{STOPPED}\n")
+    assert (done.returncode, done.stderr) == (143, f"das: {STOPPED}\n")
 
 
 def test_a_signal_that_is_ignored_stays_so(monkeypatch, capsys):
