@@ -121,8 +121,7 @@ def _hub_answers() -> bool:
 def _pretrained(loader: Any, source: str, what: str, **options: Any) -> Any:
     target, extra = _where(source)
     try:
-        with quiet():
-            return loader.from_pretrained(target, **extra, **options, trust_remote_code=False)
+        return loader.from_pretrained(target, **extra, **options, trust_remote_code=False)
     except Exception as error:  # whatever the libraries make of a broken file
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise DasError(
@@ -138,22 +137,6 @@ def _check_whole(source: str, read: dict[str, Any]) -> None:
         raise DasError(
             f"the weights of {source!r} are not whole: {shown} would be drawn at random. Save the network again, whole"
         )
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without the bars and notices of transformers, for the time of a `with` block."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
 
 
 def load_tokenizer(source: str) -> Tokenizer:
@@ -225,7 +208,7 @@ class LM:
 
         config = load_config(source)
         try:
-            with torch.device("meta"), quiet():
+            with torch.device("meta"), hushed():
                 return cls(
                     getattr(transformers, _auto_class(config)).from_config(config, trust_remote_code=False), None, source
                 )

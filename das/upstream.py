@@ -31,7 +31,9 @@ def telling(hypothesis: Hypothesis, pool: Columns, rng: np.random.Generator, n: 
     model, own = hypothesis.model, hypothesis.variables
     values = model.run(pool)
     base, source = _alike(codes(*(values[v] for v in own)), rng)
-    found = {cause: _pairs(model, own, cause, values, base, source, n) for cause in _causes(model, own)}
+    above: set[str] = set().union(*map(model.causes, own)) - set(own)
+    causes = [v for v in model.variables if v in above]
+    found = {cause: _pairs(model, own, cause, values, base, source, n) for cause in causes}
     return {cause: pairs for cause, pairs in found.items() if pairs is not None}
 
 
@@ -39,15 +41,6 @@ def ordinary(hypothesis: Hypothesis, causes: Iterable[str], like: Pairs, rng: np
     """Cause → pairs to align it by, as many as `like`, the claim's, and of the same prompts: half of them flip the answer."""
     pool = concat([like.base, *like.sources.values()])
     return {cause: make_pairs(Hypothesis(hypothesis.model, cause), pool, len(like), rng) for cause in causes}
-
-
-def _causes(model: CausalModel, variables: tuple[str, ...]) -> list[str]:
-    """All variables from which some of these are computed, nearest first."""
-    found: list[str] = []
-    for variable in reversed(model.variables):
-        if variable in (*variables, *found):
-            found += [parent for parent in model.parents(variable) if parent not in (*variables, *found)]
-    return found
 
 
 def _alike(code: Rows, rng: np.random.Generator) -> tuple[Rows, Rows]:
