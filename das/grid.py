@@ -16,16 +16,13 @@ from das.batch import Batch, Swap
 from das.dataset import Dataset
 from das.engine import Engine
 from das.kinds import Boundless, Nested
-from das.rank import choose_rank, cut, narrowest
+from das.rank import choose_rank, cut, learned, narrowest, unswapped
 from das.score import captures_for, score
 from das.site import Site
 from das.subspace import Subspace, SubspaceStack, project
 
 FOCUS = (0.5, 0.75)
 """Shares of the training after which the widths that Nested cells train on are drawn around those that suffice by then."""
-
-LEARNED = 0.05
-"""A cell has learned something when its IIA is so far above that of swapping nothing."""
 
 
 @dataclass(frozen=True)
@@ -204,13 +201,14 @@ class GridTrainer(pl.LightningModule):
     def check(self) -> None:
         """Scores the active cells, keeps those that are about as good as ever, and stops those that gain no more."""
         scores = self._validate()
+        noop = {name: unswapped(pairs, self.captures[1]) for name, pairs in self.data[2].pairs.items()}
         for i, iia in scores.items():
             if iia >= self.best[i] - 2 * self.schedule.gain:
                 self._keep(i)
             gained = iia > self.best[i] + self.schedule.gain
             self.stale[i] = 0 if gained else self.stale[i] + 1
             self.best[i] = max(float(self.best[i]), iia)
-            self.learned[i] = float(self.best[i]) > self._unswapped(self.cells[i].hypothesis) + LEARNED
+            self.learned[i] = learned(float(self.best[i]), noop[self.cells[i].hypothesis])
             if self.stale[i] >= self.schedule.patience and not self._settling(i):
                 self.stopped[i] = self.global_step
         self.log_dict({"val_iia_mean": float(np.mean(list(scores.values()))), "val_iia_max": max(scores.values())})
@@ -230,11 +228,6 @@ class GridTrainer(pl.LightningModule):
     def _settling(self, i: int) -> bool:
         """Whether a cell has learned something, but not yet how many columns it takes."""
         return isinstance(self.cells[i].kind, Boundless | Nested) and bool(self.learned[i])
-
-    def _unswapped(self, hypothesis: str) -> float:
-        """Validation IIA of swapping nothing; known once the pairs have been scored."""
-        pairs = self.data[2].pairs[hypothesis]
-        return float((self.captures[1].answers[pairs.base] == pairs.label).mean())
 
     def _validate(self) -> dict[int, float]:
         """Validation IIA of every active cell, with hard masks."""

@@ -10,15 +10,18 @@ import torch
 
 from das.alignment import Alignment
 from das.captures import Captures
-from das.dataset import Dataset
+from das.dataset import Dataset, Labelled
 from das.engine import Engine
 from das.kinds import Boundless, Nested
-from das.score import score
+from das.score import captures_for, score
 from das.site import Site
 from das.subspace import Subspace
 
 EVERY_WIDTH = 8
 """Rank curves have every width up to here and about geometrically spaced ones beyond."""
+
+LEARNED = 0.05
+"""A cell has learned something when its IIA is so far above that of swapping nothing."""
 
 Curve = dict[int, float]
 """Width, in columns of each variable → IIA."""
@@ -59,6 +62,16 @@ def choose_rank(curve: Mapping[int, float], tolerance: float) -> int:
     return min(width for width, iia in curve.items() if iia >= best - tolerance)
 
 
+def unswapped(pairs: Labelled, captures: Captures) -> float:
+    """IIA of swapping nothing, from captures with which the pairs have been scored."""
+    return float((captures.answers[pairs.base] == pairs.label).mean())
+
+
+def learned(iia: float, noop: float) -> bool:
+    """Whether a subspace of this validation IIA has learned something. noop: IIA of swapping nothing."""
+    return iia > noop + LEARNED
+
+
 def curves(
     alignments: Sequence[Alignment], engine: Engine, data: Dataset, progress: Callable[[float], None] | None = None,
     captures: Captures | None = None,
@@ -67,7 +80,7 @@ def curves(
     nested = {i: a for i, a in enumerate(alignments) if isinstance(a.cell.kind, Nested)}
     points = {i: sorted({*widths(a.hard.mask.shape[1]), width_of(a.hard)}) for i, a in nested.items()}
     wanted = {i: (a.cell.hypothesis, a.cell.site, [cut(a.hard, width) for width in points[i]]) for i, a in nested.items()}
-    found = score(engine, data, wanted, progress=progress, captures=captures) if wanted else {}
+    found = score(engine, data, wanted, progress=progress, captures=captures)
     return {i: dict(zip(at, found[i].mean(1).tolist(), strict=True)) for i, at in points.items()}
 
 
@@ -77,7 +90,7 @@ def narrowest(
     """As much of the curves of subspaces (by any number: hypothesis, site, subspace, tolerance) as `choose_rank` needs to find
     to how many columns they can be cut: taken at doublings first, and then by halves."""
     tried: dict[int, Curve] = {i: {} for i in wanted}
-    points = {i: [*_doublings(width_of(subspace)), width_of(subspace)] for i, (_, _, subspace, _) in wanted.items()}
+    points = {i: _points(subspace) for i, (_, _, subspace, _) in wanted.items()}
     while points:
         some = {i: (*wanted[i][:2], [narrowed(wanted[i][2], width) for width in at]) for i, at in points.items()}
         for i, hits in score(engine, data, some, captures=captures).items():
@@ -87,9 +100,10 @@ def narrowest(
     return tried
 
 
-def _doublings(width: int) -> list[int]:
-    """1, 2, 4, … below a width."""
-    return [2**n for n in range((width - 1).bit_length())]
+def _points(subspace: Subspace) -> list[int]:
+    """1, 2, 4, … and all that a subspace swaps."""
+    width = width_of(subspace)
+    return [*(2**n for n in range((width - 1).bit_length())), width]
 
 
 def settle(
@@ -99,8 +113,8 @@ def settle(
     """Gives alignments of kinds that look for their rank the fewest columns whose IIA on validation pairs is within the kind's
     tolerance of the best. Returns the rank curves of the Nested ones.
 
-    A Nested one is cut by the order of its training first. Then the columns of both kinds are sorted by what is lost without
-    each, and cut again: training leaves a column that is not needed at any place.
+    A Nested one is cut by the order of its training first. Where a cell of either kind has learned something, its columns are
+    sorted by what is lost without each, and cut again: training leaves a column that is not needed at any place.
     """
     kinds = {i: a.cell.kind for i, a in enumerate(alignments) if a.rank}
     left = {i: kind.tolerance for i, kind in kinds.items() if isinstance(kind, Boundless | Nested)}
@@ -108,9 +122,11 @@ def settle(
     for a in nested.values():
         a.hard = cut(a.hard, a.hard.mask.shape[1])
     _shorten(nested, left, engine, val, captures)
-    ranked = {i: alignments[i] for i in left}
-    _order(ranked, engine, val, captures)
-    _shorten(ranked, left, engine, val, captures)
+    if left:
+        captures = captures or captures_for(engine, val, [a.cell.site for a in alignments])
+        some = _that_learned({i: alignments[i] for i in left}, engine, val, captures)
+        _order(some, engine, val, captures)
+        _shorten(some, left, engine, val, captures)
     for a in nested.values():
         a.soft = a.hard
     return curves(alignments, engine, val, progress, captures)
@@ -128,11 +144,20 @@ def _shorten(
         some[i].hard = narrowed(some[i].hard, width)
 
 
-def _order(some: Mapping[int, Alignment], engine: Engine, val: Dataset, captures: Captures | None) -> None:
+def _that_learned(some: Mapping[int, Alignment], engine: Engine, val: Dataset, captures: Captures) -> dict[int, Alignment]:
+    """Those that do better than swapping nothing, if only by their first columns: of the others no column is worth more than
+    another."""
+    parts = {i: [narrowed(a.hard, width) for width in _points(a.hard)] for i, a in some.items()}
+    hits = score(engine, val, {i: (a.cell.hypothesis, a.cell.site, parts[i]) for i, a in some.items()}, captures=captures)
+    best = {i: float(found.mean(1).max()) for i, found in hits.items()}
+    return {i: a for i, a in some.items() if learned(best[i], unswapped(val.pairs[a.cell.hypothesis], captures))}
+
+
+def _order(some: Mapping[int, Alignment], engine: Engine, val: Dataset, captures: Captures) -> None:
     """Sorts the columns that alignments swap by how much is lost without each."""
     without = {i: [_without(a.hard, *at) for at in a.hard.mask.nonzero().tolist()] for i, a in some.items()}
     wanted = {i: (a.cell.hypothesis, a.cell.site, without[i]) for i, a in some.items()}
-    for i, hits in (score(engine, val, wanted, captures=captures) if wanted else {}).items():
+    for i, hits in score(engine, val, wanted, captures=captures).items():
         a, mask = some[i], some[i].hard.mask
         left = torch.full(mask.shape, 2.0).masked_scatter(mask > 0, torch.tensor(hits.mean(1), dtype=torch.float32))
         order = left.argsort(dim=1, stable=True)

@@ -41,6 +41,8 @@ def score(
 ) -> dict[Key, Hits]:  # fmt: skip
     """Hits of any subspaces in one pass over the data, key → (subspaces, pairs). rows: pairs of each hypothesis at once; fewer
     where there are many. captures: kept ones, if there are any."""
+    if not wanted:
+        return {}
     trim()
     captures = captures or captures_for(engine, data, [site for _, site, _ in wanted.values()])
     every = {name: np.arange(len(data.pairs[name])) for name in dict.fromkeys(name for name, _, _ in wanted.values())}
