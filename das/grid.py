@@ -21,8 +21,12 @@ from das.score import captures_for, score
 from das.site import Site
 from das.subspace import Subspace, SubspaceStack, project
 
-FOCUS = (0.5, 0.75)
-"""Shares of the training after which the widths that Nested cells train on are drawn around those that suffice by then."""
+FOCUS = (0.33, 0.5, 0.67, 0.83)
+"""Shares of the training after which the widths that Nested cells train on are drawn around one that nearly suffices."""
+
+NEARLY = 0.15
+"""How much less IIA than the best such a width may have. A variable that still lies in one column too many is gathered only by
+pairs that swap fewer; where they are too few to hold it, the next look finds more."""
 
 
 @dataclass(frozen=True)
@@ -215,15 +219,15 @@ class GridTrainer(pl.LightningModule):
         self.trainer.should_stop = not self.active
 
     def focus(self) -> None:
-        """Finds the width that suffices of every Nested cell that has learned something: around it widths are drawn from now
-        on, and at it the cell is scored, from a new start."""
-        cells = {i: self.cells[i] for i in self.active if self._settling(i)}
-        kinds = {i: cell.kind for i, cell in cells.items() if isinstance(cell.kind, Nested)}
-        now = self._subspaces(kinds)
-        wanted = {i: (cells[i].hypothesis, cells[i].site, cut(now[i], k.k), k.tolerance) for i, k in kinds.items()}
+        """Finds the width that nearly suffices of every Nested cell that has learned something: around it widths are drawn from
+        now on, and at it the cell is scored, from a new start."""
+        kinds = {i: self.cells[i].kind for i in self.active if self._settling(i)}
+        now = self._subspaces(i for i, kind in kinds.items() if isinstance(kind, Nested))
+        sites = {i: (self.cells[i].hypothesis, self.cells[i].site) for i in now}
+        wanted = {i: (*sites[i], cut(subspace, subspace.mask.shape[1]), NEARLY) for i, subspace in now.items()}
         for i, curve in narrowest(wanted, self.data[0], self.data[2], self.captures[1]).items():
             stack, j = self.place[i]
-            self.stacks[stack].focus[j], self.best[i] = choose_rank(curve, kinds[i].tolerance), -1
+            self.stacks[stack].focus[j], self.best[i] = choose_rank(curve, NEARLY), -1
 
     def _settling(self, i: int) -> bool:
         """Whether a cell has learned something, but not yet how many columns it takes."""
