@@ -76,7 +76,7 @@ def test_the_network_is_no_child_of_the_module(trainer):
 def test_cells_of_one_kind_share_a_stack_and_each_kind_has_its_own_rates(trainer):
     assert len(trainer.stacks) == 2
     optimizer = trainer.configure_optimizers()["optimizer"]
-    assert sorted(group["lr"] for group in optimizer.param_groups) == [0.01, 0.02, 0.02]
+    assert sorted(group["lr"] for group in optimizer.param_groups) == [0.01, 0.02, 0.06]
 
 
 def test_every_pair_is_used_once_before_any_comes_again(trainer):
