@@ -4,7 +4,7 @@
 
 Draws networks of every structure in `das.structures`, from the planted variable to the absent one, Makelov's illusion and
 networks that are really trained, runs the whole experiment on each, nulls among it, and compares its verdict with the one that
-the structure deserves. Ten draws of each take about half an hour on one quiet core.
+the structure deserves. Ten draws of each take two hours and more on one core.
 """
 
 from __future__ import annotations
