@@ -60,11 +60,13 @@ def test_a_shift_that_changes_nothing_gives_the_runs_own_scores(shifted):
         hypothesis = cell.split("-")[0]
         assert np.array_equal(hits[same.rows[hypothesis]], same.hits[cell])
         assert np.array_equal(home.prompts[hypothesis][:, same.rows[hypothesis]], same.prompts[hypothesis])
+    spread = {name for name in shifted.hypotheses if home.at(name, "nested4")["iia"].nunique() > 1}
+    assert spread
     for hypothesis in shifted.hypotheses:
         assert len(same.rows[hypothesis]) == 100
         row = shifted.row(hypothesis, "base", "same")
-        one = 1 if home.at(hypothesis, "nested4")["iia"].nunique() > 1 else np.nan  # a map of one value correlates with nothing
         found = row["correlation"], row["correlation_low"], row["correlation_high"]
+        one = 1 if hypothesis in spread else np.nan  # a map of one value correlates with nothing
         assert found == pytest.approx((one, one, one), nan_ok=True)
         assert row["outcome"] in ("carries over", "nothing to carry over")
 
