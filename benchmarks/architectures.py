@@ -19,12 +19,12 @@ import numpy as np
 import torch
 import transformers
 
-from das.asking import apart
-from das.engine import HookEngine
 from das.errors import DasError
-from das.lm import LM
-from das.prompt import Encoded
-from das.selftest import make_engine
+from das.interchange.engine import HookEngine
+from das.interchange.selftest import make_engine
+from das.network.asking import apart
+from das.network.lm import LM
+from das.task.prompt import Encoded
 from das.text import aligned
 
 LENGTHS = (13, 11, 10, 9, 7)

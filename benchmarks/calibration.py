@@ -20,13 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from das.columns import codes, concat
-from das.failures import failing_groups
-from das.material import POOL
-from das.pairs import Pairs, make_pairs, split_pools
-from das.settings import Settings
+from das.causal.columns import codes, concat
+from das.judge.failures import failing_groups
+from das.pairs.pairs import Pairs, make_pairs, split_pools
+from das.run.material import POOL
+from das.run.settings import Settings
 from das.stats import Bootstrap, Null
-from das.task import Hypothesis, load_task
+from das.task.task import Hypothesis, load_task
 
 Ways = NDArray[np.int64]
 """Each pair's base and source prompt, as numbers. (2, pairs)"""

@@ -1,4 +1,5 @@
-"""Networks that hold a variable in a known number of directions, built otherwise than `das.planted`: to try finders of rank on.
+"""Networks that hold a variable in a known number of directions, built otherwise than `das.planted.plant`: to try finders of
+rank on.
 
 x and y are numbers. Their bits are signs along orthonormal directions of a residual stream, among what a meaningless number
 writes along the others. The answer tells a bit for each of them, so that every direction of x is needed. `signed`: a bit of x
@@ -14,9 +15,9 @@ import torch
 from torch import nn
 
 from das import LM, CausalModel, Hypothesis, Prompt, Range, Task
-from das.planted import Planted, linear
-from das.subspace import random_basis
-from das.tokenizer import make_tokenizer
+from das.interchange.subspace import random_basis
+from das.planted.plant import Planted, linear
+from das.task.tokenizer import make_tokenizer
 
 NOISES = 256
 """How many numbers there are without a meaning."""

@@ -22,9 +22,9 @@ import synthetic
 import torch
 
 from das import Experiment
-from das.lm import LM, load_tokenizer
-from das.plan import plan
+from das.network.lm import LM, load_tokenizer
 from das.progress import console
+from das.run.plan import plan
 
 SHAPE = {"d": 4096, "layers": 32, "heads": 32, "kv_heads": 32, "intermediate": 11008, "vocab": 32001}
 TINY = {"d": 32, "layers": 32, "heads": 2, "kv_heads": 2, "intermediate": 48, "vocab": 200}

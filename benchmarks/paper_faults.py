@@ -43,18 +43,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from das import Boundless, Experiment
-from das.alignment import Cell
-from das.columns import Column
-from das.dataset import Dataset
-from das.evaluate import baselines
-from das.grid import GridTrainer, Schedule
-from das.material import Material
-from das.pairs import FAMILIES, Family, Pairs, match
-from das.score import predictions, score
-from das.site import Site, place_text
+from das.causal.columns import Column
+from das.find.alignment import Cell
+from das.find.grid import GridTrainer, Schedule
+from das.find.train import quiet
+from das.interchange.score import predictions, score
+from das.interchange.subspace import Subspace
+from das.judge.evaluate import baselines
+from das.network.site import Site, place_text
+from das.pairs.dataset import Dataset
+from das.pairs.pairs import FAMILIES, Family, Pairs, match
+from das.run.material import Material
 from das.stats import Bootstrap, Difference
-from das.subspace import Subspace
-from das.train import quiet
 
 HYPOTHESIS, VARIABLE = "left_boundary", "above_lower"
 SITES = (Site(3, "last"), Site(2, "last"), Site(1, "last-12"))

@@ -2,9 +2,9 @@
 
     python benchmarks/planted.py --json out.json
 
-Draws networks of every structure in `das.structures`, from the planted variable to the absent one, Makelov's illusion and
-networks that are really trained, runs the whole experiment on each, nulls among it, and compares its verdict with the one that
-the structure deserves. Ten draws of each take two hours and more on one core.
+Draws networks of every structure in `das.planted.structures`, from the planted variable to the absent one, Makelov's illusion
+and networks that are really trained, runs the whole experiment on each, nulls among it, and compares its verdict with the one
+that the structure deserves. Ten draws of each take two hours and more on one core.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from pathlib import Path
 import gauge
 
 from das import Experiment
-from das.structures import STRUCTURES
-from das.subspace import largest_angle
+from das.interchange.subspace import largest_angle
+from das.planted.structures import STRUCTURES
 
 SETTINGS = {
     "subspace": "nested:k=8", "chosen_seeds": 1, "train_pairs": 1024, "val_pairs": 300, "test_pairs": 300, "steps": 200,

@@ -2,9 +2,9 @@
 
     python benchmarks/rank.py --json out.json
 
-Plants a variable in a known random subspace of networks of two widths that are built otherwise than those of `das.planted`
-(see `codes`), trains `Nested` and `Boundless` there at their defaults through the public API, and compares what they find with
-what was planted.
+Plants a variable in a known random subspace of networks of two widths that are built otherwise than those of
+`das.planted.plant` (see `codes`), trains `Nested` and `Boundless` there at their defaults through the public API, and compares
+what they find with what was planted.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import codes
 import gauge
 
 from das import Boundless, Experiment, Nested
-from das.subspace import largest_angle
+from das.interchange.subspace import largest_angle
 
 RANKS, WIDTHS, SEEDS = (1, 2, 3, 4, 5, 6, 8, 10, 12), (64, 96), 3
 

@@ -18,11 +18,11 @@ import gauge
 import numpy as np
 import torch
 
-from das.dataset import Dataset
-from das.lm import LM
-from das.selftest import make_engine
-from das.site import place_text
-from das.task import ask, load_task
+from das.interchange.selftest import make_engine
+from das.network.lm import LM
+from das.network.site import place_text
+from das.pairs.dataset import Dataset
+from das.task.task import ask, load_task
 
 ASKED = {
     "ioi": ["base"], "agreement": ["base"], "copying": ["base"], "countries": ["base"],

@@ -16,14 +16,14 @@ import torch
 from torch import Tensor
 
 from das import Nested
-from das.alignment import Cell
-from das.dataset import Dataset, Labelled
-from das.engine import ResumeEngine
-from das.grid import GridTrainer, Schedule
-from das.kinds import Kind
-from das.lm import LM
-from das.prompt import Encoded
-from das.site import Site
+from das.find.alignment import Cell
+from das.find.grid import GridTrainer, Schedule
+from das.find.kinds import Kind
+from das.interchange.engine import ResumeEngine
+from das.network.lm import LM
+from das.network.site import Site
+from das.pairs.dataset import Dataset, Labelled
+from das.task.prompt import Encoded
 
 Key = TypeVar("Key", bound=Hashable)
 

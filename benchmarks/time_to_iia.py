@@ -28,12 +28,12 @@ import synthetic as s
 import yaml
 
 from das import Experiment, Run, Task
-from das.dataset import Dataset
-from das.engine import Engine
-from das.material import Material
-from das.pairs import make_pairs, split_pools
-from das.run import pair_table, prompt_codes
-from das.score import score
+from das.interchange.engine import Engine
+from das.interchange.score import score
+from das.pairs.dataset import Dataset
+from das.pairs.pairs import make_pairs, split_pools
+from das.run.folder import pair_table, prompt_codes
+from das.run.material import Material
 from das.stats import Bootstrap
 
 HYPOTHESIS, EXAM = "left_boundary", 8000

@@ -3,34 +3,44 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable, Mapping
 from typing import Any
 
 __version__ = "0.1.0"
 
-_HOME = {
-    "DasError": "errors",
-    **dict.fromkeys(["Range", "Choice", "Bool", "Uniform", "Sampler", "Inputs"], "domains"),
-    **dict.fromkeys(["CausalModel", "scalar"], "causal"),
-    "Prompt": "prompt",
-    **dict.fromkeys(["Shift", "Reword", "Given", "Context", "FewShot", "Chat", "Offset"], "shifts"),
-    **dict.fromkeys(["Task", "Hypothesis", "load_task"], "task"),
-    **dict.fromkeys(["Boundless", "Nested", "Fixed", "Full", "Random"], "kinds"),
-    "LM": "lm",
-    **dict.fromkeys(["Pairs", "Family", "make_pairs"], "pairs"),
-    "Alignment": "alignment",
-    **dict.fromkeys(["Settings", "FitSettings"], "settings"),
-    "Run": "run",
-    "Experiment": "experiment",
-}
-__all__ = [*_HOME, "__version__"]
+
+def handing_on(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], list[str]]:
+    """A package's `__getattr__` and `__all__`: it loads a public name's module when the name is first asked for, so that the
+    package itself stays light. homes: module → the names of it that are public."""
+    home = {name: module for module, names in homes.items() for name in names.split()}
+
+    def get(name: str) -> Any:
+        if name not in home:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(f"{package}.{home[name]}"), name)
+
+    return get, sorted(home)
 
 
-def __getattr__(name: str) -> Any:
-    """Loads a public name's module when it is first asked for, so that `import das` stays light."""
-    if name not in _HOME:
-        raise AttributeError(f"module 'das' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"das.{_HOME[name]}"), name)
+__getattr__, __all__ = handing_on(
+    __name__,
+    {
+        "errors": "DasError",
+        "causal.domains": "Range Choice Bool Uniform Sampler Inputs",
+        "causal.model": "CausalModel scalar",
+        "task.prompt": "Prompt",
+        "task.shifts": "Shift Reword Given Context FewShot Chat Offset",
+        "task.task": "Task Hypothesis load_task",
+        "network.lm": "LM",
+        "pairs.pairs": "Pairs Family make_pairs",
+        "find.kinds": "Boundless Nested Fixed Full Random",
+        "find.alignment": "Alignment",
+        "run.settings": "Settings FitSettings",
+        "run.experiment": "Experiment",
+        "use.run": "Run",
+    },
+)
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return [*__all__, "__version__"]

@@ -9,10 +9,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from das.endings import encodable, ended
 from das.errors import DasError, shown, unknown
-from das.signals import stoppable
 from das.text import aligned
+from das.use.endings import encodable, ended
+from das.use.signals import stoppable
 
 USAGE = """das: does this network really compute that?
 
@@ -37,11 +37,11 @@ def _print_help() -> None:
 
 def run(settings: Any, out: str | None) -> None:
     """Train and judge an alignment for every hypothesis × layer × position; a killed run goes on where it was."""
-    from das.checks import folder as check_folder
-    from das.experiment import Experiment
-    from das.outcome import outcome
+    from das.draw.outcome import outcome
+    from das.ground.checks import folder as check_folder
     from das.progress import console
-    from das.settings import name_of
+    from das.run.experiment import Experiment
+    from das.run.settings import name_of
 
     report = console()
     folder = f"runs/{Path(name_of(settings.task)).stem}" if out is None else out
@@ -55,7 +55,7 @@ def run(settings: Any, out: str | None) -> None:
 
 def plan(settings: Any, out: str | None) -> None:
     """What a run will cost: cells, forwards, memory, disk, estimated time. Loads no weights."""
-    from das.plan import plan_of
+    from das.run.plan import plan_of
 
     print(plan_of(settings).text())
 
@@ -80,9 +80,9 @@ def check(
         device: Where the network runs: cpu, cuda (cuda:1), mps, or auto, the best that is there.
         threads: Of the processor; 0 leaves it to torch.
     """
-    from das.checks import whole
-    from das.settings import THREADS, check_device, check_dtype
-    from das.task import load_task
+    from das.ground.checks import whole
+    from das.run.settings import THREADS, check_device, check_dtype
+    from das.task.task import load_task
 
     whole("threads", threads, 0, THREADS)
     check_dtype(dtype)
@@ -91,11 +91,11 @@ def check(
     import numpy as np
     import torch
 
-    from das.check import check, compared
-    from das.device import device_of
-    from das.limits import check_limits
-    from das.lm import LM, load_config, load_tokenizer
-    from das.named import NAMED
+    from das.network.device import device_of
+    from das.network.limits import check_limits
+    from das.network.lm import LM, load_config, load_tokenizer
+    from das.network.named import NAMED
+    from das.run.check import check, compared
 
     device = str(device_of(device)) if accuracy else device
     tokenizer = load_tokenizer(lm)
@@ -128,8 +128,8 @@ def identify(
     """
     from json import dumps
 
-    from das.identify import identify
-    from das.task import load_task
+    from das.pairs.identify import identify
+    from das.task.task import load_task
 
     report = identify(load_task(task), families, pairs, seed)
     if json is not None:
@@ -159,7 +159,7 @@ def shift(run: str, shifts: Any = "all", retrain: float | dict[str, float] = 0.0
         retrain: Share of the grid to train anew under each shift, to compare with, or a mapping from shift to share.
     """
     from das.progress import console
-    from das.run import Run
+    from das.use.run import Run
 
     print(Run.open(run).shift(shifts, retrain, console()).text())
 
@@ -170,9 +170,9 @@ def paper_table(run: str) -> None:
     Args:
         run: The run's folder, tested under the paper's shifts.
     """
-    from das.paper import paper_table
-    from das.robustness import Robustness
-    from das.run import Run
+    from das.draw.paper import paper_table
+    from das.transfer.robustness import Robustness
+    from das.use.run import Run
 
     print(paper_table(Robustness(Run.open(run))))
 
@@ -183,7 +183,7 @@ def plot(run: str) -> None:
     Args:
         run: The run's folder.
     """
-    from das.run import Run
+    from das.use.run import Run
 
     for path in Run.open(run).figures():
         print(path)
@@ -191,8 +191,8 @@ def plot(run: str) -> None:
 
 def fit_lm(settings: Any, out: str | None) -> None:
     """Train a small Llama with its own tokenizer on a task; a killed training goes on where it was."""
-    from das.fit import fit
     from das.progress import console
+    from das.run.fit import fit
 
     for name, share in fit(settings, console()).items():
         print(f"accuracy on {name}: {share:.3f}")
@@ -205,9 +205,9 @@ def new(name: str, folder: str = "tasks") -> None:
         name: The task's name; the file is NAME.py.
         folder: Where to put it.
     """
-    from das.checks import folder as check_folder
-    from das.checks import named
-    from das.template import TASK
+    from das.ground.checks import folder as check_folder
+    from das.ground.checks import named
+    from das.use.template import TASK
 
     if not name.isidentifier():
         raise DasError(f"{shown(name)} is no name for a task: use letters, digits and underscores")
@@ -234,8 +234,8 @@ def _about(command: str) -> str:
 def _arguments(command: str, words: list[str]) -> tuple[Any, ...] | str:
     """What a command is called with; or its help or its settings, as text, where those were asked for. `das run TASK --lm …` or
     `das run FILE.yaml …`: a YAML file gives settings, the command line overrides them."""
-    from das import settings
-    from das.options import CONFIG, Option, help_text, options_of, read
+    from das.run import settings
+    from das.use.options import CONFIG, Option, help_text, options_of, read
 
     cls = getattr(settings, WITH_SETTINGS[command]) if command in WITH_SETTINGS else None
     options = options_of(cls or COMMANDS[command])

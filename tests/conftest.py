@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from das.fit import corpus
-from das.prompt import Tokenizer
-from das.task import Task, load_task
-from das.tokenizer import make_tokenizer
+from das.run.fit import corpus
+from das.task.prompt import Tokenizer
+from das.task.task import Task, load_task
+from das.task.tokenizer import make_tokenizer
 
 ROOT = Path(__file__).parents[1]
 

@@ -39,11 +39,11 @@ from das import (
     load_task,
     make_pairs,
 )  # fmt: skip
-from das.causal import scalar
-from das.identify import identify
-from das.prompt import Position, expand_positions
-from das.run import Run
-from das.shifts import named_shifts, parse_shift
+from das.causal.model import scalar
+from das.pairs.identify import identify
+from das.run.folder import Run
+from das.task.prompt import Position, expand_positions
+from das.task.shifts import named_shifts, parse_shift
 
 RNG = np.random.default_rng(0)
 
@@ -415,15 +415,15 @@ def test_vectors_may_have_answers():
 
 
 def test_kinds_that_differ_have_different_names():
-    from das.kinds import kind_name
+    from das.find.kinds import kind_name
 
     names = [kind_name(kind) for kind in (Nested(k=2), Nested(k=2, lr=0.1), Nested(k=2, tolerance=0.1), Fixed(k=2))]
     assert names == ["nested2", "nested2,lr=0.1", "nested2,tolerance=0.1", "fixed2"]
 
 
 def test_cells_have_ids_that_folders_can_have():
-    from das.alignment import Cell
-    from das.site import Site
+    from das.find.alignment import Cell
+    from das.network.site import Site
 
     usual = Cell("h", Site(3, "amount.last", "block_output"), Nested(k=2)).id
     assert re.fullmatch(r"h-L03\.amount\.last-nested2\.[0-9a-f]{4}-s0", usual)
@@ -444,7 +444,7 @@ def test_a_run_is_not_begun_where_it_cannot_be_written(out, here):
 
 
 def _begin(out):
-    from das.checks import folder
+    from das.ground.checks import folder
 
     Run(folder("out", out)).prepare(Settings("t", "x"))
 
@@ -468,7 +468,7 @@ def test_a_device_that_is_not_there_is_found_before_anything_is_written(here, mo
 
 @pytest.mark.parametrize(("cuda", "mps", "best"), [(2, False, "cuda"), (0, True, "mps"), (0, False, "cpu"), (1, True, "cuda")])
 def test_auto_is_the_best_device_that_is_there(cuda, mps, best, monkeypatch):
-    from das.device import device_of
+    from das.network.device import device_of
 
     monkeypatch.setattr("torch.cuda.is_available", lambda: cuda > 0)
     monkeypatch.setattr("torch.cuda.device_count", lambda: cuda)
@@ -484,11 +484,11 @@ def test_a_run_says_what_the_device_auto_comes_to():
             said.append(text)
 
     Experiment(ROOT / "tasks" / "price_tagging.py", "price-tagger-tiny", positions=["last"], device="auto").ready(Told())
-    assert said == [f"device auto: the network runs on {das.device.device_of('auto')}"]
+    assert said == [f"device auto: the network runs on {das.network.device.device_of('auto')}"]
 
 
 def test_a_run_that_was_tested_under_no_shift_says_so(here):
-    from das.robustness import Robustness
+    from das.transfer.robustness import Robustness
 
     with pytest.raises(DasError, match="was not tested under any shift yet: das shift run"):
         Robustness(Run("run")).accuracy("base")

@@ -21,7 +21,7 @@ import synthetic
 import time_to_iia
 
 from das import Boundless
-from das.engine import HookEngine
+from das.interchange.engine import HookEngine
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ from conftest import ROOT
 
 from das import __version__
 from das.cli import COMMANDS, main
-from das.fit import variants
-from das.settings import FitSettings, Settings, check_keys, read_yaml
-from das.task import load_task
-from das.template import TASK as TEMPLATE
+from das.run.fit import variants
+from das.run.settings import FitSettings, Settings, check_keys, read_yaml
+from das.task.task import load_task
+from das.use.template import TASK as TEMPLATE
 
 TASK = str(ROOT / "tasks" / "price_tagging.py")
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))

@@ -8,10 +8,10 @@ import pytest
 from nbclient import NotebookClient
 
 from das import LM, load_task
-from das.adapter import base_of
-from das.evaluate import task_accuracy
-from das.lm import MODELS, shipped
-from das.named import NAMED
+from das.interchange.accuracy import task_accuracy
+from das.network.adapter import base_of
+from das.network.lm import MODELS, shipped
+from das.network.named import NAMED
 
 ROOT = Path(__file__).parent.parent
 TASKS = {"price-tagger-tiny": "price_tagging", "arithmetic-tiny": "arithmetic"}

@@ -1,0 +1,12 @@
+"""Causal: the account of a task, without a network: a DAG of variables with mechanisms, inputs with domains, and what other
+accounts of the same task would look like."""
+
+from das import handing_on
+
+__getattr__, __all__ = handing_on(
+    __name__,
+    {
+        "domains": "Range Choice Bool Uniform Sampler Inputs",
+        "model": "CausalModel scalar",
+    },
+)

@@ -1,0 +1,285 @@
+"""CausalModel: plain functions wired by their parameter names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from das.causal.columns import Column, Columns, as_column, checked, codes, differ, objects, row_of, same_length, take
+from das.causal.domains import Choice, Inputs, Sampler, parameters
+from das.errors import DasError, called, shown, unknown
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Mechanism = Callable[..., Any]
+
+
+def scalar(function: Mechanism) -> Mechanism:
+    """Marks a mechanism that works on one row at a time; the others get whole columns."""
+    function.__das_scalar__ = True  # type: ignore[attr-defined]
+    return function
+
+
+COLUMNWISE = "a column from whole numpy columns (use & | ~ and np.where); mark one that takes one row with @das.scalar"
+
+
+@dataclass(frozen=True)
+class _Node:
+    name: str
+    parents: tuple[str, ...]
+    mechanism: Mechanism
+    scalar: bool
+
+    def value(self, columns: Mapping[str, Column], n: int) -> Column:
+        arguments = [_read_only(columns[parent]) for parent in self.parents]
+        result = called(f"mechanism {self.name!r}", COLUMNWISE, self._computed, arguments, on=f" on {n} rows")
+        return checked(result, n, f"mechanism {self.name!r}")
+
+    def _computed(self, arguments: Sequence[Column]) -> Column:
+        if self.scalar:
+            return as_column([self.mechanism(*row) for row in zip(*(_rows(a) for a in arguments), strict=True)])
+        return np.asarray(self.mechanism(*arguments))
+
+
+def _node(function: Any) -> _Node:
+    """A mechanism's, whose name is the variable."""
+    name = getattr(function, "__name__", None)
+    if not callable(function) or not isinstance(name, str):
+        raise DasError(
+            f"mechanism {shown(function)}: expected a function, whose name is its variable and parameters its parents"
+        )
+    return _Node(name, tuple(parameters(function, f"mechanism {name!r}")), function, getattr(function, "__das_scalar__", False))
+
+
+def _read_only(column: Column) -> Column:
+    view = column.view()
+    view.flags.writeable = False
+    return view
+
+
+def _rows(column: Column) -> list[Any]:
+    return column.tolist() if column.ndim == 1 else list(column)
+
+
+class CausalModel:
+    """A deterministic causal model: a DAG whose variables are functions and whose edges are their parameters.
+
+    mechanisms: functions of columns; a function's name is its variable, its parameters are the parents. The last one is
+        the output. Functions of single values are marked with `scalar`.
+    inputs: the variables without a mechanism: `Inputs`, or a mapping from name to domain.
+
+    A value may be a vector: a mechanism returns an array whose first axis is the rows.
+
+    >>> from das import Bool
+    >>> def both(left, right): return left & right
+    >>> model = CausalModel(both, inputs={"left": Bool(), "right": Bool()})
+    >>> model.interchange({"left": [True], "right": [False]}, {"right": {"left": [False], "right": [True]}})["both"]
+    array([ True])
+    """
+
+    def __init__(self, *mechanisms: Mechanism, inputs: Inputs | Mapping[str, Any]) -> None:
+        nodes = [_node(f) for f in mechanisms]
+        self._build(nodes, inputs, nodes[-1].name if nodes else "")
+
+    def _build(self, nodes: Sequence[_Node], inputs: Inputs | Mapping[str, Any], output: str) -> None:
+        self.inputs = inputs if isinstance(inputs, Inputs) else Inputs(inputs)
+        names = self.inputs.names + [node.name for node in nodes]
+        if not nodes:
+            raise DasError("a causal model needs at least one mechanism: the last one is its output")
+        if repeated := {name for name in names if names.count(name) > 1}:
+            raise DasError(f"variable {sorted(repeated)[0]!r} is defined twice")
+        for node in nodes:
+            for parent in node.parents:
+                if parent not in names:
+                    raise unknown(f"parent of {node.name!r}", parent, names)
+        self._nodes = _in_order(nodes, self.inputs.names)
+        self.output = output
+
+    def over(self, inputs: Inputs) -> CausalModel:
+        """The same mechanisms over other values of the same inputs."""
+        if set(inputs.names) != set(self.inputs.names):
+            raise DasError(f"the model's inputs are {', '.join(self.inputs.names)}; given {', '.join(inputs.names)}")
+        model = copy(self)
+        model.inputs = inputs
+        return model
+
+    @property
+    def variables(self) -> list[str]:
+        """Inputs first, then every mechanism after its parents."""
+        return self.inputs.names + [node.name for node in self._nodes]
+
+    def parents(self, variable: str) -> tuple[str, ...]:
+        """The variables that `variable` is computed from; none for an input."""
+        self._known(variable)
+        return next((node.parents for node in self._nodes if node.name == variable), ())
+
+    def mechanism(self, variable: str) -> Mechanism:
+        """The function that computes `variable`, which is no input."""
+        return next(node.mechanism for node in self._nodes if node.name == variable)
+
+    def causes(self, variable: str) -> set[str]:
+        """The variables that `variable` follows from: its parents, theirs, and so on."""
+        found = {variable}
+        for name in reversed(self.variables):  # children before their parents
+            found |= set(self.parents(name)) if name in found else set()
+        return found - {variable}
+
+    def _known(self, variable: str) -> None:
+        if variable not in self.variables:
+            raise unknown("variable", variable, self.variables)
+
+    def __repr__(self) -> str:
+        lines = [f"  {node.name}({', '.join(node.parents)})" for node in self._nodes]
+        return "\n".join([f"CausalModel with inputs {', '.join(self.inputs.names)}", *lines, f"  output: {self.output}"])
+
+    def run(self, inputs: Mapping[str, Any]) -> Columns:
+        """Every variable's column for the given input columns. DasError on values outside their domain."""
+        return self._evaluate(self.inputs.validate(inputs), {})
+
+    def intervene(self, inputs: Mapping[str, Any], values: Mapping[str, Any]) -> Columns:
+        """`run`, with the variables in `values` fixed to the given columns instead of computed."""
+        table = self.inputs.validate(inputs)
+        fixed = {name: as_column(column, f"the intervention on {shown(name)}") for name, column in values.items()}
+        for name, column in fixed.items():
+            self._known(name)
+            checked(column, same_length(table), f"the intervention on {name!r}")
+        return self._evaluate(table, fixed)
+
+    def interchange(self, base: Mapping[str, Any], sources: Mapping[str, Mapping[str, Any]]) -> Columns:
+        """Interchange intervention: run `base` with each variable fixed to what it is on that variable's own source.
+
+        base: input columns; sources: aligned variable → input columns of its source, row by row.
+        Returns every variable's column; the counterfactual answer is `[model.output]`.
+        """
+        values = {}
+        for variable, source in sources.items():
+            self._known(variable)
+            values[variable] = self.run(source)[variable]
+        return self.intervene(base, values)
+
+    def moves(self, base: Columns, answers: Column, variable: str, values: Column) -> NDArray[np.bool_]:
+        """The rows of `base`, input columns with these answers, on which fixing one variable to another value changes the
+        output. Where an input's other value breaks a constraint between the inputs, nothing is asked of the mechanisms, and
+        nothing moves."""
+        rows = np.arange(len(values))
+        if variable in self.inputs.names:
+            rows = np.flatnonzero(self.inputs.allowed(base | {variable: values}))
+        moved = np.zeros(len(values), bool)
+        if len(rows):
+            fixed = self.intervene(take(base, rows), {variable: values[rows]})
+            moved[rows] = differ(answers[rows], fixed[self.output])
+        return moved
+
+    def _evaluate(self, table: Columns, fixed: Mapping[str, Column]) -> Columns:
+        n = same_length(table)
+        columns = {name: fixed.get(name, column) for name, column in table.items()}
+        for node in self._nodes:
+            columns[node.name] = fixed[node.name] if node.name in fixed else node.value(columns, n)
+        return columns
+
+    def sample(self, rng: np.random.Generator, n: int) -> Columns:
+        """`n` settings of the inputs."""
+        return self.inputs.sample(rng, n)
+
+    @property
+    def size(self) -> int | None:
+        """How many input settings there are; None where an input is continuous or custom."""
+        return self.inputs.size
+
+    def enumerate(self) -> Columns:
+        """Every setting of the inputs, once."""
+        return self.inputs.enumerate()
+
+    def equivalent(self, other: CausalModel, rng: np.random.Generator | None = None, n: int = 10_000) -> bool:
+        """Whether both give the same output: on every setting where there are at most `n`, else on `n` drawn ones."""
+        return self.difference(other, rng, n) is None
+
+    def difference(self, other: CausalModel, rng: np.random.Generator | None = None, n: int = 10_000) -> dict[str, Any] | None:
+        """An input setting on which the outputs differ, or None (see `equivalent`)."""
+        if set(self.inputs.names) != set(other.inputs.names):
+            raise DasError(f"the models have different inputs: {self.inputs.names} and {other.inputs.names}")
+        small = self.size is not None and self.size <= n
+        table = self.enumerate() if small else self.sample(rng or np.random.default_rng(0), n)
+        mine, theirs = self.run(table)[self.output], other.run(table)[other.output]
+        both = codes(objects([*_rows(mine), *_rows(theirs)]))
+        wrong = np.flatnonzero(both[: len(mine)] != both[len(mine) :])
+        return row_of(table, int(wrong[0])) if len(wrong) else None
+
+    def draw(self, ax: Axes | None = None) -> Axes:
+        """The DAG as a picture: inputs at the bottom, the output at the top."""
+        from das.draw.dag import dag
+
+        return dag({name: self.parents(name) for name in self.variables}, self.output, ax)
+
+    @classmethod
+    def from_dicts(
+        cls,
+        variables: Sequence[str],
+        values: Mapping[str, Any],
+        parents: Mapping[str, Sequence[str]],
+        functions: Mapping[str, Mechanism],
+        output: str | Sequence[str] | None = None,
+    ) -> CausalModel:
+        """A model in the four-dict form of pyvene and MIB, whose functions take one value per parent.
+
+        Variables without parents are inputs: their domain is `values[v]`, or draws of `functions[v]()` where that is None or
+        empty (the same ones for the same generator, see `das.causal.seeding`).
+        output: by default `raw_output` if there is one, else the only variable that is nobody's parent. Several names make one
+            output, the tuple of their values, which is called by these names joined with `+`.
+        """
+        if isinstance(variables, str) or not isinstance(parents, Mapping):
+            raise DasError("from_dicts: expected a list of variables, and a mapping from each to its parents")
+        for name in [*parents, *(p for ps in parents.values() for p in ps)]:
+            if name not in variables:
+                raise unknown("variable", name, variables)
+        for what, given in (("values", values), ("parents", parents), ("functions", functions)):
+            if not isinstance(given, Mapping):
+                raise DasError(f"{what} is {shown(given)}: expected a mapping from variables")
+        roots = [v for v in variables if not parents.get(v)]
+        domains = {v: _domain(v, values.get(v), functions.get(v)) for v in roots}
+        for name in variables:
+            if name not in roots and name not in functions:
+                raise DasError(f"variable {name!r} has parents but no function")
+        nodes = [_Node(v, tuple(parents[v]), functions[v], True) for v in variables if v not in roots]
+        used = {p for node in nodes for p in node.parents}
+        sinks = [node.name for node in nodes if node.name not in used]
+        if output is None:
+            output = "raw_output" if "raw_output" in variables else sinks[0] if len(sinks) == 1 else []
+        wanted = [output] if isinstance(output, str) else list(output)
+        if not wanted or not set(wanted) <= set(variables):
+            raise DasError(f"which variable is the output? Give output=, one of: {', '.join(sinks)}; or a list")
+        if len(wanted) > 1:
+            nodes.append(_Node("+".join(wanted), tuple(wanted), lambda *values: values, True))
+        model = cls.__new__(cls)
+        model._build(nodes, domains, "+".join(wanted))
+        return model
+
+
+def _domain(name: str, values: Any, function: Mechanism | None) -> Choice | Sampler:
+    if values is not None and (not isinstance(values, Iterable) or isinstance(values, str)):
+        raise DasError(f"the values of input {name!r} are {shown(values)}: expected several, or None to draw by its function")
+    options = values if isinstance(values, set | frozenset) or values is None else list(values)
+    if options:
+        return Choice(options)
+    if function is None:
+        raise DasError(f"input {name!r} has neither values nor a function: its values are {shown(values)}")
+    return Sampler(lambda rng, n: objects([called(f"the function of input {name!r}", "a value", function) for _ in range(n)]))
+
+
+def _in_order(nodes: Sequence[_Node], known: Sequence[str]) -> list[_Node]:
+    """The nodes, each after its parents."""
+    done, waiting, ordered = set(known), list(nodes), []
+    while waiting:
+        ready = [node for node in waiting if set(node.parents) <= done]
+        if not ready:
+            raise DasError(f"the mechanisms form a cycle: {', '.join(sorted(node.name for node in waiting))}")
+        ordered += ready
+        done |= {node.name for node in ready}
+        waiting = [node for node in waiting if node.name not in done]
+    return ordered

@@ -1,0 +1,37 @@
+"""DAG: a causal model as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from das.draw.evidence import axes_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def dag(parents: Mapping[str, Sequence[str]], output: str, ax: Axes | None = None) -> Axes:
+    """A causal model: every variable above its parents, inputs at the bottom."""
+    depth: dict[str, int] = {}
+    for name, above in parents.items():
+        depth[name] = 1 + max((depth[p] for p in above), default=-1)
+    levels = [[n for n in parents if depth[n] == level] for level in range(max(depth.values()) + 1)]
+    place = {n: ((i + 1) / (len(level) + 1), y) for y, level in enumerate(levels) for i, n in enumerate(level)}
+    widest = max(map(len, levels))
+    ax = axes_of(ax, (1.6 * widest + 1, 1.1 * len(levels) + 0.4))
+    for name, above in parents.items():
+        for parent in above:
+            ax.annotate(
+                "",
+                place[name],
+                place[parent],
+                arrowprops={"arrowstyle": "-|>", "color": "#555555", "shrinkA": 14, "shrinkB": 14},
+            )
+        face = "#fde0c5" if name == output else "#dbe9f6" if above else "#eeeeee"
+        box = {"boxstyle": "round,pad=0.4", "facecolor": face, "edgecolor": "#333333"}
+        ax.text(*place[name], name, ha="center", va="center", fontsize=9, bbox=box)
+    ax.set_xlim(0, 1)
+    ax.set_ylim(-0.5, len(levels) - 0.5)
+    ax.axis("off")
+    return ax

@@ -1,0 +1,223 @@
+"""Pictures: heatmaps of IIA, capacity curves, causal models. Each is a function of a run's tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from das.draw.evidence import axes_of, evidence, inches_of, luck, rank_curve, title, write
+from das.errors import DasError, unknown
+from das.text import fitted, plain, short
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from das.run.folder import Folder
+
+COLOURS = "viridis"
+SKIPPED = "#dddddd"
+METRICS = {
+    "iia": "IIA",
+    "flip_iia": "flip IIA",
+    "iia_soft": "IIA, soft mask",
+    "iia_correct": "IIA where the network is right",
+    "iia_incorrect": "IIA where the network is wrong",
+    "normalised": "normalised IIA",
+    "whole": "whole-vector IIA",
+    "off_manifold": "share of swaps off the manifold",
+    "distance": "distance of swaps from the manifold",
+}
+LIKE_IIA = ("iia", "iia_soft", "whole")
+"""Metrics on all test pairs, which no-op and ceiling are a floor and a ceiling of."""
+
+CELL = 0.58, 0.46
+"""Width and height of a heatmap's cell, inches; the interval is written where there is room."""
+
+
+def _shown(token: str) -> str:
+    """A token as a label: white space made visible, dollar signs kept from TeX."""
+    return plain(token.strip(" ").replace("\n", "↵")) or "␣"
+
+
+# --- heatmaps ---
+
+Grid = tuple[list[Any], list[str], Any]
+"""Rows (layer, component), positions in prompt order, values (rows, positions)."""
+
+
+def grid(run: Folder, hypothesis: str, metric: str = "iia", split: str = "test") -> Grid:
+    """Rows (layer, component), positions in prompt order, and the metric (rows, positions), mean over seeds of the run's
+    main subspace; nan where a budget skipped the site."""
+    if metric not in METRICS:
+        raise unknown("metric", metric, METRICS)
+    column = f"{split}_{metric}"
+    if column not in run.table():
+        raise DasError(f"{run.folder} has no {column}: the run was made without it")
+    return _grid(run, hypothesis, column)
+
+
+def _grid(run: Folder, hypothesis: str, column: str) -> Grid:
+    """Of a column of the run's table; all nan where it has no such column."""
+    summary = run.summary
+    table = run.table()
+    mine = table[(table["hypothesis"] == hypothesis) & (table["subspace"] == summary["hypotheses"][hypothesis]["subspace"])]
+    screened = run.screened()
+    sites = mine if screened is None else screened[screened["hypothesis"] == hypothesis]
+    rows = sorted(set(zip(sites["layer"], sites["component"], strict=True)))
+    positions = [p for p in summary["tokens"] if p in set(sites["position"])]
+    if column not in mine:
+        return rows, positions, np.full((len(rows), len(positions)), np.nan)
+    values = mine.groupby(["layer", "component", "position"])[column].mean().unstack()
+    return rows, positions, values.reindex(index=pd.MultiIndex.from_tuples(rows), columns=positions).to_numpy()
+
+
+def heatmap(run: Folder, hypothesis: str, ax: Axes | None = None, metric: str = "iia", bar: bool = True) -> Axes:
+    """Layers × positions on a fixed scale from 0 to 1 (a distance: to its largest), each cell with its number and the IIA's
+    95 % interval; hatched where that is not above the null (`luck`). Floor and ceiling on the colour bar, and the cell that was
+    chosen on validation outlined."""
+    rows, positions, values = grid(run, hypothesis, metric)
+    entry = run.summary["hypotheses"][hypothesis]
+    ax = axes_of(ax, size_of(rows, positions))
+    top = 1.0 if metric != "distance" else float(np.nanmax(values, initial=1e-9))
+    image = ax.imshow(values, origin="lower", aspect="auto", cmap=COLOURS, vmin=0, vmax=top)
+    ax.set_facecolor(SKIPPED)
+    low, high = (_grid(run, hypothesis, f"test_iia_{end}")[2] for end in ("low", "high"))
+    limit, null = luck(entry)
+    whose = "95 % interval" if metric == "iia" else "the IIA's 95 % interval"
+    hatched = _hatch(ax, image, low <= limit)
+    numbers(ax, image, (low, high) if metric == "iia" else None)
+    ticks(ax, rows, {p: run.summary["tokens"][p] for p in positions}, f"hatched: {whose} not above {null}" if hatched else "")
+    title(ax, entry, f"{METRICS[metric]} on test pairs, {entry['subspace']}{_skipped(ax, run, hypothesis, values)}")
+    outline(ax, (rows.index((entry["layer"], entry["component"])), positions.index(entry["position"])))
+    if bar:
+        _bar(ax, image, entry["baselines"] if metric in LIKE_IIA else {})
+    return ax
+
+
+def _skipped(ax: Axes, run: Folder, hypothesis: str, values: Any) -> str:
+    """Writes into the cells that were not trained what a whole-vector swap scores there on the screen's training pairs; what
+    is to be said of them."""
+    screened = run.screened()
+    if screened is None or not np.isnan(values).any():
+        return ""
+    rows, positions, _ = _grid(run, hypothesis, "")
+    whole = screened[screened["hypothesis"] == hypothesis].set_index(["layer", "component", "position"])["whole"]
+    for row, column in np.argwhere(np.isnan(values)):
+        write(ax, (row, column), short(whole[(*rows[row], positions[column])]), 0, 7, color="#777777")
+    return ", grey: not trained (whole swap)"
+
+
+def outline(ax: Axes, cell: tuple[int, int]) -> None:
+    """Marks the chosen cell (row, column) of a map."""
+    corner = cell[1] - 0.5, cell[0] - 0.5
+    ax.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor="#d62728", linewidth=2.5, clip_on=False, zorder=3))
+
+
+def size_of(rows: Sequence[Any], positions: Sequence[str]) -> tuple[float, float]:
+    """Of a heatmap, inches: room for its cells, and for its title if they are few."""
+    return max(5.2, 1.9 + CELL[0] * len(positions)), 2.0 + CELL[1] * len(rows)
+
+
+def ticks(ax: Axes, rows: Sequence[Any], tokens: Mapping[str, str], note: str) -> None:
+    """Labels of rows and positions, and a note below them. tokens: position → the token there."""
+    ax.set_xticks(range(len(tokens)), [f"{_shown(t)}\n{p.replace('last-', '−')}" for p, t in tokens.items()], fontsize=8)
+    several = len({component for _, component in rows}) > 1
+    ax.set_yticks(range(len(rows)), [f"{layer} · {c.replace('_', ' ')}" if several else str(layer) for layer, c in rows])
+    ax.set_xlabel(
+        "\n".join(["token of an example prompt, position", *([fitted(note, inches_of(ax)[0], 9)] if note else [])]), fontsize=9
+    )
+    ax.set_ylabel("layer" if several or rows[0][1] == "block_output" else f"layer, {rows[0][1]}")
+
+
+def _dark(image: Any, value: float) -> bool:
+    """Whether the colour of a value wants white upon it."""
+    red, green, blue, _ = image.cmap(image.norm(value))
+    return bool(0.299 * red + 0.587 * green + 0.114 * blue < 0.5)
+
+
+def _hatch(ax: Axes, image: Any, cells: Any) -> bool:
+    """Thin lines over the cells; whether there are any."""
+    for cell in np.argwhere(cells & np.isfinite(image.get_array().filled(np.nan))):
+        hatch(ax, tuple(cell), "white" if _dark(image, image.get_array()[tuple(cell)]) else "black")
+    return bool(cells.any())
+
+
+def hatch(ax: Axes, cell: tuple[int, int], ink: str) -> None:
+    """Thin lines over a cell (row, column) of an image."""
+    patch = Rectangle((cell[1] - 0.5, cell[0] - 0.5), 1, 1, fill=False, hatch="////", edgecolor=(ink, 0.35), linewidth=0)
+    patch.set_hatch_linewidth(0.5)
+    ax.add_patch(patch)
+
+
+def numbers(ax: Axes, image: Any, interval: tuple[Any, Any] | None) -> None:
+    """Each cell's number and, where there is room, its interval below."""
+    values = image.get_array().filled(np.nan)
+    width, height = (size / n for size, n in zip(inches_of(ax), values.shape[::-1], strict=True))
+    room = interval is not None and width > 0.75 * CELL[0] and height > 0.75 * CELL[1]
+    for row, column in np.argwhere(np.isfinite(values)):
+        value, cell = values[row, column], (row, column)
+        ends = [end[cell] for end in interval] if interval and room else [np.nan]
+        below = bool(np.isfinite(ends).all())
+        box = {"boxstyle": "square,pad=0.1", "facecolor": image.cmap(image.norm(value)), "edgecolor": "none"}
+        style = {"color": "white" if _dark(image, value) else "black", "bbox": box}
+        write(ax, cell, short(value) if image.norm.vmax <= 1 else f"{value:.1f}", 3.5 * below, 8, **style)
+        if below:
+            write(ax, cell, "–".join(map(short, ends)), -6.5, 6 if width < 0.8 else 7, **style)
+
+
+def _bar(ax: Axes, image: Any, baselines: Mapping[str, float]) -> None:
+    """The colour bar, with the floor (no-op) and the ceiling (the network's own accuracy) marked if there are baselines."""
+    bar = ax.get_figure().colorbar(image, ax=ax, pad=0.02, fraction=0.05)  # type: ignore[union-attr]
+    marks = {label: baselines[name] for name, label in (("noop", "no-op"), ("ceiling", "ceiling")) if name in baselines}
+    for mark in marks.values():
+        bar.ax.axhline(mark, color="black", linewidth=2)
+        bar.ax.axhline(mark, color="white", linewidth=0.8)
+    marked = [t for t in (0, 0.25, 0.5, 0.75, 1) if all(abs(t - mark) > 0.06 for mark in marks.values())]
+    labels = [*(f"{label} {mark:.2f}" for label, mark in marks.items()), *(f"{t:g}" for t in marked)]
+    if image.norm.vmax == 1:
+        bar.ax.set_yticks([*marks.values(), *marked], labels)
+    bar.ax.tick_params(labelsize=8)
+
+
+def all_heatmaps(run: Folder, metric: str = "iia") -> Figure:
+    """The heatmaps of all hypotheses side by side."""
+    names = list(run.summary["hypotheses"])
+    columns = min(2, len(names))
+    rows = -(-len(names) // columns)
+    layers, positions, _ = grid(run, names[0], metric)
+    width, height = size_of(layers, positions)
+    figure = Figure(figsize=(columns * width, rows * height), layout="constrained")
+    for index, name in enumerate(names):
+        heatmap(run, name, figure.add_subplot(rows, columns, index + 1), metric)
+    return figure
+
+
+# --- all of them ---
+
+
+def figures(run: Folder) -> list[Path]:
+    """Draws every figure of a run into its folder; their paths."""
+    drawn: dict[str, Any] = {}
+    for name, entry in run.summary["hypotheses"].items():
+        drawn[f"heatmap_{name}.png"] = heatmap(run, name).get_figure()
+        drawn[f"rank_{name}.png"] = rank_curve(run, name).get_figure()
+        if entry.get("scorecard"):
+            drawn[f"evidence_{name}.png"] = evidence(entry)
+    drawn["heatmaps.png"] = all_heatmaps(run)
+    return save(run.folder, drawn)
+
+
+def save(folder: Path, drawn: Mapping[str, Any]) -> list[Path]:
+    """Writes figures, by the names of their files; their paths."""
+    for file, figure in drawn.items():
+        figure.savefig(folder / file, dpi=150)
+    return [folder / file for file in drawn]
+
+
+# --- causal models ---

@@ -1,0 +1,71 @@
+"""Outcome: what a finished run found, as text for the console."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from das.network.site import place_text
+from das.text import aligned
+
+
+def outcome(summary: dict[str, Any]) -> str:
+    """Tables of scores and of evidence, and the verdicts, of a run's summary."""
+    entries = list(summary["hypotheses"].values())
+    parts = [
+        f"task accuracy {summary['task_accuracy']:.3f}, {summary['cells']} cells\n{aligned(_scores(entries))}",
+        aligned(_evidence(entries)) if any(entry.get("scorecard") for entry in entries) else "",
+        "\n".join(entry["verdict"]["sentence"] for entry in entries if entry.get("verdict")),
+    ]
+    return "\n\n".join(filter(None, parts))
+
+
+def _scores(entries: list[dict[str, Any]]) -> list[tuple[str, ...]]:
+    """A row per hypothesis and kind of subspace."""
+    beside = "no-op", "whole", "random"
+    rows: list[tuple[str, ...]] = []
+    rows.append(("hypothesis", "chosen cell", "subspace", "val IIA", "test IIA", "95 % interval", "flip", "rank", *beside))
+    for entry in entries:
+        for name, found in {entry["subspace"]: entry, **entry["beside"]}.items():
+            sd = f" ± {found['test_iia_sd']:.3f}" if found["test_iia_sd"] is not None else ""
+            low, high = found["test_ci"]
+            rows.append(
+                (
+                    entry["hypothesis"], place_text(entry), name, f"{found['val_iia']:.3f}",
+                    f"{found['test_iia']:.3f}{sd}", f"{low:.3f}–{high:.3f}", _figure(found["test_flip_iia"], ".3f"),
+                    f"{found['rank']:g}", *(f"{found['baselines'][b]:.2f}" for b in ("noop", "whole", "random")),
+                )
+            )  # fmt: skip
+    return rows
+
+
+def _evidence(entries: list[dict[str, Any]]) -> list[tuple[str, ...]]:
+    """A row per hypothesis: its verdict and the scorecard of the run's main kind."""
+    rows: list[tuple[str, ...]] = []
+    for entry in entries:
+        verdict = entry.get("verdict") or {"verdict": "–", "p": None}
+        figures = _card(entry.get("scorecard") or {}) | {"off-manifold": entry.get("test_off_manifold")}
+        rows = rows or [("hypothesis", "verdict", "p", *figures)]
+        rows.append((entry["hypothesis"], verdict["verdict"], _figure(verdict["p"], ".2g"), *map(_figure, figures.values())))
+    return rows
+
+
+def _card(card: dict[str, Any]) -> dict[str, float | None]:
+    """The figures of a scorecard, means over variables."""
+    isolate = [share for kept in card.get("isolate", {}).values() for share in kept.values()]
+    return {
+        "cause": _mean(card.get("cause", {}).values()),
+        "isolate": _mean(isolate),
+        "disentangle": card.get("disentangle"),
+        "decoding": _mean(accuracy for accuracy, _ in card.get("decoding", {}).values()),
+        **{name.replace("_", " "): card.get(name) for name in ("ablation", "recovery", "complete", "read_share")},
+    }
+
+
+def _mean(values: Iterable[float]) -> float | None:
+    known = list(values)
+    return sum(known) / len(known) if known else None
+
+
+def _figure(value: float | None, form: str = ".2f") -> str:
+    return "–" if value is None else format(value, form)

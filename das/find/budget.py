@@ -1,0 +1,87 @@
+"""Budget: which sites of a grid are trained when not all of them may be."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterator, Mapping
+from typing import Any
+
+import pandas as pd
+
+from das.interchange.engine import Engine, HookEngine
+from das.network.site import Site
+from das.pairs.dataset import Dataset
+
+
+def cost(engine: Engine, data: Dataset, site: Site) -> int:
+    """Layers × tokens that the engine re-runs for one swap at the site; where no layer lies above it counts as one."""
+    width = int(data.prompts.ids.shape[1])
+    if isinstance(engine, HookEngine):
+        return engine.lm.layers * width
+    return max(1, engine.lm.layers - site.entry) * (width - data.first([site.position]))
+
+
+def sites_of(table: pd.DataFrame) -> list[Site]:
+    """The site of each row of a table with columns `layer`, `position` and `component`."""
+    places = zip(table["layer"], table["position"], table["component"], strict=True)
+    return [Site(int(layer), position, component) for layer, position, component in places]
+
+
+def spend(table: pd.DataFrame, budget: float) -> pd.DataFrame:
+    """What becomes of the sites in a table of `das.find.screen.screen` with a column `cost`: adds to it `rank` (1 for the best
+    site of a hypothesis), `trained` and `reason`, in words.
+
+    Hypotheses take turns, each with the best of its sites that are left, until `budget`, a share of the sum of all costs,
+    is spent: one whose next site would overdraw it takes no more. The first site of each is taken in any case.
+    """
+    table = table.assign(rank=table.groupby("hypothesis")["score"].rank(method="first", ascending=False).astype(int))
+    turns = table.sort_values("rank", kind="stable").to_dict("index")
+    table["trained"] = table.index.isin(list(_take(turns, budget * float(table["cost"].sum()))))
+    ends, sizes = Counter(table["hypothesis"][table["trained"]]), Counter(table["hypothesis"])
+    table["reason"] = [_reason(row, ends[row["hypothesis"]], sizes[row["hypothesis"]]) for row in table.to_dict("records")]
+    return table
+
+
+def _take(turns: Mapping[Hashable, Any], limit: float) -> Iterator[Hashable]:
+    """The keys of those rows, given in the order in which they are asked for, that are trained."""
+    spent, closed = 0.0, set()
+    for key, row in turns.items():
+        if row["rank"] > 1 and (row["hypothesis"] in closed or spent + row["cost"] > limit * (1 + 1e-9)):
+            closed.add(row["hypothesis"])
+            continue
+        spent += row["cost"]
+        yield key
+
+
+def _reason(row: Mapping[Any, Any], end: int, size: int) -> str:
+    skipped = "" if row["trained"] else f", budget ends at {end}"
+    return f"{_effect(row)}; {ordinal(row['rank'])} of {size}{skipped}"
+
+
+def _effect(row: Mapping[Any, Any]) -> str:
+    first_order = f"{row['attribution']:.2f} to first order"
+    return f"swap moves the answer by {row['move']:.2f} logits ({first_order}), score {row['score']:.2f}"
+
+
+def outline(table: pd.DataFrame, names: Mapping[str, str]) -> list[str]:
+    """What `spend` decided, a line per hypothesis. names: what hypotheses are called."""
+    return [_line(names[str(name)], mine.sort_values("rank")) for name, mine in table.groupby("hypothesis", sort=False)]
+
+
+def _line(name: str, mine: pd.DataFrame) -> str:
+    skipped = mine[~mine["trained"]]
+    text = f"{name}: budget trains {len(mine) - len(skipped)} of {len(mine)} sites"
+    if skipped.empty:
+        return text
+    best = skipped.to_dict("records")[0]
+    scores = f"{_effect(best)}, flips {best['flips']:.0%}, IIA {best['whole']:.2f}"
+    return f"{text}, skips {len(skipped)}; the best skipped, {sites_of(skipped)[0]}: {scores}"
+
+
+def ordinal(n: int) -> str:
+    """
+    >>> [ordinal(n) for n in (1, 2, 3, 4, 11, 12, 41, 113)]
+    ['1st', '2nd', '3rd', '4th', '11th', '12th', '41st', '113th']
+    """
+    ending = "th" if n % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th")
+    return f"{n}{ending}"

@@ -1,0 +1,280 @@
+"""The grid: a LightningModule that trains all cells of a grid at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from das.find.alignment import Alignment, Cell
+from das.find.kinds import Boundless, Nested
+from das.find.rank import choose_rank, cut, learned, narrowest, unswapped
+from das.find.stack import SubspaceStack
+from das.interchange.batch import Batch, Swap
+from das.interchange.engine import Engine
+from das.interchange.score import captures_for, score
+from das.interchange.subspace import Subspace, project
+from das.network.site import Site
+from das.pairs.dataset import Dataset
+
+FOCUS = (0.33, 0.5, 0.67, 0.83)
+"""Shares of the training after which the widths that Nested cells train on are drawn around one that nearly suffices."""
+
+NEARLY = 0.15
+"""How much less IIA than the best such a width may have. A variable that still lies in one column too many is gathered only by
+pairs that swap fewer; where they are too few to hold it, the next look finds more."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How cells are trained.
+
+    steps: optimiser steps at most; batch: pairs per step and hypothesis. Every `check_every` steps each cell is scored on
+    validation pairs; one that has not gained `gain` in IIA over its best for `patience` checks stops, unless it has learned
+    something and its width is still to be found. Rates fall linearly to 0.
+    """
+
+    steps: int = 300
+    batch: int = 64
+    check_every: int = 50
+    patience: int = 3
+    gain: float = 0.005
+    seed: int = 0
+
+
+class GridTrainer(pl.LightningModule):
+    """Trains every cell of a grid at once on shared captures. The network is not a child of this module.
+
+    cells: of kinds that train. train, val: datasets that hold every hypothesis and position of the cells.
+    variables: hypothesis → how many variables it aligns. room: bytes in which captures may be kept between steps.
+    """
+
+    best: Tensor
+    learned: Tensor
+    stale: Tensor
+    stopped: Tensor
+
+    def __init__(
+        self, cells: Sequence[Cell], engine: Engine, train: Dataset, val: Dataset, variables: Mapping[str, int],
+        schedule: Schedule, room: float = 0.0,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.automatic_optimization = False
+        self.cells, self.schedule, self.variables = list(cells), schedule, variables
+        self.data = (engine, train, val)
+        sites = [cell.site for cell in cells]
+        self.captures = tuple(captures_for(engine, data, sites, room / 2) for data in (train, val))
+        sizes = {site: train.size(engine.lm, site) for site in set(sites)}
+        keys = [(cell.kind, sizes[cell.site], variables[cell.hypothesis]) for cell in cells]
+        self.stack_keys = list(dict.fromkeys(keys))
+        members = [[i for i, key in enumerate(keys) if key == wanted] for wanted in self.stack_keys]
+        self.stacks: Any = nn.ModuleList(
+            SubspaceStack(kind, size, v, [cells[i].generator_seed for i in ms])
+            for (kind, size, v), ms in zip(self.stack_keys, members, strict=True)
+        )
+        self.place = {i: (s, j) for s, ms in enumerate(members) for j, i in enumerate(ms)}
+        self.kept: Any = nn.ModuleList(
+            SubspaceStack(kind, size, v, [0] * len(ms)).requires_grad_(False)
+            for (kind, size, v), ms in zip(self.stack_keys, members, strict=True)
+        )
+        self.register_buffer("best", torch.full((len(cells),), -1.0))
+        self.register_buffer("learned", torch.zeros(len(cells), dtype=torch.bool))
+        self.register_buffer("stale", torch.zeros(len(cells), dtype=torch.long))
+        self.register_buffer("stopped", torch.full((len(cells),), schedule.steps))
+        self.note = ""
+
+    @property
+    def active(self) -> list[int]:
+        """Indices of the cells that still train."""
+        return [i for i, step in enumerate(self.stopped.tolist()) if step >= self.schedule.steps]
+
+    def groups(self) -> dict[Site, dict[str, list[int]]]:
+        """Active cells by site and hypothesis."""
+        table: dict[Site, dict[str, list[int]]] = {}
+        for i in self.active:
+            cell = self.cells[i]
+            table.setdefault(cell.site, {}).setdefault(cell.hypothesis, []).append(i)
+        return table
+
+    # --- one step ---
+
+    def training_step(self, _batch: Any, _index: int) -> None:
+        self.step_on(self.capture())
+        if self.global_step % self.schedule.check_every == 0 or self.global_step >= self.schedule.steps:
+            self.check()
+        if self.global_step in {round(share * self.schedule.steps) for share in FOCUS}:
+            self.focus()
+
+    def capture(self) -> Batch:
+        """The pairs of this step of every hypothesis that still trains."""
+        train = self.data[1]
+        active = {self.cells[i].hypothesis for i in self.active}
+        names = [name for name in dict.fromkeys(cell.hypothesis for cell in self.cells) if name in active]
+        rows = {name: self._rows(len(train.pairs[name]), self.global_step) for name in names}
+        return Batch.capture(train, self.captures[0], rows)
+
+    def step_on(self, batch: Batch) -> None:
+        """One optimiser step of every cell that still trains."""
+        active = self._active_by_stack()
+        bases = [stack.basis(index) for stack, index in zip(self.stacks, active, strict=True)]
+        gradients = [torch.zeros_like(basis) for basis in bases]
+        optimizer: Any = self.optimizers()
+        optimizer.zero_grad()
+        losses = [
+            self._losses(batch, bases, gradients, swaps, site, {name: members[name][part] for name, part in share.items()})
+            for site, members in self.groups().items()
+            for swaps in [{name: batch.swap(name, site) for name in members}]
+            for share in batch.shares(self.data[0], site, {name: len(cells) for name, cells in members.items()})
+        ]
+        torch.autograd.backward(bases, gradients)
+        optimizer.step()
+        for stack in self.stacks:
+            stack.keep_in_range()
+        self.lr_schedulers().step()  # type: ignore[union-attr]
+        loss = float(torch.cat(losses).mean())
+        self.note = f"{len(self.active)} cells · loss {loss:.3f}"
+        self.log_dict({"loss": loss, "cells": float(len(self.active))}, batch_size=1)
+
+    def _losses(
+        self, batch: Batch, bases: Sequence[Tensor], gradients: Sequence[Tensor], swaps: Mapping[str, Swap], site: Site,
+        members: Mapping[str, list[int]],
+    ) -> Tensor:  # fmt: skip
+        """Backward through the network to the bases of cells at one site, equally many of each hypothesis; their losses.
+
+        The gradients with respect to the bases are left in `gradients`, so that one QR serves all groups.
+        """
+        leaves: list[tuple[int, Tensor, Tensor]] = []
+        some = {name: swaps[name] for name in members}
+        deltas = [self._deltas(bases, swap, members[name], leaves) for name, swap in some.items()]
+        logits = batch.resume(self.data[0], site, some, deltas)
+        labels = batch.labels(list(members)).to(logits.device).expand(len(logits), -1)
+        each = nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view_as(labels)
+        pairs = [len(swap.base) for swap in some.values()]
+        losses = torch.cat([part.mean(1) for part in each.split(pairs, 1)])
+        self.manual_backward(losses.sum() + self._penalty([i for cells in members.values() for i in cells]))
+        for stack, index, leaf in leaves:
+            assert leaf.grad is not None
+            gradients[stack][index] = leaf.grad
+        return losses.detach()
+
+    def _deltas(self, bases: Sequence[Tensor], swap: Swap, members: list[int], leaves: list[Any]) -> Tensor:
+        """The changes that cells of one hypothesis make to its bases, (cells, rows, size); adds to `leaves` the bases used."""
+        step, deltas = self.global_step, []
+        for stack, cells in self._by_stack(members):
+            module = self.stacks[stack]
+            index = torch.tensor([self._order[stack][j] for j in cells])
+            leaf = bases[stack].detach()[index].requires_grad_()
+            mask = module.training_mask(torch.tensor(cells), len(swap.base), step / self.schedule.steps, step)
+            leaves.append((stack, index, leaf))
+            deltas.append(project(leaf, mask, swap.base, swap.source))
+        return torch.cat(deltas)
+
+    def _penalty(self, members: list[int]) -> Tensor:
+        """What the widths of some cells cost."""
+        return torch.stack([self.stacks[s].penalty()[torch.tensor(cells)].sum() for s, cells in self._by_stack(members)]).sum()
+
+    def _active_by_stack(self) -> list[Tensor]:
+        """Per stack the cells that still train; `_order` says where in it each of them is."""
+        index: list[list[int]] = [[] for _ in self.stacks]
+        for i in self.active:
+            stack, j = self.place[i]
+            index[stack].append(j)
+        self._order = [{j: at for at, j in enumerate(cells)} for cells in index]
+        return [torch.tensor(cells, dtype=torch.long) for cells in index]
+
+    def _by_stack(self, members: list[int]) -> Iterator[tuple[int, list[int]]]:
+        for stack in dict.fromkeys(self.place[i][0] for i in members):
+            yield stack, [self.place[i][1] for i in members if self.place[i][0] == stack]
+
+    def _rows(self, n: int, step: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """The pairs of a step: a pass over all in random order before any comes again."""
+        at = np.arange(step * self.schedule.batch, (step + 1) * self.schedule.batch)
+        orders = {e: np.random.default_rng([self.schedule.seed, int(e)]).permutation(n) for e in np.unique(at // n)}
+        return np.array([orders[i // n][i % n] for i in at])
+
+    # --- checks and early stopping ---
+
+    def on_train_start(self) -> None:
+        """Nothing is left to do after a checkpoint at which all cells had stopped."""
+        self.trainer.should_stop = not self.active
+
+    def check(self) -> None:
+        """Scores the active cells, keeps those that are about as good as ever, and stops those that gain no more."""
+        scores = self._validate()
+        noop = {name: unswapped(pairs, self.captures[1]) for name, pairs in self.data[2].pairs.items()}
+        for i, iia in scores.items():
+            if iia >= self.best[i] - 2 * self.schedule.gain:
+                self._keep(i)
+            gained = iia > self.best[i] + self.schedule.gain
+            self.stale[i] = 0 if gained else self.stale[i] + 1
+            self.best[i] = max(float(self.best[i]), iia)
+            self.learned[i] = learned(float(self.best[i]), noop[self.cells[i].hypothesis])
+            if self.stale[i] >= self.schedule.patience and not self._settling(i):
+                self.stopped[i] = self.global_step
+        self.log_dict({"val_iia_mean": float(np.mean(list(scores.values()))), "val_iia_max": max(scores.values())})
+        self.trainer.should_stop = not self.active
+
+    def focus(self) -> None:
+        """Finds the width that nearly suffices of every Nested cell that has learned something: around it widths are drawn from
+        now on, and at it the cell is scored, from a new start."""
+        kinds = {i: self.cells[i].kind for i in self.active if self._settling(i)}
+        now = self._subspaces(i for i, kind in kinds.items() if isinstance(kind, Nested))
+        sites = {i: (self.cells[i].hypothesis, self.cells[i].site) for i in now}
+        wanted = {i: (*sites[i], cut(subspace, subspace.mask.shape[1]), NEARLY) for i, subspace in now.items()}
+        for i, curve in narrowest(wanted, self.data[0], self.data[2], self.captures[1]).items():
+            stack, j = self.place[i]
+            self.stacks[stack].focus[j], self.best[i] = choose_rank(curve, NEARLY), -1
+
+    def _settling(self, i: int) -> bool:
+        """Whether a cell has learned something, but not yet how many columns it takes."""
+        return isinstance(self.cells[i].kind, Boundless | Nested) and bool(self.learned[i])
+
+    def _validate(self) -> dict[int, float]:
+        """Validation IIA of every active cell, with hard masks."""
+        engine, _, val = self.data
+        now = self._subspaces(self.active)
+        wanted = {i: (self.cells[i].hypothesis, self.cells[i].site, [subspace]) for i, subspace in now.items()}
+        return {i: float(hits.mean()) for i, hits in score(engine, val, wanted, captures=self.captures[1]).items()}
+
+    @torch.no_grad()
+    def _subspaces(self, cells: Iterable[int]) -> dict[int, Subspace]:
+        """Active cells as they are now."""
+        bases = [stack.basis(active) for stack, active in zip(self.stacks, self._active_by_stack(), strict=True)]
+        masks = [stack.hard_mask() for stack in self.stacks]
+        places = {i: self.place[i] for i in cells}
+        return {i: Subspace(bases[s][self._order[s][j]], masks[s][j]) for i, (s, j) in places.items()}
+
+    @torch.no_grad()
+    def _keep(self, i: int) -> None:
+        """Remembers the cell as it is now."""
+        stack, j = self.place[i]
+        for kept, now in zip(self.kept[stack].parameters(), self.stacks[stack].parameters(), strict=True):
+            kept[j] = now[j]
+
+    # --- Lightning's wiring ---
+
+    def configure_optimizers(self) -> Any:
+        groups = [group for stack in self.stacks for group in stack.parameter_groups()]
+        optimizer = torch.optim.Adam(groups)
+        steps = self.schedule.steps
+        decay = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: max(0.0, 1 - step / steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": decay, "interval": "step"}}
+
+    def train_dataloader(self) -> Any:
+        return torch.utils.data.DataLoader(range(self.schedule.steps), batch_size=None)  # type: ignore[arg-type]
+
+    def alignments(self) -> list[Alignment]:
+        """Every cell with what was kept of it."""
+        done = []
+        with torch.no_grad():
+            parts = [(s.basis(), s.hard_mask(), s.last_mask()) for s in self.kept]
+        for i, cell in enumerate(self.cells):
+            stack, j = self.place[i]
+            basis, hard, soft = (part[j] for part in parts[stack])
+            done.append(Alignment(cell, Subspace(basis, hard), Subspace(basis, soft), int(self.stopped[i])))
+        return done

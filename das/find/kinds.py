@@ -1,0 +1,150 @@
+"""The kinds of subspace and their settings; plain data, so that a command line can name them without loading torch."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from das.errors import DasError, shown, unknown
+from das.ground.checks import number, whole
+
+MOST, FASTEST = 2**20, 10
+"""No vector has so many entries; no rate of learning is higher."""
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """Settings that are numbers in bounds; DasError where one is not."""
+
+    def __post_init__(self) -> None:
+        for f in dataclasses.fields(self):
+            name, whole_number = f"{type(self).__name__.lower()}.{f.name}", isinstance(f.default, int)
+            value = _number(name, getattr(self, f.name), type(f.default))
+            if whole_number:
+                value = whole(name, value, 1, MOST)
+            else:
+                value = number(name, value, 0, FASTEST if "lr" in f.name else MOST, above=f.name in ("start", "end"))
+            object.__setattr__(self, f.name, value)
+
+
+@dataclass(frozen=True)
+class Boundless(_Kind):
+    """Boundless DAS (arXiv 2305.08809, corrected): a rotation and a learned boundary that says how many columns swap.
+
+    k: the most columns per variable. Column i is swapped by σ((β − i − ½)/T), where β is the boundary in columns; the
+    temperature T falls geometrically from `k * start` to `end` columns. `penalty * β/k` is added to the loss. A mask much
+    sharper than that holds on to columns that are worth next to nothing: between two columns nothing pulls β down but the
+    penalty, and at a column's edge its slope, which grows as 1/T, stops it.
+    At evaluation the mask is hard: the columns that are swapped by a tenth or more at the end (a boundary that falls too fast
+    comes back slowly, and the columns next above it are in use already), less those without which the validation IIA stays
+    within `tolerance` of the best.
+    """
+
+    k: int = 32
+    penalty: float = 4.0
+    start: float = 0.5
+    end: float = 0.3
+    lr: float = 0.02
+    boundary_lr: float = 0.01
+    tolerance: float = 0.02
+
+
+@dataclass(frozen=True)
+class Nested(_Kind):
+    """Nested DAS: every training row swaps its own first w columns, w drawn log-uniformly from 1…k.
+
+    One training orders the columns by importance and gives IIA at every rank. The rank is the smallest width whose
+    validation IIA is within `tolerance` of the best, less columns that nobody needs there. After a third of the training, most
+    rows draw w from the widths around the rank that it is likely to be: under the log-uniform law alone few rows say that so
+    many columns are enough (one in 23 at rank 6 of 32), and part of the variable stays in the columns behind. As each row
+    teaches few columns, the rate is higher than that of the other kinds.
+    """
+
+    k: int = 32
+    tolerance: float = 0.02
+    lr: float = 0.06
+
+
+@dataclass(frozen=True)
+class Fixed(_Kind):
+    """DAS (arXiv 2303.02536): a rotation whose first k columns are swapped."""
+
+    k: int = 1
+    lr: float = 0.02
+
+
+@dataclass(frozen=True)
+class Random(_Kind):
+    """A random k-dimensional subspace, not trained: what a subspace of this size is worth by itself."""
+
+    k: int = 1
+
+
+@dataclass(frozen=True)
+class Full(_Kind):
+    """The whole vector, not trained."""
+
+
+Kind = Boundless | Nested | Fixed | Random | Full
+KINDS: dict[str, type[Any]] = {cls.__name__.lower(): cls for cls in (Boundless, Nested, Fixed, Random, Full)}
+
+
+def short_name(kind: Kind) -> str:
+    """`boundless32`, `full`: a kind and its width."""
+    return type(kind).__name__.lower() + str(getattr(kind, "k", ""))
+
+
+def kind_name(kind: Kind) -> str:
+    """A kind's name in tables, different for different kinds: `nested32`, or `nested32,lr=0.1` where a setting besides the
+    width is not the default."""
+    others = [f for f in dataclasses.fields(kind) if f.name != "k" and getattr(kind, f.name) != f.default]
+    return ",".join([short_name(kind), *(f"{f.name}={getattr(kind, f.name)}" for f in others)])
+
+
+def plain_kind(kind: Kind) -> dict[str, Any]:
+    """A kind as YAML or JSON holds it; `parse_kind` reads it back."""
+    return {"kind": type(kind).__name__.lower(), **dataclasses.asdict(kind)}
+
+
+def parse_kind(given: Kind | str | Mapping[str, Any]) -> Kind:
+    """A kind from itself, from `boundless` or `nested:k=16,lr=0.01`, or from `{kind: nested, k: 16}`."""
+    if isinstance(given, Kind):
+        return given
+    if isinstance(given, str):
+        name, _, rest = given.partition(":")
+        options: dict[str, Any] = dict(_setting(part) for part in rest.split(",") if part)
+    elif not isinstance(given, Mapping):
+        raise DasError(f"subspace {shown(given)}: expected a kind such as nested, nested:k=16 or {{kind: nested, k: 16}}")
+    else:
+        options = dict(given)
+        name = str(options.pop("kind", ""))
+    if name.lower() not in KINDS:
+        raise unknown("kind of subspace", name, KINDS)
+    cls = KINDS[name.lower()]
+    known = [f.name for f in dataclasses.fields(cls)]
+    for key in options:
+        if key not in known or not isinstance(key, str):
+            raise unknown(f"setting of {name}", key, known)
+    kind: Kind = cls(**options)
+    return kind
+
+
+def _setting(part: str) -> tuple[str, str]:
+    key, equals, value = part.partition("=")
+    if not equals:
+        raise DasError(f"setting {part!r} of a subspace: expected name=value, as in nested:k=16,lr=0.01")
+    return key.strip(), value.strip()
+
+
+def _number(name: str, value: Any, kind: type[Any]) -> Any:
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        found = kind(value)
+        if float(found) != float(value):
+            raise ValueError
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DasError(f"{name} is {shown(value)}: expected {'a whole number' if kind is int else 'a number'}") from error
+    return found

@@ -1,0 +1,112 @@
+"""Screen: how much every site of a grid matters to the answer, before anything is trained there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from das.find.alignment import Cell
+from das.interchange.batch import Batch, batches
+from das.interchange.engine import Engine
+from das.interchange.score import captures_for
+from das.interchange.subspace import Subspace, change
+from das.network.site import Site
+from das.pairs.dataset import Dataset, Labelled
+
+PAIRS = 256
+"""Pairs per hypothesis that are looked at."""
+
+
+def screen(
+    engine: Engine, data: Dataset, cells: Sequence[Cell], pairs: int = PAIRS, rows: int = 64,
+    progress: Callable[[float], None] | None = None,
+) -> pd.DataFrame:  # fmt: skip
+    """A row per hypothesis × site of the cells, from at most `pairs` pairs of each hypothesis, `rows` of them at once.
+
+    Of the pairs whose counterfactual answer differs from the base answer, what a whole-vector swap does, means in logits:
+    `move`, how far it takes the counterfactual answer's logit less the base answer's; `attribution`, the first-order
+    estimate of that, gradient · (source − base) (attribution patching: Syed et al., arXiv 2310.10348); `gain`, how far it
+    takes the counterfactual answer's log-probability; `flips`, the share to which it gives the counterfactual answer.
+    `whole`: the swap's IIA, on all the pairs.
+
+    `score`, by which sites are to be ranked, is the larger of |gain| and |attribution|: a site whose swap leaves the
+    counterfactual answer as likely as it was, to first order too, cannot hold the variable, except by Makelov's illusion,
+    while one whose swap has a poor IIA may, since the swap also carries what else the site holds. The first order still adds
+    up parts that undo each other in the swap, the swap still works where the network saturates, and `gain` stands in for
+    `move`, which a swap that merely destroys the base answer makes large.
+    With several variables the swap is that of `das.interchange.subspace.change`: each pair's first source that differs from its
+    base.
+    """
+    sites: dict[str, list[Site]] = {}
+    for hypothesis, site in dict.fromkeys((cell.hypothesis, cell.site) for cell in cells):
+        sites.setdefault(hypothesis, []).append(site)
+    drawn = {name: np.random.default_rng(0).permutation(len(data.pairs[name]))[:pairs] for name in sites}
+    captures = captures_for(engine, data, [cell.site for cell in cells])
+    effects: dict[tuple[str, Site], list[Tensor]] = {}
+    for done, batch in batches(data, captures, drawn, rows):
+        for name, some in sites.items():
+            if name in batch.pairs:
+                for site, effect in zip(some, _effects(engine, batch, name, some), strict=True):
+                    effects.setdefault((name, site), []).append(effect)
+        if progress:
+            progress(done)
+    seen = {name: data.pairs[name].take(chosen) for name, chosen in drawn.items()}
+    flips = {name: torch.from_numpy(p.label != p.base_label) for name, p in seen.items()}
+    return pd.DataFrame([_row(name, site, torch.cat(parts, 1), flips[name]) for (name, site), parts in effects.items()])
+
+
+def _effects(engine: Engine, batch: Batch, name: str, sites: Sequence[Site]) -> Iterator[Tensor]:
+    """For each site (4, pairs): move, gain, attribution, hits."""
+    pairs = batch.pairs[name]
+    clean, gradients = _gradients(engine, batch, name, sites)
+    for site, gradient in zip(sites, gradients, strict=True):
+        swap = batch.swap(name, site)
+        whole = change([Subspace.whole(len(swap.source))], swap.base, swap.source)
+        with torch.no_grad():
+            logits = batch.resume(engine, site, {name: swap}, [whole])[0]
+        first_order = (gradient * whole[0]).sum(1)
+        hits = logits.argmax(-1).cpu() == torch.from_numpy(pairs.label)
+        yield torch.stack([*(_standing(logits, pairs) - clean).cpu(), first_order.cpu(), hits.float()])
+
+
+def _gradients(engine: Engine, batch: Batch, name: str, sites: Sequence[Site]) -> tuple[Tensor, list[Tensor]]:
+    """The clean standing (2, pairs), and for each site the gradient of its first row with respect to the values there,
+    (pairs, n·size): for all sites one forward and one backward, of as many pairs as the engine takes at once."""
+    tokens = batch.bases.prompts.ids.shape[1] - batch.bases.first
+    most = min(engine.rows_at_once(site.spot, tokens) for site in sites)
+    parts = [_slopes(engine, batch, name, sites, slice(i, i + most)) for i in range(0, len(batch.pairs[name]), most)]
+    clean, gradients = zip(*parts, strict=True)
+    return torch.cat(clean, 1), [torch.cat(slopes) for slopes in zip(*gradients, strict=True)]
+
+
+def _slopes(engine: Engine, batch: Batch, name: str, sites: Sequence[Site], part: slice) -> tuple[Tensor, list[Tensor]]:
+    """The same of a part of the pairs."""
+    pairs, start = batch.pairs[name].take(part), batch.rows[name].start + part.start
+
+    def objective(logits: Tensor) -> Tensor:
+        return _standing(logits, pairs)[0].sum()
+
+    found = engine.gradients(batch.bases, {site.spot for site in sites}, objective, slice(start, start + len(pairs)))
+    assert found.logits is not None
+    columns = [torch.from_numpy(batch.columns[site.position][pairs.base]) for site in sites]
+    slopes = [found.at(site.spot, at).flatten(1) for site, at in zip(sites, columns, strict=True)]
+    return _standing(found.logits, pairs), slopes
+
+
+def _standing(logits: Tensor, pairs: Labelled) -> Tensor:
+    """(2, pairs): the counterfactual answer's logit less the base answer's, and its log-probability."""
+    answers = torch.from_numpy(np.stack([pairs.label, pairs.base_label], 1)).to(logits.device)
+    counterfactual, base = torch.log_softmax(logits, -1).gather(1, answers).unbind(1)
+    return torch.stack([counterfactual - base, counterfactual])
+
+
+def _row(name: str, site: Site, effect: Tensor, flips: Tensor) -> dict[str, object]:
+    """A site's row of the table; what is said of flipping pairs is 0 where there are none."""
+    move, gain, attribution, flipped = effect[:, flips].mean(1).nan_to_num().tolist()
+    means = {"move": move, "attribution": attribution, "gain": gain, "flips": flipped, "whole": float(effect[3].mean())}
+    return {"hypothesis": name, **asdict(site), **means, "score": max(abs(gain), abs(attribution))}

@@ -1,0 +1,130 @@
+"""Captures: the prompts of a data set as the network saw them, each run once and kept while there is room."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from das.interchange.engine import Capture, Engine
+from das.network.site import Spot
+from das.task.prompt import Encoded, Indices
+
+AT_ONCE = 128
+"""Prompts that are run through the network together."""
+
+
+class Captures:
+    """What the network made of the prompts, at given spots, for bases (ready to be resumed) and for sources.
+
+    first: the column from which vectors are wanted. room: bytes to keep captures in; what finds no place is run anew
+    whenever it is asked for. answers: the network's own answer (token) to each prompt that was a base; −1: not known.
+    """
+
+    def __init__(self, engine: Engine, prompts: Encoded, spots: Collection[Spot], first: int, room: float = 0.0) -> None:
+        self.prompts, self.answers = prompts, np.full(len(prompts), -1)
+        self._room = _Room(room)
+        shelf = partial(_Shelf, engine, prompts, spots, first, room=self._room, answers=self.answers)
+        self._shelves = {resumable: shelf(resumable=resumable) for resumable in (True, False)}
+
+    def bases(self, rows: Indices) -> Capture:
+        """The captures of prompts that are to be resumed, in the order of `rows`, which may repeat."""
+        return self._shelves[True].take(rows)
+
+    def sources(self, rows: Indices) -> Capture:
+        """Their vectors alone; nothing above the deepest spot was run."""
+        return self._shelves[False].take(rows)
+
+
+class _Room:
+    """Bytes that are left."""
+
+    def __init__(self, size: float) -> None:
+        self.left = size
+
+    def take(self, each: int, wanted: int) -> int:
+        """How many of `wanted` things of `each` bytes there is room for; it is taken."""
+        count = min(wanted, int(self.left // max(1, each)))
+        self.left -= count * each
+        return count
+
+
+class _Shelf:
+    """Captures of one kind, a slot per prompt, in tensors that grow by blocks."""
+
+    def __init__(
+        self, engine: Engine, prompts: Encoded, spots: Collection[Spot], first: int, room: _Room, answers: Indices,
+        resumable: bool,
+    ) -> None:  # fmt: skip
+        self.engine, self.prompts, self.spots, self.first = engine, prompts, spots, first
+        self.resumable, self.room, self.answers = resumable, room, answers
+        self.block = np.full(len(prompts), -1)
+        self.slot = np.full(len(prompts), -1)
+        self.kept: list[Capture] = []
+
+    def take(self, rows: Indices) -> Capture:
+        """Runs what is not kept, keeps it if there is room, and gathers all rows in order."""
+        missing = np.unique(rows[self.block[rows] < 0])
+        fresh = [self._run(missing[i : i + AT_ONCE]) for i in range(0, len(missing), AT_ONCE)]
+        if len(fresh) == 1 and np.array_equal(missing, rows):
+            self._keep(missing, fresh[0])
+            return fresh[0]
+        block, slot = self.block.copy(), self.slot.copy()
+        for i, start in enumerate(range(0, len(missing), AT_ONCE)):
+            some = missing[start : start + AT_ONCE]
+            block[some], slot[some] = len(self.kept) + i, np.arange(len(some))
+        whole = _gather([*self.kept, *fresh], block[rows], slot[rows], self.prompts.take(rows))
+        for i, capture in enumerate(fresh):
+            self._keep(missing[i * AT_ONCE : (i + 1) * AT_ONCE], capture)
+        return whole
+
+    def _run(self, rows: Indices) -> Capture:
+        capture = self.engine.capture(self.prompts.take(rows), self.spots, self.resumable, self.first)
+        if capture.logits is not None:
+            self.answers[rows] = capture.logits.argmax(-1).cpu().numpy()
+        return replace(capture, logits=None)
+
+    def _keep(self, rows: Indices, capture: Capture) -> None:
+        n = self.room.take(_size(capture) // len(rows), len(rows))
+        if n:
+            self.block[rows[:n]], self.slot[rows[:n]] = len(self.kept), np.arange(n)
+            self.kept.append(capture if n == len(rows) else _pick([capture], [(None, np.arange(n))], n, capture.prompts))
+
+
+def _tensors(capture: Capture) -> dict[Any, Tensor]:
+    """Everything that has a row per prompt."""
+    keys = {(module, i): pair[i] for module, pair in capture.keys.items() for i in (0, 1)}
+    return {"places": capture.places, **capture.vectors, **capture.inputs, **keys}
+
+
+def _size(capture: Capture) -> int:
+    return sum(t.numel() * t.element_size() for t in _tensors(capture).values())
+
+
+def _gather(captures: list[Capture], block: Indices, slot: Indices, prompts: Encoded) -> Capture:
+    """Indices from several captures, in order: row i is row `slot[i]` of capture `block[i]`."""
+    used = np.unique(block)
+    where = [(np.flatnonzero(block == b), slot[block == b]) for b in used]
+    return _pick([captures[b] for b in used], where, len(block), prompts)
+
+
+def _pick(captures: Sequence[Capture], where: Sequence[tuple[Indices | None, Indices]], n: int, prompts: Encoded) -> Capture:
+    parts = [_tensors(capture) for capture in captures]
+    index = [(None if to is None else torch.from_numpy(to), torch.from_numpy(at)) for to, at in where]
+    done = {}
+    for key, like in parts[0].items():
+        if len(parts) == 1:
+            done[key] = like[index[0][1].to(like.device)]
+            continue
+        done[key] = like.new_empty(n, *like.shape[1:])
+        for part, (to, at) in zip(parts, index, strict=True):
+            done[key][to] = part[key][at.to(like.device)]
+    one = captures[0]
+    keys = {module: (done[module, 0], done[module, 1]) for module in one.keys}
+    vectors, inputs = {s: done[s] for s in one.vectors}, {e: done[e] for e in one.inputs}
+    return replace(one, prompts=prompts, places=done["places"], vectors=vectors, inputs=inputs, keys=keys)

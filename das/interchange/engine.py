@@ -1,0 +1,301 @@
+"""The engine: capture a network's activations once, then re-run only what a swap at a site can change.
+
+A change at layer ℓ, position p leaves every layer ≤ ℓ and every position < p as they were. `ResumeEngine` therefore
+re-runs positions ≥ p through the layers above ℓ, attending to captured keys and values; its logits equal those of the full
+patched forward to float error. `HookEngine` is that full forward, for networks where resuming is not possible;
+`das.interchange.selftest` says which of them a network gets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from das.errors import DasError
+from das.interchange.attention import KeysValues, Pass, Segment, attending, configurations
+from das.interchange.standins import Skip, Start, Tail
+from das.network.asking import Part, joined, places, whole_input
+from das.network.lm import LM
+from das.network.site import Spot, entry_of
+from das.network.taps import Tap, patching, recording, tracking
+from das.task.prompt import Encoded
+
+Objective = Callable[[Tensor], Tensor]
+"""Logits (rows, vocabulary) → a number."""
+
+FAR = 1e4
+"""By so much the logits of tokens that are no answers are lowered, see `Among`."""
+
+
+@dataclass
+class Capture:
+    """What one batch left behind on its way through the network.
+
+    offset: the column from which keys and values are held; first: the column from which vectors are held.
+    places: (rows, columns from offset on), the tokens' places in their prompts, −1 for padding.
+    vectors: spot → (rows, columns from first on, size), but for block outputs that are the next layer's inputs.
+    inputs: layer → what its block was given, likewise; at the number of layers, what the last one handed on.
+    logits: (rows, vocabulary), the clean answer.
+    """
+
+    prompts: Encoded
+    offset: int
+    first: int
+    places: Tensor
+    vectors: dict[Spot, Tensor]
+    inputs: dict[int, Tensor] = field(default_factory=dict)
+    keys: KeysValues = field(default_factory=dict)
+    logits: Tensor | None = None
+
+    def at(self, spot: Spot, columns: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Values at the columns (rows, n) of the prompts: (rows, n, size). rows: which rows of the capture, in order."""
+        rows = torch.arange(len(columns)) if rows is None else rows
+        held = self.vectors[spot] if spot in self.vectors else self.inputs[spot[1] + 1]
+        vectors: Tensor = held[rows[:, None], columns - self.first if held.shape[1] > 1 else columns * 0]
+        return vectors
+
+
+class HookEngine:
+    """Full forwards, with the values at a site replaced on the way. Works on any network.
+
+    why: what is said of a network that gets this engine and not the other.
+    """
+
+    def __init__(self, lm: LM, prefix: Any = None, why: str = "") -> None:
+        self.lm, self.why = lm, why
+
+    @torch.no_grad()
+    def capture(self, prompts: Encoded, spots: Collection[Spot], resumable: bool = True, first: int = 0) -> Capture:
+        """Values at the spots, from column `first` on; `resumable` is for the other engine."""
+        keep, taps = prompts.ids.shape[1] - first, {spot: self.lm.tap(*spot) for spot in spots}
+        parts, found, logits = self.lm.asking.parts(prompts), list[dict[Spot, Tensor]](), list[Tensor]()
+        for part in parts:
+            found.append({})
+            with recording(taps, len(part.rows), keep, found[-1]):
+                logits.append(self.lm.asking.answer(part))
+        vectors = _whole(parts, found, keep)
+        return Capture(prompts, 0, first, places(prompts), vectors, logits=joined(parts, logits))
+
+    def resume(self, capture: Capture, spot: Spot, columns: Tensor, values: Tensor, rows: slice = slice(None)) -> Tensor:
+        """Answers with the values at a spot replaced.
+
+        columns: (rows, n) of the prompts; values: (copies, rows, n, size), each copy another replacement; rows: which
+        rows of the capture these are. Returns (copies, rows, vocabulary).
+        """
+        copies, tap, logits = len(values), self.lm.tap(*spot), list[Tensor]()
+        parts = self.lm.asking.parts(capture.prompts.take(rows))
+        for part in parts:
+            at = (columns[part.rows] - part.cut).to(values.device).repeat(copies, 1)
+            with patching(tap, at, values[:, part.rows].flatten(0, 1)):
+                logits.append(self.lm.asking.answer(part, copies).unflatten(0, (copies, -1)))
+        return joined(parts, logits, 1)
+
+    def gradients(self, capture: Capture, spots: Collection[Spot], objective: Objective, rows: slice = slice(None)) -> Capture:
+        """The clean answers to some rows of a capture, and in place of its vectors the gradients of a function of these answers
+        with respect to the values at the spots, all by one forward and one backward for each length that is asked by itself."""
+        prompts = capture.prompts.take(rows)
+        keep, taps = prompts.ids.shape[1] - capture.first, {spot: self.lm.tap(*spot) for spot in spots}
+        parts, found, logits = self.lm.asking.parts(prompts), list[dict[Spot, Tensor]](), list[Tensor]()
+        for part in parts:
+            found.append({})
+            with tracking(taps, found[-1]):
+                logits.append(self.lm.asking.answer(part))
+        whole = joined(parts, logits)
+        slopes = _slopes(objective(whole), found, taps, [len(part.rows) for part in parts], keep)
+        clean = whole.detach()
+        return Capture(prompts, 0, capture.first, capture.places[rows], _whole(parts, slopes, keep), logits=clean)
+
+    def rows_at_once(self, spot: Spot, tokens: int, gradients: bool = True) -> int:
+        """How many rows may be resumed at once when the prompts have `tokens` columns from the site on."""
+        return _rows(self.lm, self.lm.layers if gradients else 1, tokens + 64)
+
+
+class ResumeEngine:
+    """Re-runs only the layers above a site and the positions from it on. For causal decoders with plain attention.
+
+    prefix: token ids (1-d) that every prompt begins with; they are run once, here.
+    """
+
+    def __init__(self, lm: LM, prefix: Any = None) -> None:
+        self.lm = lm
+        self.prefix = np.asarray([] if prefix is None else prefix, np.int64)
+        self._configs = configurations(lm.model)
+        self._shared: list[Segment] = []
+        if len(self.prefix):
+            place = torch.arange(len(self.prefix))[None]
+            attention = Pass([], place, {})
+            with torch.no_grad():
+                self._forward(attention, lm.blocks, input_ids=torch.from_numpy(self.prefix)[None].to(lm.device))
+            self._shared = [Segment(attention.record or {}, place)]
+
+    def _forward(self, attention: Pass, blocks: Sequence[nn.Module], **inputs: Tensor) -> Tensor:
+        """One forward of the network with our attention; logits after the last token."""
+        copies = next(iter(inputs.values())).shape[0] // len(attention.places)
+        place = attention.places.clamp(min=0).to(self.lm.device).repeat(copies, 1)
+        with attending(self._configs, attention), self.lm.with_blocks(blocks), whole_input(self.lm.model):
+            out = self.lm.model(position_ids=place, use_cache=False, **inputs, **self.lm.asking.keep_last())
+        logits: Tensor = out.logits[:, -1].float()
+        return logits
+
+    @torch.no_grad()
+    def capture(self, prompts: Encoded, spots: Collection[Spot], resumable: bool = True, first: int = 0) -> Capture:
+        """Values at the spots, from column `first` on, and where it is to be resumed there, what that needs: the inputs, keys
+        and values of the layers above, and the clean logits; without that, nothing above the deepest spot is run."""
+        offset, (rows, width) = len(self.prefix), prompts.ids.shape
+        self._check_prefix(prompts)
+        place = places(prompts)[:, offset:]
+        place = torch.where(place < offset, -1, place)
+        keep, depth = width - max(first, offset), self.lm.layers
+        top = depth - 1 if resumable else max(layer for _, layer in spots)
+        entries = sorted({entry_of(spot) for spot in spots}) if resumable else []
+        tail = width if not resumable else keep if depth in entries or any(layer == top for _, layer in spots) else 1
+        blocks = [*self.lm.blocks[:top], Tail(self.lm.blocks[top], tail), *[Skip()] * (depth - 1 - top)]
+        attention = Pass(self._shared, place, {} if entries else None)
+        vectors: dict[Any, Tensor] = {}
+        taps: dict[Any, Tap] = {entry: self._input(entry) for entry in entries}
+        taps |= {spot: self.lm.tap(*spot) for spot in spots if not resumable or spot[0] != "block_output"}
+        with recording(taps, rows, keep, vectors):
+            logits = self._forward(attention, blocks, input_ids=torch.from_numpy(prompts.ids[:, offset:]).to(self.lm.device))
+        inputs = {entry: vectors.pop(entry) for entry in entries}
+        keys = self._needed(attention.record or {}, entries)
+        return Capture(prompts, offset, width - keep, place, vectors, inputs, keys, logits if resumable else None)
+
+    def _input(self, layer: int) -> Tap:
+        """Where a layer's input passes: the output of the one below."""
+        return Tap(self.lm.blocks[layer - 1]) if layer else Tap(self.lm.blocks[0], input=True)
+
+    def _needed(self, keys: KeysValues, entries: Sequence[int]) -> KeysValues:
+        """The keys and values of the layers that can be run again."""
+        above = {id(m) for block in self.lm.blocks[min(entries, default=0) :] for m in block.modules()} if entries else ()
+        return {module: pair for module, pair in keys.items() if module in above}
+
+    def _check_prefix(self, prompts: Encoded) -> None:
+        n = len(self.prefix)
+        start = prompts.ids.shape[1] - prompts.lengths
+        if n and not all((prompts.ids[r, s : s + n] == self.prefix).all() for r, s in enumerate(start)):
+            raise DasError("a prompt does not begin with the prefix that this engine was made for")
+
+    def resume(self, capture: Capture, spot: Spot, columns: Tensor, values: Tensor, rows: slice = slice(None)) -> Tensor:
+        """Answers with the values at a spot replaced.
+
+        columns: (rows, n) of the prompts; values: (copies, rows, n, size), each copy another replacement; rows: which
+        rows of the capture these are. Returns (copies, rows, vocabulary).
+        """
+        copies, n = values.shape[:2]
+        start, entry, tap = int(columns.min()), entry_of(spot), self.lm.tap(*spot)
+        hidden = capture.inputs[entry][rows, start - capture.first :].repeat(copies, 1, 1)
+        columns, values = (columns - start).to(hidden.device).repeat(copies, 1), values.flatten(0, 1)
+        inside = entry == spot[1]
+        if not inside:
+            hidden = tap.put(hidden, columns, values)
+        with patching(tap, columns, values) if inside else nullcontext():
+            logits = self._rerun(capture, rows, entry, hidden, whole=inside and spot[1] == self.lm.layers - 1)
+        return logits.view(copies, n, -1)
+
+    def gradients(self, capture: Capture, spots: Collection[Spot], objective: Objective, rows: slice = slice(None)) -> Capture:
+        """The clean answers to some rows of a capture, and in place of its vectors the gradients of a function of these answers
+        with respect to the values at the spots, all by one forward and one backward."""
+        entry, top = min(map(entry_of, spots)), self.lm.layers - 1
+        given, taps = ("block_output", entry - 1), {spot: self.lm.tap(*spot) for spot in spots}
+        hidden = capture.inputs[entry][rows].detach().requires_grad_()
+        values = {given: hidden} if given in taps else {}
+        with tracking({spot: tap for spot, tap in taps.items() if spot != given}, values):
+            logits = self._rerun(capture, rows, entry, hidden, whole=any(layer == top for _, layer in spots))
+        (slopes,) = _slopes(objective(logits), [values], taps, [len(hidden)], hidden.shape[1])
+        prompts, place = capture.prompts.take(rows), capture.places[rows]
+        return Capture(prompts, capture.offset, capture.first, place, slopes, logits=logits.detach())
+
+    def rows_at_once(self, spot: Spot, tokens: int, gradients: bool = True) -> int:
+        """How many rows may be resumed at once when the prompts have `tokens` columns from the site on."""
+        return _rows(self.lm, max(1, self.lm.layers - entry_of(spot)) if gradients else 1, tokens)
+
+    def _rerun(self, capture: Capture, rows: slice, entry: int, hidden: Tensor, whole: bool) -> Tensor:
+        """Logits when the layers from `entry` on are given other hidden states for the last columns of some rows."""
+        place = capture.places[rows]
+        new = place.shape[1] - hidden.shape[1]
+        attention = Pass([*self._shared, Segment(capture.keys, place[:, :new], rows)], place[:, new:])
+        ids = torch.zeros(hidden.shape[:2], dtype=torch.long, device=hidden.device)  # `hidden` comes in their place
+        return self._forward(attention, self._above(entry, hidden, whole), input_ids=ids)
+
+    def _above(self, entry: int, hidden: Tensor, whole: bool) -> list[nn.Module]:
+        """The network's layers from `entry` on, started with hidden states; the last is run for the last token alone,
+        unless it is wanted whole."""
+        depth = self.lm.layers
+        if entry == depth:
+            return [*[Skip()] * (depth - 1), Start(hidden, Skip())]
+        above = list(self.lm.blocks[entry:])
+        if not whole:
+            above[-1] = Tail(above[-1], 1)
+        return [*[Skip()] * entry, Start(hidden, above[0]), *above[1:]]
+
+
+class Among:
+    """An engine whose network answers by the likeliest of some tokens: an untrained one never happens upon them otherwise.
+
+    tokens: the answers. All other logits are lowered beyond any of theirs.
+    """
+
+    def __init__(self, engine: Engine, tokens: Any) -> None:
+        self.lm: LM = engine.lm
+        self.capture: Any = engine.capture
+        self.rows_at_once: Any = engine.rows_at_once
+        self._engine, self._tokens = engine, torch.from_numpy(tokens)
+
+    def resume(self, *given: Any) -> Tensor:
+        """See the engine's."""
+        return self._among(self._engine.resume(*given))
+
+    def gradients(self, capture: Capture, spots: Collection[Spot], objective: Objective, rows: slice = slice(None)) -> Capture:
+        """See the engine's."""
+        slopes = self._engine.gradients(capture, spots, lambda logits: objective(self._among(logits)), rows)
+        return replace(slopes, logits=self._among(slopes.logits))
+
+    def _among(self, logits: Tensor | None) -> Tensor:
+        assert logits is not None
+        others = torch.ones(logits.shape[-1], dtype=torch.bool).index_fill(0, self._tokens, False)
+        return logits - FAR * others.to(logits.device)
+
+
+Engine = HookEngine | ResumeEngine | Among
+
+
+def _slopes(
+    objective: Tensor, values: Sequence[Mapping[Spot, Tensor]], taps: Mapping[Spot, Tap], rows: Sequence[int], keep: int
+) -> list[dict[Spot, Tensor]]:
+    """The gradients of the objective at what passed the taps in each of several forwards of so many rows, each (rows, the last
+    `keep` columns, size)."""
+    every = [(part, spot, value) for part, held in enumerate(values) for spot, value in held.items()]
+    found = torch.autograd.grad(objective, [value for *_, value in every], materialize_grads=True)
+    slopes: list[dict[Spot, Tensor]] = [{} for _ in values]
+    for (part, spot, _), slope in zip(every, found, strict=True):
+        slopes[part][spot] = taps[spot].read(slope, rows[part])[:, -keep:]
+    return slopes
+
+
+def _whole(parts: Sequence[Part], found: Sequence[Mapping[Spot, Tensor]], keep: int) -> dict[Spot, Tensor]:
+    """What was found for the parts of a batch, in the order of its rows and with as many columns as the batch has; what has no
+    places in the prompts has one column."""
+    whole = {}
+    for spot in found[0]:
+        held = [vectors[spot] for vectors in found]
+        columns = keep if max(value.shape[1] for value in held) > 1 else 1
+        whole[spot] = joined(parts, [nn.functional.pad(v, (0, 0, columns - v.shape[1], 0)) for v in held])
+    return whole
+
+
+WORKING = 2**26
+"""Bytes that one re-run may take on a CPU, where larger ones would only miss the caches."""
+
+
+def _rows(lm: LM, layers: int, tokens: int) -> int:
+    """How many rows there is room for when so many layers are held at once (a backward pass needs them all, a forward pass
+    one), at 24 hidden states a token and layer; on CUDA in an eighth of all memory."""
+    cuda = lm.device.type == "cuda"
+    room = torch.cuda.get_device_properties(lm.device).total_memory / 8 if cuda else WORKING
+    return max(1, int(room / (layers * tokens * 24 * lm.width * lm.dtype.itemsize)))

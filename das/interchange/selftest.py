@@ -1,0 +1,201 @@
+"""The door: what a network answers to a few prompts of the task, tried before it is believed, and which engine it gets.
+
+A few prompts of several lengths are asked alone, as the library would; then together; then patched with what was captured,
+which must change nothing, in every component that is asked for. `ResumeEngine` is for networks whose answers it gives, as
+tried on that network; others get `HookEngine`; those that fail this too are refused.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from das.errors import DasError
+from das.interchange.engine import Engine, HookEngine, ResumeEngine
+from das.network.asking import a_few, apart, tolerance
+from das.network.lm import LM
+from das.network.site import Spot
+from das.network.taps import first_tensor
+from das.task.prompt import Encoded
+
+Kind = type[ResumeEngine] | type[HookEngine]
+
+
+def make_engine(
+    lm: LM, prefix: Any = None, components: Sequence[str] | None = None, length: int = 9, prompts: Encoded | None = None
+) -> Engine:
+    """The fastest engine that gives this network's exact answers to prompts of up to `length` tokens; DasError where not even
+    a full forward can be patched, with the figures.
+
+    components: what is to be swapped; by default block outputs, where there are blocks. prompts: some that will be asked, all
+    of which begin with `prefix`; by default random ones.
+    """
+    prefix = np.asarray([] if prefix is None else prefix, np.int64)
+    if prompts is None and not hasattr(lm.model, "config"):
+        return _untried(lm, components)
+    some = a_few(_some_prompts(lm, prefix, length) if prompts is None else prompts)
+    lm.asking.settle(some)
+    wanted = (["block_output"] if len(lm.blocks) else []) if components is None else list(components)
+    spots = [(component, layer) for component in wanted for layer in _thinned(lm.layers)]
+    _check_runs(lm, [(component, layer) for component in wanted for layer in range(lm.layers)], some)
+    reasons = _unfit(lm, wanted)
+    if not reasons:
+        try:
+            if (error := self_test(lm, ResumeEngine, wanted, prefix, prompts=some)) <= tolerance(lm.model):
+                return ResumeEngine(lm, prefix)
+            reasons = f"resumed above a site, it is off by {error:.2g} of the largest logit"
+        except Exception as error:  # whatever a network raises that is run in parts
+            reasons = f"it cannot be run from a layer on ({type(error).__name__})"
+    engine = HookEngine(lm, why=reasons)
+    _check_swaps(engine, some, spots)
+    return engine
+
+
+def _untried(lm: LM, components: Sequence[str] | None) -> HookEngine:
+    """For a module that is no network of transformers, of which nothing says what random prompts it takes."""
+    for component in components or ():
+        lm.tap(component, 0)
+    return HookEngine(lm, why="it is no network of transformers")
+
+
+@torch.no_grad()
+def self_test(
+    lm: LM, engine: Kind = ResumeEngine, components: Sequence[str] = ("block_output",), prefix: Any = (1, 2), length: int = 9,
+    prompts: Encoded | None = None,
+) -> float:  # fmt: skip
+    """Largest relative difference between `engine` and the network's own answers, clean (each prompt alone) and patched (full
+    forwards), with patches at several places, in every third layer.
+
+    prompts: some that begin with `prefix`; by default random ones of `length` and a little fewer tokens. Try it with those in
+    use: windows, chunks and position scaling show only in long prompts.
+    """
+    prefix = np.asarray(prefix, np.int64)
+    some = _some_prompts(lm, prefix, length) if prompts is None else prompts
+    spots = [(component, layer) for component in components for layer in _thinned(lm.layers)]
+    reference, candidate = HookEngine(lm), engine(lm, prefix)
+    width, reach = some.ids.shape[1], min(6, int(some.lengths.min()) - len(prefix))
+    clean, capture = reference.capture(some, spots), candidate.capture(some, spots, first=width - reach)
+    assert capture.logits is not None
+    worst = apart(capture.logits, lm.asking.alone(some))
+    for spot in spots:
+        columns = width - 1 - torch.stack([(torch.arange(min(2, reach)) + row) % reach for row in range(len(some))])
+        values = _noise(clean.vectors[spot], columns, spot[1], copies=2 if spot is spots[0] else 1)
+        expected = reference.resume(clean, spot, columns, values)
+        worst = max(worst, apart(candidate.resume(capture, spot, columns, values), expected))
+    return worst
+
+
+def _noise(vectors: torch.Tensor, columns: torch.Tensor, seed: int, copies: int = 1) -> torch.Tensor:
+    """Random values to put at some columns, spread as those that stand there."""
+    size, generator = vectors.shape[-1], torch.Generator().manual_seed(seed)
+    values = torch.randn(copies, *columns.shape, size, generator=generator).to(vectors.device)
+    return values * vectors.float().std(correction=0)
+
+
+def _thinned(layers: int) -> list[int]:
+    """Every third layer, and the last: full forwards of a large network take long."""
+    return sorted({*range(0, layers, 3), layers - 1})
+
+
+def _some_prompts(lm: LM, prefix: Any, length: int) -> Encoded:
+    """Random prompts of `length` and two fewer tokens that begin with the prefix; for an encoder, with its mask at the end."""
+    width = max(length, len(prefix) + 7)
+    lengths = np.array([width, max(width - 2, len(prefix) + 1), width])
+    ids = np.random.default_rng(0).integers(0, lm.words, (3, width))
+    if (mask := lm.mask) is not None:
+        ids[ids == mask] = (mask + 1) % lm.words
+        ids[:, -1] = mask
+    for row, size in enumerate(lengths):
+        ids[row, : width - size] = 0
+        ids[row, width - size :][: len(prefix)] = prefix
+    return Encoded(ids, lengths)
+
+
+def _unfit(lm: LM, components: Sequence[str]) -> str:
+    """Why a network cannot be resumed above a site, where that is plain before it is tried; empty where it is not."""
+    if not len(lm.blocks):
+        return "it is not made of layers that das knows"
+    if not hasattr(lm.model, "config"):
+        return "it is no network of transformers"
+    taps = [(layer, lm.tap(component, layer).module) for component in components for layer in range(lm.layers)]
+    if all(any(module is m for m in lm.blocks[layer].modules()) for layer, module in taps):
+        return ""
+    return "a component lies outside the layers"
+
+
+# --- what a full forward must do ---
+
+
+@torch.no_grad()
+def _check_runs(lm: LM, spots: Sequence[Spot], prompts: Encoded) -> None:
+    """DasError unless every component is run exactly once in a forward, on a vector for each token of the prompt, or on one
+    vector."""
+    one = prompts.take([int(prompts.lengths.argmin())])
+    tokens, counts, shapes = int(one.lengths[0]), Counter[Spot](), dict[Spot, tuple[int, ...]]()
+
+    def note(value: Any, spot: Spot) -> None:
+        counts[spot] += 1
+        tensor = first_tensor(value)
+        shapes[spot] = () if tensor is None else tuple(tensor.shape)
+
+    with ExitStack() as stack:
+        for spot in spots:
+            stack.callback(lm.tap(*spot).watch(partial(note, spot=spot)).remove)
+        lm.logits(one)
+    for spot in spots:
+        where = f"component {spot[0]!r} of layer {spot[1]}"
+        if counts[spot] != 1:
+            times = f"{counts[spot]} times" if counts[spot] else "not"
+            raise DasError(
+                f"{where} is {times} run when the network answers one prompt: what is captured would not be what is patched"
+                + (". Name a module that is run once" if counts[spot] else ", or nothing is. Name one that is run")
+            )
+        if not _by_token(shapes[spot], tokens):
+            raise DasError(
+                f"{where} hands on values of shape {shapes[spot] or 'no tensor'} for a prompt of {tokens} tokens: "
+                f"expected (1, {tokens}, size), a vector for each token. Name a module inside or beside it that gives that"
+            )
+
+
+def _by_token(shape: tuple[int, ...], tokens: int) -> bool:
+    """Whether values are a vector for each token of one prompt, or one vector for all of it."""
+    return (len(shape) == 3 and shape[0] == 1 and shape[1] in (1, tokens)) or (len(shape) == 2 and shape[0] in (1, tokens))
+
+
+def _check_swaps(engine: HookEngine, prompts: Encoded, spots: Sequence[Spot]) -> None:
+    """DasError unless patching with what was captured changes nothing, and another patch does something, in some layer of each
+    component, with a gradient."""
+    if not spots:
+        return
+    clean = engine.capture(prompts, spots)
+    assert clean.logits is not None
+    shortest = int(prompts.lengths.min())
+    columns = prompts.ids.shape[1] - 1 - torch.arange(shortest).expand(len(prompts), -1)
+    moved, name = dict.fromkeys((component for component, _ in spots), 0.0), type(engine.lm.model).__name__
+    for spot in spots:
+        with torch.no_grad():
+            same = engine.resume(clean, spot, columns, clean.at(spot, columns)[None])[0]
+        if (error := apart(same, clean.logits)) > tolerance(engine.lm.model):
+            raise DasError(
+                f"{name} cannot be patched: putting back what was captured in component {spot[0]!r} of layer {spot[1]} moves "
+                f"its answers by {error:.2g} of the largest logit"
+            )
+        values = _noise(clean.vectors[spot], columns, spot[1]).requires_grad_()
+        other = engine.resume(clean, spot, columns, values)[0]
+        if not other.requires_grad:
+            raise DasError(
+                f"no gradient comes from the answers of {name} to component {spot[0]!r} of layer {spot[1]} (quantised?): load "
+                "it with plain weights"
+            )
+        moved[spot[0]] = max(moved[spot[0]], apart(other.detach(), clean.logits))
+    for component, most in moved.items():
+        if most == 0:
+            raise DasError(
+                f"component {component!r} of {name}: whatever is put there, in any layer, the answers stay as they are"
+            )

@@ -1,0 +1,135 @@
+"""Verdict: what may be said of a hypothesis. The rule, and nothing else.
+
+In this order; the first that holds is the verdict:
+
+1. *task not solved*: the network's accuracy on the pairs' base prompts is less than halfway from the commonest answer to 1.
+2. *not above the null*: the 95 % interval of the test IIA does not lie above a no-op, the commonest label and a random subspace
+   of the same rank; or, where nulls were run, the best of a grid reaches the test IIA by luck with p ≥ .05 under any of them.
+3. *illusory*: where the network reads the subspace, base and source differ too little: moved no further than they do (see
+   `das.judge.reading`), less than half of the answers flip that the subspace flips.
+4. *not identifiable*: were a rival hypothesis true, a subspace that carries something else than the claimed variable could
+   score .98 or more on these pairs, by the causal models alone.
+   Or the IIA itself reaches .8 on the scale from no-op (0) to the network's own accuracy (1), but the site holds what the
+   variable is computed from: an alignment of a cause there flips at least half as many answers, on pairs on which the variable
+   stays the same, as the subspace flips by swapping it (`das.pairs.upstream`); or no simple rule reads the variable from the
+   subspace: the best of those in `das.judge.decoding` comes less than .6 of the way from the commonest value to 1.
+5. *supported*: the interval's lower end is at least .8 on that scale, and no rival could score as much.
+6. *partly*: what is left. The region where it fails, or the rival that could score as much, is named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from das.interchange.accuracy import solves
+
+ALPHA, READ, SAME, SUPPORTED, LEGIBLE = 0.05, 0.5, 0.98, 0.8, 0.6
+"""LEGIBLE is above .5, which a linear rule has of a parity: it can be right about three quarters of the values of two or three
+bits."""
+
+UNLEARNED = ("noop", "majority", "random")
+"""Baselines that take no learning."""
+
+VERDICTS = ("supported", "partly", "illusory", "not identifiable", "not above the null", "task not solved")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a verdict rests on; shares of the test pairs at the chosen cell, means over seeds.
+
+    accuracy, commonest: the network's own on base prompts, and that of always saying the commonest answer. low: lower end of
+    the IIA's 95 % interval. majority: the commonest label. p: null → p-value of the grid's best, empty if none was run.
+    cause, read_cause: answers flipped by the subspace, and by the part of it that is read, of those to be flipped; None where
+    it was not asked. rival, rival_iia: the hypothesis that could score most, if true, and how much; None if there is none.
+    failing: the largest group of failures, in words. exhausted: whether all sets of the rivals' variables were tried.
+    upstream: cause of the variables → answers that an alignment of it flips where the variables stay the same. legible: how far
+    from the commonest value to 1 the variable that is read worst can be read; None where it was not asked.
+    """
+
+    hypothesis: str
+    accuracy: float
+    commonest: float
+    iia: float
+    low: float
+    noop: float
+    majority: float
+    random: float
+    ceiling: float
+    p: Mapping[str, float]
+    cause: float | None = None
+    read_cause: float | None = None
+    rival: str | None = None
+    rival_iia: float | None = None
+    failing: str | None = None
+    exhausted: bool = True
+    upstream: Mapping[str, float] = field(default_factory=dict)
+    legible: float | None = None
+
+    def normalised(self, share: float) -> float:
+        """A share on the scale from no-op (0) to ceiling (1)."""
+        span = self.ceiling - self.noop
+        return (share - self.noop) / span if span > 1e-9 else 0.0
+
+    @property
+    def floor(self) -> float:
+        """The best that takes no learning."""
+        return float(max(getattr(self, name) for name in UNLEARNED))
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One of `VERDICTS`, the one sentence that says why, and the worst p-value (None: no nulls were run)."""
+
+    verdict: str
+    sentence: str
+    p: float | None
+    facts: dict[str, Any]
+
+
+def judge(facts: Facts) -> Verdict:
+    """The verdict of this module's rule."""
+    verdict, why = _rule(facts)
+    p = max(facts.p.values(), default=None)
+    ran = f"nulls run: {', '.join(facts.p)}" if facts.p else "no nulls were run"
+    return Verdict(verdict, f"{facts.hypothesis}: {verdict}; {why} ({ran}).", p, asdict(facts))
+
+
+def _rule(f: Facts) -> tuple[str, str]:
+    """Verdict and reason."""
+    if not solves(f.accuracy, f.commonest):
+        return "task not solved", f"the network answers {f.accuracy:.2f} of the prompts, the commonest answer {f.commonest:.2f}"
+    if f.low <= f.floor:
+        return (
+            "not above the null",
+            f"IIA {f.iia:.2f} (interval from {f.low:.2f}) is no more than {f.floor:.2f}, had without learning",
+        )
+    worst = max(f.p, key=lambda null: f.p[null], default="")
+    if worst and f.p[worst] >= ALPHA:
+        return "not above the null", f"a grid's best reaches IIA {f.iia:.2f} by luck with p = {f.p[worst]:.2g} ({worst})"
+    if f.cause and f.read_cause is not None and f.read_cause < READ * f.cause:
+        natural = f"what base and source differ by where it is read flips {f.read_cause:.2f}"
+        return "illusory", f"the subspace flips {f.cause:.2f}, {natural}"
+    if f.rival_iia is not None and f.rival_iia >= SAME:
+        return "not identifiable", f"were {f.rival} true, something else could score {f.rival_iia:.2f} on these pairs"
+    if f.normalised(f.iia) >= SUPPORTED and (why := _computed_later(f)):
+        return "not identifiable", why
+    explained = f.rival_iia is not None and f.rival_iia >= f.low
+    if f.normalised(f.low) >= SUPPORTED and not explained:
+        tried = "" if f.exhausted else "; the rivals have more sets of variables than were tried"
+        return "supported", f"IIA {f.iia:.2f} (no-op {f.noop:.2f}, ceiling {f.ceiling:.2f}){tried}"
+    rival = f"; were {f.rival} true, something else could score {f.rival_iia:.2f}" if explained else ""
+    failing = f"; it fails most on {f.failing}" if f.failing else ""
+    return "partly", f"IIA {f.iia:.2f} (no-op {f.noop:.2f}, ceiling {f.ceiling:.2f}){rival}{failing}"
+
+
+def _computed_later(f: Facts) -> str:
+    """Why it is not the variable that the site holds; empty where nothing says so."""
+    worst = max(f.upstream, key=lambda cause: f.upstream[cause], default="")
+    if worst and f.upstream[worst] >= READ * (f.cause or 1.0):
+        share = f"swapping {worst} alone flips {f.upstream[worst]:.2f} of what it should where the variable stays the same"
+        return f"the site holds what the variable is computed from: {share}"
+    if f.legible is not None and f.legible < LEGIBLE:
+        return f"no simple rule reads the variable from the subspace ({f.legible:.2f} of the way from the commonest value to 1)"
+    return ""

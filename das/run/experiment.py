@@ -1,0 +1,191 @@
+"""Experiment: from a task and a network to a run folder with every cell trained, judged and tabled."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+import pandas as pd
+
+from das.errors import DasError
+from das.find.alignment import Cell
+from das.find.budget import outline, sites_of, spend
+from das.find.train import begun, forget
+from das.ground.checks import folder
+from das.ground.storage import read_table, remove, write
+from das.judge.nulls import NULLS, draws_of
+from das.memory import give_back
+from das.network.site import Site
+from das.progress import Reporter, silent
+from das.run.folder import Folder
+from das.run.layout import Layout
+from das.run.lock import alone
+from das.run.mend import SCREEN, mend
+from das.run.plan import cell_flops
+from das.run.provenance import provenance
+from das.run.settings import Settings
+from das.run.summary import Summary
+from das.run.work import Work
+from das.run.workers import refuse_at_start, run_in_processes
+
+if TYPE_CHECKING:
+    from das.use.run import Run
+
+Job = Callable[[Work], None]
+T = TypeVar("T")
+
+
+class Experiment(Layout):
+    """Everything that `Settings` says, checked before weights are loaded, and the run of it.
+
+    >>> run = Experiment("price_tagging", "price-tagger-tiny", layers=[2], positions=["last"]).run("runs/x")  # doctest: +SKIP
+    """
+
+    def run(self, out: str | Path, report: Reporter = silent) -> Run:
+        """Trains and judges every cell that `out` does not hold yet, and writes tables, summary and figures there. DasError
+        where another process is at it."""
+        from das.use.run import Run
+
+        refuse_at_start()
+        started, run = time.time(), Run(folder("out", out))
+        self.ready(report)
+        with alone(run.folder):
+            run.prepare(self.settings, provenance(self.task, self.tokenizer, self.settings.lm))
+            mend(run.folder, report)
+            self._run(Work(self, run, report))
+            run.figures()
+            if self.settings.shifts:
+                run.shift(self.settings.shifts, self.settings.retrain, report, self.settings.task, self.settings.lm)
+        report.say(f"done in {time.time() - started:.0f} s: {run.folder}")
+        return run
+
+    def _run(self, work: Work) -> None:
+        run = work.run
+        if not (run.folder / "audit.json").exists():
+            self._share(work, [Work.audit])
+        grid = self.within_budget(work)
+        self._train(work, "grid", grid)
+        chosen = run.choose(grid)
+        more = [cell for cell in self.refinement(chosen) if cell not in set(grid)]
+        self._train(work, "chosen cells", more)
+        self._search_nulls(work, grid, chosen)
+        self._examine(work, chosen)
+        cells = list(dict.fromkeys([*grid, *more]))
+        Summary(run, cells, chosen, self.labels(grid)).write()
+
+    def within_budget(self, work: Work) -> list[Cell]:
+        """The cells of the grid that are to be trained: those of the sites that the folder's screen says, if there is a
+        budget."""
+        grid, budget, run = self.grid(), self.settings.budget, work.run
+        if budget is None:
+            return grid
+        if (table := run.screened()) is None:
+            table = spend(self._screened(work), budget)
+            write(run.folder / SCREEN, table.to_parquet)
+            for name in self.hypotheses:
+                remove(run.screen_part(name))
+        for line in outline(table, self.names):
+            work.report.say(line)
+        table = table[table["trained"]]
+        trained = set(zip(table["hypothesis"], sites_of(table), strict=True))
+        return [cell for cell in grid if (cell.hypothesis, cell.site) in trained]
+
+    # --- stages, shared out among the workers ---
+
+    def _screened(self, work: Work) -> pd.DataFrame:
+        """What the screen finds."""
+        parts = {name: work.run.screen_part(name) for name in self.hypotheses}
+        shards = _dealt([name for name, part in parts.items() if not part.exists()], self.settings.workers)
+        self._share(work, [partial(Work.screen, hypotheses=shard) for shard in shards])
+        return pd.concat([read_table(part) for part in parts.values()], ignore_index=True)
+
+    def _train(self, work: Work, stage: str, cells: Sequence[Cell]) -> None:
+        """Trains and judges the cells that are not there.
+
+        How a stage is shared out depends on the settings alone, not on what is there: cells that are run at once may differ
+        in their last bits by the company they keep. So a share that was stopped midway, its checkpoint there, is finished as
+        it was begun; what is missing otherwise is trained with all that is at its sites. Cells that are there stay as they are.
+        """
+        has, workers = work.run.has, self.settings.workers
+        if all(has(cell) for cell in cells):
+            return
+        shards = _shards(cells, cell_flops(self, cells), workers) if workers > 1 else [list(cells)]
+        left = [shard for shard in shards if not all(has(cell) for cell in shard)]
+        wanted = [shard if begun(work.run.folder, _trained(shard)) else _at_sites_without(has, shard) for shard in left]
+        self._share(work, [partial(Work.train, stage=stage, cells=shard) for shard in wanted])
+        forget(work.run.folder)
+
+    def _search_nulls(self, work: Work, grid: Sequence[Cell], chosen: Mapping[str, Site]) -> None:
+        """The same search where there is nothing to be found, as often as was asked for and not done yet."""
+        n, run = self.settings.nulls, work.run
+        shards = _dealt([(null, draw) for null in NULLS for draw in range(n)], self.settings.workers)  # whatever is there
+        wanted = [[each for each in shard if not run.null_path(*each).exists()] for shard in shards]
+        if not any(wanted):
+            return
+        found = {name: run.card(Cell(name, site, self.settings.kind))["rank"] for name, site in chosen.items()}
+        ranks = {name: max(1, round(rank / self.variables[name])) for name, rank in found.items()}
+        cells = draws_of(grid, chosen, n, self.settings.seed)
+        searches = [partial(Work.search, wanted=some, draws=cells, chosen=chosen, ranks=ranks) for some in wanted if some]
+        self._share(work, searches)
+        forget(run.folder / "nulls")
+
+    def _examine(self, work: Work, chosen: Mapping[str, Site]) -> None:
+        """Writes the scorecards of the chosen cells that have none, and where they fail."""
+        left = [cell.hypothesis for cell in self.refinement(chosen) if not work.run.examined(cell)]
+        shards = _dealt(dict.fromkeys(left), self.settings.workers)
+        self._share(work, [partial(Work.examine, sites={name: chosen[name] for name in shard}) for shard in shards])
+
+    def _share(self, work: Work, jobs: Sequence[Job]) -> None:
+        """Does jobs, each in a process of its own; where one worker is all that was asked for, in this one."""
+        if jobs:
+            with work.run.timed():
+                self._do(work, jobs)
+
+    def _do(self, work: Work, jobs: Sequence[Job]) -> None:
+        if self.settings.workers == 1:
+            for job in jobs:
+                job(work)
+            return
+        if not isinstance(self.settings.task, str | Path) or not isinstance(self.settings.lm, str | Path):
+            raise DasError("several workers need a task and a network that are given by name or path, not as objects")
+        give_back()
+        folder = work.run.folder
+        run_in_processes([partial(_elsewhere, self.settings, folder, job) for job in jobs], work.report, __name__)
+
+
+def _elsewhere(settings: Settings, folder: Path, job: Job, report: Reporter) -> None:
+    """A worker's share, in a process of its own."""
+    job(Work(Layout.from_settings(settings), Folder(folder), report))
+
+
+def _trained(cells: Iterable[Cell]) -> list[Cell]:
+    return [cell for cell in cells if cell.trains]
+
+
+def _at_sites_without(has: Callable[[Cell], bool], cells: Sequence[Cell]) -> list[Cell]:
+    """The cells at those sites of which some cell is missing."""
+    sites = {cell.site for cell in cells if not has(cell)}
+    return [cell for cell in cells if cell.site in sites]
+
+
+def _dealt(things: Iterable[T], hands: int) -> list[list[T]]:
+    """Things dealt out in turn; no empty hands."""
+    every = list(things)
+    return [every[i::hands] for i in range(min(hands, len(every)))]
+
+
+def _shards(cells: Sequence[Cell], costs: Sequence[float], parts: int) -> list[list[Cell]]:
+    """The cells in so many parts of like cost, some perhaps empty. Cells at one site stay together: they are run at once, and
+    come out the same however many parts there are."""
+    sites: dict[Site, float] = {}
+    for cell, cost in zip(cells, costs, strict=True):
+        sites[cell.site] = sites.get(cell.site, 0) + cost
+    loads, part = [0.0] * parts, {}
+    for site in sorted(sites, key=lambda site: -sites[site]):
+        part[site] = int(np.argmin(loads))
+        loads[part[site]] += sites[site]
+    return [[cell for cell in cells if part[cell.site] == i] for i in range(parts)]

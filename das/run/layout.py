@@ -1,0 +1,162 @@
+"""Layout: what an experiment's settings come to: its task, hypotheses, positions, and the cells of its grid."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from das.errors import DasError, shown
+from das.find.alignment import Cell
+from das.find.grid import Schedule
+from das.find.kinds import Kind, kind_name
+from das.find.train import check_logger
+from das.network.device import device_of
+from das.network.limits import check_limits
+from das.network.lm import LM, hidden_size, layer_count, load_config
+from das.network.site import Site, parse_component
+from das.pairs.pairs import check_families
+from das.progress import Reporter, silent
+from das.run.check import askable, retrained
+from das.run.material import Material, tokenizer_of
+from das.run.settings import Settings, check_keys, name_of
+from das.task.prompt import Encoded, Tokenizer, expand_positions
+from das.task.task import Task, load_task
+
+
+class Layout:
+    """Everything that `Settings` says, checked before weights are loaded."""
+
+    def __init__(self, task: str | Path | Task, lm: str | Path | LM, **settings: Any) -> None:
+        check_keys(settings, Settings, "Experiment")
+        for name, given, kind in (("task", task, Task), ("lm", lm, LM)):
+            if not isinstance(given, str | Path | kind):
+                raise DasError(f"{name} is {shown(given)}: expected a name, a path, or a das.{kind.__name__}")
+        self.settings = Settings(task, lm, **settings)
+        s, base = self.settings, load_task(task)
+        self.tokenizer = tokenizer_of(s)
+        self.task = _under(s.under, base, self.tokenizer)
+        if s.shifts:
+            retrained(s.retrain, s.shifts, askable(base, self.tokenizer, s.shifts)[0])
+        depth = lm.layers if isinstance(lm, LM) else layer_count(self.config)
+        self.layers = list(range(depth)) if isinstance(s.layers, str) else list(s.layers)
+        for layer in self.layers:
+            if not 0 <= layer < depth:
+                raise DasError(f"layer {layer} does not exist: {name_of(lm)} has layers 0 to {depth - 1}")
+        self.positions = expand_positions(s.positions or self.task.positions)
+        self.hypotheses = self.task.short_names(s.hypotheses)
+        check_families(s.families)
+        self._check_components(lm)
+        self.task.check(self.tokenizer, self.positions)
+        self._check_limits()
+
+    def _check_limits(self) -> None:
+        lm, drawn = self.settings.lm, self.task.model.sample(np.random.default_rng(0), 200)
+        config = getattr(lm.model, "config", None) if isinstance(lm, LM) else self.config
+        answers = self.task.answer_tokens(self.task.outputs(drawn), drawn, self.tokenizer)
+        check_limits(config, self.sample, answers, self.tokenizer)
+
+    def _check_components(self, lm: Any) -> None:
+        components = self.settings.components
+        if components == ["block_output"]:
+            return
+        network = lm if isinstance(lm, LM) else LM.skeleton(str(lm))
+        for component in components:
+            if "." in component and parse_component(component) is None and "{layer}" not in component and len(self.layers) > 1:
+                raise DasError(
+                    f"component {component!r} is the same module in every layer: put {{layer}} in it, or give one layer"
+                )
+            for layer in self.layers:
+                network.tap(component, layer)
+
+    def _check_widths(self) -> None:
+        """DasError where a kind of subspace has more columns than there are entries in a position's vectors."""
+        lm, several = self.settings.lm, max(self.variables.values())
+        width = lm.width if isinstance(lm, LM) else hidden_size(self.config)
+        if self.settings.components != ["block_output"]:
+            return  # of other components the engine says it, with the size that it has found
+        for kind in (self.settings.kind, *self.settings.kinds_beside):
+            for position in self.positions:
+                size = width * self.sample.positions[position].shape[1]
+                if (columns := several * getattr(kind, "k", 0)) > size:
+                    raise DasError(
+                        f"{kind_name(kind)} for {several} variable(s) needs {columns} columns, and the vectors at "
+                        f"{position} have {size}: give k up to {size // several}"
+                    )
+
+    def ready(self, report: Reporter = silent) -> None:
+        """DasError where this machine lacks the device or the logger that the settings name, or a subspace is wider than its
+        site; says what `auto` comes to. Before weights are loaded and anything is written."""
+        s = self.settings
+        self._check_widths()
+        device = device_of(s.device)
+        if s.device == "auto":
+            report.say(f"device auto: the network runs on {device}")
+        check_logger(s.logger)
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        return cls(**vars(settings))
+
+    @property
+    def variables(self) -> dict[str, int]:
+        """Hypothesis → how many variables it aligns."""
+        return {name: len(self.task.hypotheses[name].variables) for name in self.hypotheses}
+
+    @cached_property
+    def config(self) -> Any:
+        """The configuration of the network's language model, read once: of a GGUF file it takes seconds."""
+        lm = self.settings.lm
+        config: Any = lm.model.config if isinstance(lm, LM) else load_config(str(lm))
+        return config.get_text_config()
+
+    @cached_property
+    def sample(self) -> Encoded:
+        """Some prompts of the task, as tokens with their positions."""
+        return self.task.encode(self.task.model.sample(np.random.default_rng(0), 200), self.tokenizer, self.positions)
+
+    def grid(self) -> list[Cell]:
+        """The cells of the whole grid."""
+        s = self.settings
+        spots = [(layer, component) for layer in self.layers for component in s.components]
+        sites = [Site(layer, position, component) for layer, component in spots for position in self.positions]
+        return [Cell(h, site, s.kind, seed) for site in sites for h in self.hypotheses for seed in range(s.seeds)]
+
+    def refinement(self, chosen: Mapping[str, Site]) -> list[Cell]:
+        """The cells that are added where each hypothesis was found: more seeds, and the kinds beside."""
+        s = self.settings
+        kinds: list[Kind] = list(dict.fromkeys([s.kind, *s.kinds_beside]))
+        return [Cell(h, site, kind, seed) for h, site in chosen.items() for kind in kinds for seed in range(s.chosen_seeds)]
+
+    @property
+    def schedule(self) -> Schedule:
+        s = self.settings
+        return Schedule(s.steps, s.batch, s.check_every, s.patience, seed=s.seed)
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Hypothesis → its full name."""
+        return {name: self.task.full_name(name) for name in self.hypotheses}
+
+    def labels(self, trained: Sequence[Cell]) -> dict[str, Any]:
+        """What the run's summary and figures need to be told: hypotheses' full names, the tokens of an example prompt, how
+        many cells of the grid were trained and skipped."""
+        cells, done = (Counter(cell.hypothesis for cell in some) for some in (self.grid(), trained))
+        counts = {name: {"trained": done[name], "skipped": cells[name] - done[name]} for name in self.hypotheses}
+        return {"names": self.names, "tokens": self.task.tokens_at(self.tokenizer, self.positions), "grid": counts}
+
+    def material(self) -> Material:
+        """Loads the network, draws and labels the pairs, tokenizes them."""
+        return Material.make(self.settings, self.task, self.tokenizer, self.hypotheses, self.positions)
+
+
+def _under(shift: Any, task: Task, tokenizer: Tokenizer) -> Task:
+    """The task under a shift that the settings name."""
+    try:
+        return task.under(shift, tokenizer)
+    except DasError as error:
+        raise DasError(f"under {shift!r}: {error}") from error

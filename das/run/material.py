@@ -1,0 +1,102 @@
+"""Material: what every process of a run needs, made the same way by each from the settings alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from das.causal.columns import Columns
+from das.interchange.accuracy import correct
+from das.interchange.engine import Engine
+from das.interchange.selftest import make_engine
+from das.network.asking import a_few
+from das.network.lm import LM, load_tokenizer
+from das.pairs.dataset import Dataset, Rows
+from das.pairs.pairs import Pairs, make_pairs, split_pools
+from das.run.settings import Settings
+from das.task.identity import identities
+from das.task.prompt import Encoded, Tokenizer
+from das.task.shifts import BASE
+from das.task.task import Task
+
+SPLITS = ("train", "val", "test")
+POOL = 3
+"""Prompts in a split's pool per pair wanted of it."""
+
+
+@dataclass
+class Material:
+    """pairs: split → hypothesis → pairs. data: split → the same as tokens. pool: the test split's prompts.
+
+    prefix, longest: what all prompts begin with, and how many tokens the longest has. trial: a few prompts, by which
+    an engine is tried.
+    """
+
+    lm: LM
+    engine: Engine
+    pairs: dict[str, dict[str, Pairs]]
+    data: dict[str, Dataset]
+    pool: Columns
+    components: Sequence[str]
+    prefix: Rows
+    longest: int
+    trial: Encoded
+
+    @classmethod
+    def make(
+        cls, settings: Settings, task: Task, tokenizer: Tokenizer, hypotheses: Sequence[str], positions: Sequence[str],
+        splits: Sequence[str] = SPLITS, lm: LM | None = None,
+    ) -> Material:  # fmt: skip
+        """Draws and labels the pairs of the splits, and tokenizes them; loads the network, if it is not given, where it is
+        needed: last, unless prompts are to be those that it answers correctly.
+
+        The engine's prefix is that of every prompt of the pairs and of the test pool, of which more is asked than the pairs.
+        """
+        s = settings
+        sizes = {"train": s.train_pairs, "val": s.val_pairs, "test": s.test_pairs}
+        asked, accept = task.variant(BASE), None
+        if s.only_correct:
+            lm = lm or load_network(s)
+            accept = partial(correct, asked, lm, engine=make_engine(lm))
+        identity = partial(identities, asked, [*task.hypotheses.values()], tokenizer)
+        rng = np.random.default_rng([s.seed, 0])
+        pools = split_pools(task.model, {split: POOL * n for split, n in sizes.items()}, rng, accept, identity)
+
+        def pairs_of(name: str, split: str) -> Pairs:
+            rng = np.random.default_rng([s.seed, SPLITS.index(split), list(hypotheses).index(name)])
+            return make_pairs(task.hypotheses[name], pools[split], sizes[split], rng, s.families, task.rivals(name))
+
+        pairs = {split: {name: pairs_of(name, split) for name in hypotheses} for split in splits}
+        data = {split: Dataset.make(task, tokenizer, p, positions) for split, p in pairs.items()}
+        every = [*data.values(), Dataset(task.encode(pools["test"], tokenizer, positions), {})]
+        prefix, longest = _common_prefix(every), max(int(d.prompts.lengths.max()) for d in every)
+        trial = a_few(Encoded.concat([a_few(d.prompts) for d in every]))
+        lm = lm or load_network(s)
+        engine = make_engine(lm, prefix, s.components, longest, trial)
+        return cls(lm, engine, pairs, data, pools["test"], s.components, prefix, longest, trial)
+
+    def engine_of(self, lm: LM) -> Engine:
+        """An engine like this one for another network."""
+        return make_engine(lm, self.prefix, self.components, self.longest, self.trial)
+
+
+def load_network(settings: Settings) -> LM:
+    """The network that the settings name, or hold."""
+    s = settings
+    return s.lm if isinstance(s.lm, LM) else LM.load(str(s.lm), s.dtype, s.device)
+
+
+def tokenizer_of(settings: Settings) -> Tokenizer:
+    """Of the network that the settings name, or hold; loads no weights."""
+    return settings.lm.tokenizer if isinstance(settings.lm, LM) else load_tokenizer(str(settings.lm))
+
+
+def _common_prefix(data: Sequence[Dataset]) -> Rows:
+    """The tokens that the prompts of all data sets begin with."""
+    prefixes = [some.shared_prefix() for some in data]
+    shortest = min(map(len, prefixes))
+    same = (np.stack([p[:shortest] for p in prefixes]) == prefixes[0][:shortest]).all(0)
+    return prefixes[0][: np.argmin([*same, False])]

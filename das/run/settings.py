@@ -1,0 +1,288 @@
+"""Settings of an experiment, and of training a network: plain data that a YAML file or a command line fills in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, ClassVar, get_type_hints
+
+from das.errors import DasError, shown, unknown
+from das.find.kinds import Kind, parse_kind, plain_kind
+from das.ground.checks import fitted, number, short_text, whole
+from das.ground.plain import read_yaml as read_yaml
+from das.network.device import check_device, check_dtype
+
+Named = Any
+"""A task or a network: its name or path, or the object itself when called from Python."""
+
+
+SEEDS = 2**32 - 1
+MANY, PAIRS, FEW, THREADS = 10**9, 10**7, 10_000, 1024
+"""Of steps; of pairs and prompts; of seeds and draws, each of which is trained; of threads and processes."""
+
+
+@dataclass
+class Settings:
+    """What an experiment does; see `das plan` for what it costs.
+
+    Args:
+        task: Task file or name.
+        lm: Network: a shipped name, smollm2-135m, a folder, a hub id or a GGUF file.
+        layers: `all`, or layer numbers from 0.
+        positions: Places in the prompt, such as amount.last, amount+1, last-12..last; by default the task's.
+        components: What of a layer: block_output, attention_output, mlp_output, mlp_neurons, heads, query, key, value, a
+            single head as in heads.3, or a module's dotted path with {layer} in it.
+        hypotheses: Names to align; by default all of the task.
+        subspace: Kind for the whole grid: boundless, nested, fixed, random or full, with settings as in nested:k=16.
+        beside: Further kinds, trained on the chosen cells only.
+        seeds: Seeds per cell of the grid.
+        chosen_seeds: Seeds on the chosen cells.
+        budget: Share of the grid's training cost, up to 1, to spend on the most promising sites of each hypothesis, as a
+            screen of the training pairs ranks them; by default everything is trained, unscreened.
+        under: The shift to train and judge under: base, a name that the task declares, names joined by +, or a mapping (see
+            `das shift --help`).
+        shifts: Shifts to test every alignment under when the grid is done: all, names, or a mapping from names to shifts. May
+            be added to a finished run.
+        retrain: Share of the grid to train anew under each of these shifts, so that there is something to compare with, or a
+            mapping from shift to share. May be added to a finished run.
+        train_pairs: Pairs per hypothesis to train on.
+        val_pairs: Pairs per hypothesis to choose on.
+        test_pairs: Pairs per hypothesis to report on.
+        families: Family of pairs and its share: flip, keep, isolate, resample, only, natural, separate.
+        nulls: Draws of each null on which the search is tried again, for a p-value of its best cell: untrained networks of
+            the same shape, shuffled answers, random subspaces. None by default; 5 will do. May be added to a finished run.
+        only_correct: Use only prompts that the network answers correctly.
+        steps: Optimiser steps per cell at most.
+        batch: Pairs per step and hypothesis.
+        check_every: Steps between validation checks.
+        patience: Checks without gain after which a cell stops; one of Boundless or Nested that has learned something goes on,
+            since its width is still to be found.
+        seed: Of pairs, order and starts.
+        dtype: The network's: float32, bfloat16 or float16. Subspaces are always float32.
+        device: Where the network runs: cpu, cuda (cuda:1), mps, or auto, the best that is there.
+        threads: Threads per worker; 0 leaves it to torch.
+        workers: Processes among which the sites of the grid are shared out.
+        memory: GiB in which captured activations may be kept, over all workers; by default a quarter of what is free.
+        logger: csv, none, or a Lightning logger such as tensorboard, wandb, mlflow.
+    """
+
+    task: Named
+    lm: Named
+    layers: str | list[int] = "all"
+    positions: list[str] | None = None
+    components: str | list[str] = field(default_factory=lambda: ["block_output"])
+    hypotheses: list[str] | None = None
+    subspace: Any = "nested"
+    beside: list[Any] = field(default_factory=list)
+    seeds: int = 1
+    chosen_seeds: int = 3
+    budget: float | None = None
+    under: Any = "base"
+    shifts: Any = field(default_factory=list)
+    retrain: float | dict[str, float] = 0.0
+    train_pairs: int = 4096
+    val_pairs: int = 512
+    test_pairs: int = 1000
+    families: dict[str, float] = field(default_factory=lambda: {"flip": 0.5, "keep": 0.5})
+    nulls: int = 0
+    only_correct: bool = False
+    steps: int = 200
+    batch: int = 64
+    check_every: int = 25
+    patience: int = 3
+    seed: int = 0
+    dtype: str = "float32"
+    device: str = "cpu"
+    threads: int = 0
+    workers: int = 1
+    memory: float | None = None
+    logger: str = "csv"
+
+    BOUNDS: ClassVar[dict[str, tuple[int, int]]] = {
+        **dict.fromkeys(["seeds", "chosen_seeds"], (1, FEW)),
+        **dict.fromkeys(["train_pairs", "val_pairs", "test_pairs"], (1, PAIRS)),
+        **dict.fromkeys(["steps", "check_every", "patience"], (1, MANY)), "batch": (1, 10**6), "workers": (1, THREADS),
+        "threads": (0, THREADS), "nulls": (0, FEW), "seed": (0, SEEDS),
+    }  # fmt: skip
+
+    def __post_init__(self) -> None:
+        self._check_lists()
+        self.families = shares("families", self.families)
+        _check_fields(self, self.BOUNDS)
+        if self.nulls == 1:
+            raise DasError("nulls is 1: expected 0, or at least 2 draws")
+        if self.budget is not None:
+            self.budget = number("budget", self.budget, 0, 1, above=True)
+        if self.memory is not None:
+            self.memory = number("memory", self.memory, 0, 10**6)
+        for name, share in self.retrain.items() if isinstance(self.retrain, dict) else [("retrain", self.retrain)]:
+            number(name if name == "retrain" else f"retrain of {name!r}", share, 0, 1)
+        check_dtype(self.dtype)
+        check_device(self.device)
+        for name, kinds in (("under", str | Mapping), ("shifts", str | list | tuple | Mapping)):
+            if not isinstance(getattr(self, name), kinds) and not hasattr(getattr(self, name), "apply"):
+                raise DasError(f"{name} is {shown(getattr(self, name))}: expected a name or a mapping, see das shift --help")
+        self.kind, self.kinds_beside  # noqa: B018  (a wrong kind is reported here)
+
+    def _check_lists(self) -> None:
+        """Makes lists of single entries and of ranges, and drops what stands twice."""
+        if isinstance(self.layers, str) and self.layers != "all":
+            raise DasError(f"layers is {self.layers!r}: expected all, or a list such as [0, 5, 10]")
+        for name, kind in (("layers", int), ("positions", str), ("components", str), ("hypotheses", str)):
+            value = getattr(self, name)
+            if not (name == "layers" and isinstance(value, str)) and not (
+                value is None and name in ("positions", "hypotheses")
+            ):
+                setattr(self, name, _several(name, value, kind))
+
+    @property
+    def kind(self) -> Kind:
+        """Of the grid."""
+        return parse_kind(self.subspace)
+
+    @property
+    def kinds_beside(self) -> list[Kind]:
+        return [parse_kind(kind) for kind in self.beside]
+
+    def plain(self) -> dict[str, Any]:
+        """As YAML can hold it; a task or network that was given as an object goes by its name."""
+        shifts = {"under": plain_data(self.under), "shifts": plain_data(self.shifts)}
+        values = asdict(replace(self, task=name_of(self.task), lm=name_of(self.lm), **shifts))
+        values["subspace"] = plain_kind(self.kind)
+        values["beside"] = [plain_kind(kind) for kind in self.kinds_beside]
+        return values
+
+
+@dataclass
+class FitSettings:
+    """How `das fit-lm` trains a small Llama from scratch, or a network that is there.
+
+    Args:
+        task: Task file or name.
+        out: Folder for the network; by default models/<task>.
+        base: Network to begin with, such as smollm2-135m, with its own tokenizer and shape; by default a new one.
+        lora: Train, and write, an adapter of a few MB instead of the base's weights (needs the package peft).
+        rank: Of the adapter's change of a weight matrix.
+        dtype: Of the weights that an adapter leaves as they are: float32, bfloat16 (faster where the processor
+            multiplies in it).
+        seed: Of the weights and of the prompts.
+        width: Size of a hidden state.
+        layers: Number of layers.
+        heads: Attention heads per layer.
+        whole_numbers: One token per number instead of one per digit.
+        steps: Optimiser steps.
+        batch: Prompts per step.
+        lr: Highest rate of AdamW's one-cycle schedule.
+        warmup: Share of the steps in which the rate rises.
+        weight_decay: Of AdamW.
+        mix: First step → share of the rows per variant (base, shifts, siblings) from there on; by default a fair mix.
+        clip: Largest norm of a step's gradient.
+        exam: Prompts of each variant on which the accuracy is measured at the end.
+        threads: Threads; 0 leaves it to torch.
+    """
+
+    task: Named
+    out: str | None = None
+    base: str | None = None
+    lora: bool = False
+    rank: int = 4
+    dtype: str = "float32"
+    seed: int = 0
+    width: int = 128
+    layers: int = 4
+    heads: int = 4
+    whole_numbers: bool = False
+    steps: int = 2000
+    batch: int = 128
+    lr: float = 1e-3
+    warmup: float = 0.3
+    weight_decay: float = 0.01
+    mix: dict[int, dict[str, float]] = field(default_factory=dict)
+    clip: float = 1.0
+    exam: int = 2000
+    threads: int = 0
+
+    BOUNDS: ClassVar[dict[str, tuple[int, int]]] = {
+        **dict.fromkeys(["rank", "width"], (1, 2**16)), **dict.fromkeys(["layers", "heads"], (1, 1000)), "steps": (1, MANY),
+        "batch": (1, 10**6), "exam": (1, PAIRS), "threads": (0, THREADS), "seed": (0, SEEDS),
+    }  # fmt: skip
+
+    def __post_init__(self) -> None:
+        _check_fields(self, self.BOUNDS)
+        self.lr = number("lr", self.lr, 0, 10, above=True)
+        self.warmup = number("warmup", self.warmup, 0, 1)
+        self.weight_decay = number("weight_decay", self.weight_decay, 0, 100)
+        self.clip = number("clip", self.clip, 0, above=True)
+        self.mix = {whole("step in mix", step, 0, MANY): shares("mix", phase) for step, phase in self.mix.items()}
+        if self.base is None and self.width % (2 * self.heads):
+            raise DasError(
+                f"width is {self.width} and heads is {self.heads}: expected a width that {2 * self.heads} divides, "
+                f"two numbers or a multiple for every head, such as {2 * self.heads * max(1, self.width // (2 * self.heads))}"
+            )
+        if self.lora and self.base is None:
+            raise DasError("lora needs a network to adapt: name it with --base, such as smollm2-135m")
+        check_dtype(self.dtype)
+        if self.dtype != "float32" and not self.lora:
+            raise DasError(f"dtype is {self.dtype}: trained weights are float32; only with lora may the base be another")
+
+
+def _check_fields(settings: Any, bounds: Mapping[str, tuple[int, int]]) -> None:
+    """Gives every field the type of its hint; DasError where one does not fit, or is out of its bounds."""
+    for name, hint in get_type_hints(type(settings)).items():
+        if name in bounds:
+            setattr(settings, name, whole(name, getattr(settings, name), *bounds[name]))
+        elif name != "BOUNDS":
+            setattr(settings, name, fitted(name, getattr(settings, name), hint))
+    for name in ("task", "lm", "base", "out"):
+        if isinstance(value := getattr(settings, name, None), str | Path):
+            short_text(name, str(value))
+        elif hasattr(settings, name) and name in ("task", "lm") and not hasattr(value, "name"):
+            raise DasError(f"{name} is {shown(value)}: expected a name, a path, or the object itself")
+
+
+def shares(name: str, given: Any) -> dict[str, float]:
+    """A mapping from names to shares above 0."""
+    if not isinstance(given, Mapping) or not given:
+        raise DasError(f"{name} is {shown(given)}: expected a mapping from names to shares, such as {{flip: 0.5, keep: 0.5}}")
+    for key in given:
+        if not isinstance(key, str):
+            raise DasError(
+                f"{name} holds {shown(key)}: expected names, for a run is made again from its config.yaml. Name a family of "
+                "your own in the task's file: das.pairs.FAMILIES['mine'] = das.Family(…)"
+            )
+    return {key: number(f"share of {key!r} in {name}", share, 0, above=True) for key, share in given.items()}
+
+
+def _several(name: str, given: Any, kind: type[Any]) -> list[Any]:
+    """A list of different entries, from a list or a single entry."""
+    if isinstance(given, kind) and not isinstance(given, bool):
+        given = [given]
+    entries = fitted(name, given, list[kind])  # type: ignore[valid-type]
+    if not entries:
+        raise DasError(f"{name} is empty: expected at least one")
+    for entry in entries:
+        whole("layer", entry, 0, FEW) if kind is int else short_text(name, entry, 200)
+    return list(dict.fromkeys(entries))
+
+
+def name_of(thing: Named) -> str:
+    """The name of a task or a network."""
+    return str(thing) if isinstance(thing, str | Path) else str(thing.name)
+
+
+def plain_data(value: Any) -> Any:
+    """As YAML and JSON can hold it; an object goes by how it is written."""
+    if isinstance(value, Mapping):
+        return {key: plain_data(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_data(item) for item in value]
+    return value if value is None or isinstance(value, str | int | float) else repr(value)
+
+
+def check_keys(values: Mapping[str, Any], cls: type[Any], where: str, also: tuple[str, ...] = ()) -> None:
+    """DasError on a key that `cls` does not have; it names the nearest one."""
+    known = [f.name for f in fields(cls)] + list(also)
+    for key in values:
+        if key not in known:
+            raise unknown(f"setting in {where}:", key, known)

@@ -1,0 +1,256 @@
+"""Summary: what a run comes to. Tables and `summary.json`, from the cells' folders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, astuple
+from functools import cached_property
+from importlib.metadata import version
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from das.find.alignment import Cell
+from das.find.kinds import kind_name, plain_kind
+from das.ground.storage import read_json, write, write_json
+from das.interchange.score import Hits
+from das.judge.decoding import gain
+from das.judge.verdict import UNLEARNED, Facts, judge
+from das.network.site import Site, place_text
+from das.run.folder import Folder
+from das.run.settings import read_yaml
+from das.stats import Bootstrap, Difference, Null
+
+BESIDE = ("noop", "whole", "random", "majority", "lm_base", "lm_source", "ceiling")
+"""The baselines that stand beside every IIA."""
+
+
+class Summary:
+    """Of the finished cells of a run.
+
+    chosen: hypothesis → the site that was chosen for it. labels: hypotheses' full names, tokens of an example prompt, counts of
+    the grid.
+    """
+
+    def __init__(self, run: Folder, cells: Sequence[Cell], chosen: Mapping[str, Site], labels: Mapping[str, Any]) -> None:
+        self.run, self.chosen, self.labels = run, chosen, labels
+        self.cells = sorted(cells, key=_order)
+        self.cards = {cell: run.card(cell) for cell in self.cells}
+        self.hits = {cell: run.hits(cell) for cell in self.cells}
+        self.config = read_yaml(run.folder / "config.yaml")
+        self.nulls = run.nulls()
+        self.bootstraps = {name: Bootstrap(run.test_prompts(name)) for name in chosen}
+
+    def write(self) -> None:
+        """The tables and the summary into the run's folder."""
+        folder = self.run.folder
+        results, body = self.results(), self.body() | {"wall_seconds": self.run.seconds}
+        write(folder / "results.parquet", lambda p: results.to_parquet(p))
+        write(folder / "examples.parquet", lambda p: self.examples().to_parquet(p, index=False))
+        write_json(folder / "summary.json", body)
+
+    # --- tables ---
+
+    def results(self) -> pd.DataFrame:
+        """A row per cell, split and metric. Intervals are over prompts, and over seeds at a site that has several."""
+        rows = [row for cell in self.cells for row in _rows(cell, self.cards[cell], self.run.scorecard(cell) or {})]
+        for mine in self._together.values():
+            ends = self.bootstraps[mine[0].hypothesis].interval(self._hits_of(mine))
+            named = list(zip(("iia_low", "iia_high"), ends, strict=True))
+            rows += [_head(cell) | {"split": "test", "metric": m, "width": 0, "value": v} for cell in mine for m, v in named]
+        return pd.DataFrame(rows)
+
+    @cached_property
+    def _together(self) -> dict[tuple[Any, ...], list[Cell]]:
+        """The cells that differ in their seed alone."""
+        table: dict[tuple[Any, ...], list[Cell]] = {}
+        for cell in self.cells:
+            table.setdefault((cell.hypothesis, cell.site, cell.kind), []).append(cell)
+        return table
+
+    def _hits_of(self, cells: Sequence[Cell]) -> Hits:
+        """(seeds, pairs)"""
+        return np.stack([self.hits[cell] for cell in cells])
+
+    def examples(self) -> pd.DataFrame:
+        """A row per cell and test pair."""
+        frame = pd.concat([pd.DataFrame({"cell": c.id, "pair": np.arange(len(h)), "hit": h}) for c, h in self.hits.items()])
+        return frame.assign(cell=frame["cell"].astype("category"))
+
+    # --- summary ---
+
+    def body(self) -> dict[str, Any]:
+        """`summary.json`."""
+        entries = {name: self._hypothesis(name) for name in self.chosen}
+        return {
+            "task": self.config["task"],
+            "lm": self.config["lm"],
+            "versions": {p: version(p) for p in ("torch", "transformers", "pytorch-lightning", "numpy")},
+            "cells": len(self.cells),
+            "tokens": self.labels["tokens"],
+            "hypotheses": entries,
+            "comparisons": [*self._between_kinds(), *self._between_sites(), *self._between_hypotheses()],
+            "task_accuracy": float(np.mean([entry["baselines"]["lm_base"] for entry in entries.values()])),
+        }
+
+    def _hypothesis(self, name: str) -> dict[str, Any]:
+        site, kinds = self.chosen[name], self._kinds(name)
+        entries = {kind: self._entry(members) for kind, members in kinds.items()}
+        main = kind_name(self._main(name)[0].kind)
+        beside = {kind: entry for kind, entry in entries.items() if kind != main}
+        place = {"hypothesis": self.labels["names"][name], **asdict(site), "subspace": main, "grid": self.labels["grid"][name]}
+        found = {"nulls": self._nulls(name, entries[main]), "failures": self.run.failures(name)["groups"]}
+        facts = self._facts(name, entries[main], found)
+        return place | entries[main] | found | {"verdict": asdict(judge(facts))} | {"beside": beside}
+
+    def _kinds(self, name: str) -> dict[str, list[Cell]]:
+        """The cells at a hypothesis' chosen site, by their kind's name."""
+        mine = {key: cells for key, cells in self._together.items() if key[:2] == (name, self.chosen[name])}
+        return {kind_name(kind): cells for (_, _, kind), cells in mine.items()}
+
+    def _entry(self, cells: Sequence[Cell]) -> dict[str, Any]:
+        """One kind of subspace at the chosen site: mean ± sd over seeds, interval over prompts and seeds."""
+
+        def over(split: str, metric: str) -> list[float]:
+            return [float(self.cards[c]["metrics"][split].get(metric, float("nan"))) for c in cells]
+
+        iia, scorecards = over("test", "iia"), [card for c in cells if (card := self.run.scorecard(c))]
+        simple = ("flip_iia", "iia_soft", "iia_correct", "iia_incorrect", "off_manifold", "distance")
+        return {
+            "val_iia": float(np.mean(over("val", "iia"))),
+            "test_iia": float(np.mean(iia)),
+            "test_iia_sd": float(np.std(iia, ddof=1)) if len(cells) > 1 else None,
+            "test_ci": list(self.bootstraps[cells[0].hypothesis].interval(self._hits_of(cells))),
+            **{f"test_{metric}": _number(over("test", metric)) for metric in simple},
+            "normalised": float(np.mean(over("test", "normalised"))),
+            "rank": float(np.median([self.cards[c]["rank"] for c in cells])),
+            "baselines": {name: float(np.mean(over("test", name))) for name in BESIDE},
+            "flip_baselines": {name: float(np.mean(over("test", f"flip_{name}"))) for name in ("whole", "random")},
+            "scorecard": _mean(scorecards) if scorecards else None,
+            "seeds": [_seed(c, self.cards[c]) for c in cells],
+        }
+
+    def _nulls(self, name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+        """Null → p-value of the test IIA against the best of the grid, that best's 95 % quantile, and each draw's best."""
+        if self.nulls is None:
+            return {}
+        mine = self.nulls[(self.nulls["hypothesis"] == name) & (self.nulls["width"] == 0)]
+        done = {}
+        for null, rows in mine.groupby("null"):
+            law = Null(tuple(rows["iia"]), self.labels["grid"][name]["trained"], self.config["val_pairs"])
+            best = rows.groupby("draw")["iia"].max().tolist()
+            done[str(null)] = {"p": law.p(entry["test_iia"]), "quantile95": law.quantile(0.95), "draws": best}
+        return done
+
+    def _facts(self, name: str, entry: Mapping[str, Any], found: Mapping[str, Any]) -> Facts:
+        audit = read_json(self.run.folder / "audit.json")["test"][name]
+        rivals = {other: best["apart"] for other, best in audit["could_be"].items() if best["apart"] is not None}
+        rival, card, beside = max(rivals, key=rivals.__getitem__, default=None), entry["scorecard"] or {}, entry["baselines"]
+        flips = {part: list(card[part].values()) for part in ("cause", "read_cause") if card.get(part)}
+        return Facts(
+            hypothesis=self.labels["names"][name],
+            accuracy=beside["lm_base"],
+            commonest=max(audit["base_answers"].values(), default=0.0),
+            iia=entry["test_iia"],
+            low=entry["test_ci"][0],
+            **{part: beside[part] for part in (*UNLEARNED, "ceiling")},
+            p={null: figures["p"] for null, figures in found["nulls"].items()},
+            **{part: float(np.mean(shares)) for part, shares in flips.items()},
+            rival=rival,
+            rival_iia=rivals[rival] if rival else None,
+            failing=next((group["text"] for group in found["failures"]), None),
+            exhausted=all(best.get("exhausted", True) for best in audit["could_be"].values()),
+            upstream=card.get("upstream") or {},
+            legible=min((gain(*read) for read in (card.get("decoding") or {}).values()), default=None),
+        )
+
+    # --- comparisons, on the same pairs ---
+
+    def _between_kinds(self) -> list[dict[str, Any]]:
+        """Of kinds of subspace at the chosen sites, on test pairs."""
+        return [
+            _comparison(f"{self.labels['names'][name]}: {one}", other, "test", self._difference(name, kinds[one], kinds[other]))
+            for name in self.chosen
+            for kinds in [self._kinds(name)]
+            for one, other in combinations(kinds, 2)
+        ]
+
+    def _difference(self, name: str, one: Sequence[Cell], other: Sequence[Cell]) -> Difference:
+        return self.bootstraps[name].difference(self._hits_of(one), self._hits_of(other))
+
+    def _between_sites(self) -> list[dict[str, Any]]:
+        """Of the chosen site and the next best on validation, on test pairs; the seeds of the grid."""
+        done = []
+        for name, site in self.chosen.items():
+            main = self._main(name)
+            at = {key[1]: cells for key, cells in self._together.items() if key[0] == name and key[2] == main[0].kind}
+            rest = [s for s in at if s != site]
+            if rest:
+                second = max(rest, key=lambda s: np.mean([self.cards[c]["metrics"]["val"]["iia"] for c in at[s]]))
+                mine = f"{self.labels['names'][name]}: {place_text(asdict(site))}"
+                one = main[: len(at[second])]
+                done.append(_comparison(mine, place_text(asdict(second)), "test", self._difference(name, one, at[second])))
+        return done
+
+    def _main(self, name: str) -> list[Cell]:
+        """The cells of the run's main kind at a hypothesis' chosen site."""
+        kinds = self._kinds(name).values()
+        return next(members for members in kinds if plain_kind(members[0].kind) == self.config["subspace"])
+
+    def _between_hypotheses(self) -> list[dict[str, Any]]:
+        """Of hypotheses at their chosen sites, on natural pairs, each by its own labels."""
+        natural = {n: [self.run.natural(c) for c in self._main(n) if self.run.scorecard(c)] for n in self.chosen}
+        hits = {name: np.stack([n.hits for n in some]) for name, some in natural.items() if some}
+        names = self.labels["names"]
+        return [
+            _comparison(names[a], names[b], "natural", Bootstrap(natural[a][0].prompts).difference(hits[a], hits[b]))
+            for a, b in combinations(hits, 2)
+        ]
+
+
+def _order(cell: Cell) -> tuple[Any, ...]:
+    return cell.hypothesis, cell.site.layer, *astuple(cell.site)[1:], kind_name(cell.kind), cell.seed
+
+
+def _comparison(one: str, other: str, pairs: str, difference: Difference) -> dict[str, Any]:
+    return {"one": one, "other": other, "pairs": pairs, **asdict(difference)}
+
+
+def _number(values: Sequence[float]) -> float | None:
+    """Their mean, leaving out those that there are none of."""
+    known = [value for value in values if np.isfinite(value)]
+    return float(np.mean(known)) if known else None
+
+
+def _mean(values: Sequence[Any]) -> Any:
+    """The mean over seeds of equal structures of numbers; of a number that some seeds lack, over the others."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return None
+    if isinstance(known[0], Mapping):
+        return {name: _mean([value.get(name) for value in known]) for name in known[0]}
+    return np.mean(known, axis=0).tolist()
+
+
+def _seed(cell: Cell, card: Mapping[str, Any]) -> dict[str, Any]:
+    named = {f"{s}_{m}": card["metrics"][s].get(m) for s in ("val", "test") for m in ("iia", "flip_iia")}
+    return {"seed": cell.seed, "rank": card["rank"], "steps": card["steps"], **named}
+
+
+def _head(cell: Cell) -> dict[str, Any]:
+    """The columns of the results table that say which cell it is."""
+    where = {"hypothesis": cell.hypothesis, **asdict(cell.site), "subspace": kind_name(cell.kind)}
+    return {"cell": cell.id, **where, "seed": cell.seed}
+
+
+def _rows(cell: Cell, card: Mapping[str, Any], scorecard: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A cell's rows of the results table; a rank curve's points have their width, everything else has width 0."""
+    head, rows = _head(cell), []
+    for split, metrics in card["metrics"].items():
+        rows += [head | {"split": split, "metric": m, "width": 0, "value": v} for m, v in metrics.items()]
+    on_test = {"test": scorecard["curve"]} if scorecard.get("curve") else {}
+    for split, curve in (card["curves"] | on_test).items():
+        rows += [head | {"split": split, "metric": "iia", "width": int(w), "value": v} for w, v in curve.items()]
+    return rows

@@ -1,0 +1,167 @@
+"""Work: what a process does for a run. It loads the network and the pairs once, and writes what each of its jobs gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property, partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from das.find.alignment import Alignment, Cell, untrained
+from das.find.budget import cost, sites_of
+from das.find.kinds import Nested
+from das.find.rank import settle
+from das.find.screen import screen
+from das.find.train import forget, train
+from das.ground.storage import write, write_json
+from das.interchange.engine import Engine, HookEngine
+from das.interchange.score import score
+from das.judge.evaluate import evaluate
+from das.judge.evidence import questions, scorecards, values_of
+from das.judge.failures import failing_groups, value_table
+from das.judge.nulls import NULLS, Searches
+from das.judge.verdict import SUPPORTED
+from das.memory import give_back, room
+from das.network.site import Site
+from das.pairs.audit import audit, audit_text
+from das.pairs.dataset import Dataset
+from das.pairs.upstream import ordinary, telling
+from das.progress import Reporter
+from das.run.folder import Folder
+from das.run.layout import Layout
+from das.run.material import SPLITS, Material
+from das.run.table import all_pairs
+
+
+class Work:
+    """The jobs of a run, for one process."""
+
+    def __init__(self, layout: Layout, run: Folder, report: Reporter) -> None:
+        self.layout, self.run, self.report = layout, run, report
+
+    @cached_property
+    def material(self) -> Material:
+        """The network and the pairs, as the layout says."""
+        if threads := self.layout.settings.threads:
+            torch.set_num_threads(threads)
+        material = self.layout.material()
+        self.run.hold(all_pairs(material.pairs, material.data))
+        if isinstance(material.engine, HookEngine):
+            self.report.say(f"every swap runs the whole network: {material.engine.why}")
+        give_back()
+        return material
+
+    @property
+    def room(self) -> float:
+        """Bytes for captures."""
+        s = self.layout.settings
+        return room(s.memory, self.material.lm.device) / s.workers
+
+    def audit(self) -> None:
+        """Writes the pairs and what can be said of them."""
+        m, audits = self.material, {}
+        for split in SPLITS:
+            audits[split] = {n: audit(self.layout.task, n, p, m.data[split].pairs[n].label) for n, p in m.pairs[split].items()}
+        folder = self.run.folder
+        write(folder / "pairs.parquet", lambda path: all_pairs(m.pairs, m.data).to_parquet(path))
+        write_json(folder / "audit.json", audits)
+        for name in self.layout.hypotheses:
+            self.report.say(audit_text(name, audits["test"][name]))
+
+    def screen(self, hypotheses: Sequence[str]) -> None:
+        """Screens the sites of hypotheses: writes what is found, and what a cell at each site costs. It sees training pairs
+        alone, so that nothing is chosen on what is reported."""
+        m, s = self.material, self.layout.settings
+        data = m.data["train"]
+        for name in hypotheses:
+            cells = [cell for cell in self.layout.grid() if cell.hypothesis == name]
+            with self.report.task(f"screen: {len(cells) // s.seeds} sites of {name}", 1) as step:
+                table = screen(m.engine, data, cells, rows=s.batch, progress=partial(step, note=""))
+            table["cost"] = [cost(m.engine, data, site) for site in sites_of(table)]
+            write(self.run.screen_part(name), table.to_parquet)
+
+    def train(self, stage: str, cells: Sequence[Cell]) -> None:
+        """Trains and judges cells and writes their folders."""
+        m = self.material
+        done = self._aligned(cells, m.engine, m.data, self.run.folder, stage, self.layout.settings.logger)
+        with self.report.task(f"{stage}: evaluating {len(done)} cells", 2) as step:
+            records = evaluate(
+                done, m.engine, {"val": m.data["val"], "test": m.data["test"]},
+                lambda split, share: step((split == "test") + share, ""), self.room,
+            )  # fmt: skip
+        for record in records:
+            self.run.save(record)
+
+    def _aligned(
+        self, cells: Sequence[Cell], engine: Engine, data: Mapping[str, Dataset], folder: Path, stage: str, logger: str = "none"
+    ) -> list[Alignment]:
+        """The alignments of cells on a data set, trained where they are of a kind that trains."""
+        variables = {name: len(pairs.sources) for name, pairs in data["val"].pairs.items()}
+        done = [untrained(c, data["val"].size(engine.lm, c.site), variables[c.hypothesis]) for c in cells if not c.trains]
+        if trained := [cell for cell in cells if cell.trains]:
+            train_on = data["train"], data["val"], variables, self.layout.schedule
+            done += train(trained, engine, *train_on, folder, stage, logger, self.report, self.room)
+        return done
+
+    def search(
+        self, wanted: Sequence[tuple[str, int]], draws: Sequence[Sequence[Cell]], chosen: Mapping[str, Site],
+        ranks: Mapping[str, int],
+    ) -> None:  # fmt: skip
+        """Does some draws of nulls and writes their tables."""
+        m, folder = self.material, self.run.folder / "nulls"
+
+        def align(cells: Sequence[Cell], engine: Engine, data: Mapping[str, Dataset], name: str) -> list[Alignment]:
+            return self._aligned(cells, engine, data, folder, f"null: {name}")
+
+        searches = Searches(m.engine, m.data, m.engine_of, align, ranks)
+        for null in NULLS:
+            mine = {draw: draws[draw] for kind, draw in wanted if kind == null}
+            for draw, table in searches.tables(null, mine, chosen):
+                self.run.save_null(null, draw, table)
+
+    def examine(self, sites: Mapping[str, Site]) -> None:
+        """Writes the scorecards of the cells at hypotheses' chosen sites, and where they fail."""
+        m, task, s = self.material, self.layout.task, self.layout.settings
+        values = {split: values_of(task, m.pairs[split]) for split in ("val", "test")}
+        for name, site in sites.items():
+            cells = self.layout.refinement({name: site})
+            asked = Dataset.make(task, self.layout.tokenizer, questions(task, [name], m.pool, s.seed), self.layout.positions)
+            alignments = [self.run.alignment(cell.id) for cell in cells]
+            with self.report.task(f"evidence: {name}", 1) as step:
+                found = scorecards(alignments, m.engine, asked, m.data, values, partial(step, note=""), self.room)
+            upstream = self._upstream(name, site)
+            hypothesis, pairs = task.hypotheses[name], m.pairs["test"][name]
+            main = [Cell(name, site, s.kind, seed) for seed in range(s.chosen_seeds)]
+            hits = np.mean([self.run.hits(cell) for cell in main], axis=0)
+            self.run.save_failures(name, failing_groups(hypothesis, pairs, hits), value_table(hypothesis, pairs, hits))
+            for cell, (card, natural) in zip(cells, found, strict=True):
+                self.run.save_scorecard(cell, replace(card, upstream=upstream), natural)
+
+    def _upstream(self, name: str, site: Site) -> dict[str, float]:
+        """Cause of a hypothesis' variables → the share of its telling pairs (see `das.pairs.upstream`) on which an alignment of
+        it at the site gives the answer. Empty where the claim scores too little to be supported anyway."""
+        m, s, task = self.material, self.layout.settings, self.layout.task
+        hypothesis, rng = task.hypotheses[name], np.random.default_rng([s.seed, 8])
+        cells = [Cell(name, site, s.kind, seed) for seed in range(s.chosen_seeds)]
+        normalised = np.mean([self.run.card(cell)["metrics"]["test"]["normalised"] for cell in cells])
+        told = telling(hypothesis, m.pool, rng) if normalised >= SUPPORTED else {}
+        if not told:
+            return {}
+        pairs = {split: ordinary(hypothesis, told, m.pairs[split][name], rng) for split in ("train", "val")} | {"test": told}
+        data = {
+            split: Dataset.make(
+                task, self.layout.tokenizer, {f"{name} from {c}": p for c, p in some.items()}, self.layout.positions
+            )
+            for split, some in pairs.items()
+        }
+        kind = s.kind if cells[0].trains else Nested(min(Nested().k, m.data["val"].size(m.lm, site)))
+        wanted = [Cell(cause, site, kind) for cause in data["test"].pairs]
+        alignments = self._aligned(wanted, m.engine, data, self.run.folder, f"evidence: what {name} is computed from")
+        settle(alignments, m.engine, data["val"])
+        asked = {c: (a.cell.hypothesis, site, [a.hard]) for c, a in zip(told, alignments, strict=True)}
+        shares = {c: float(hits.mean()) for c, hits in score(m.engine, data["test"], asked).items()}
+        forget(self.run.folder, wanted)
+        return shares

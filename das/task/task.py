@@ -1,0 +1,336 @@
+"""Task: a prompt, the hypotheses about how a network solves it, and the shifts under which they should hold."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from das.causal.columns import Column, Columns, differ, joined, key
+from das.causal.model import CausalModel
+from das.errors import DasError, one_line, shown, unknown
+from das.ground.checks import distinct, fitted, named, short_text
+from das.task.identity import identities
+from das.task.prompt import (
+    Encoded,
+    Prompt,
+    Rendered,
+    Tokenizer,
+    answer_tokens,
+    check_fields,
+    coverage,
+    encode,
+    expand_positions,
+    show,
+    tokens_at,
+)
+from das.task.shifts import BASE, Change, Shift, Variant, check_names, parse_shift
+
+ENTRY_POINT = "das.tasks"
+"""Packages offer tasks under this entry-point group: name → `module:task`."""
+
+
+class Hypothesis:
+    """A causal model and the variable(s) of it that a subspace is to play.
+
+    With several variables each gets its own interval of one basis, and its own source.
+    """
+
+    def __init__(self, model: CausalModel, *variables: str) -> None:
+        if not isinstance(model, CausalModel):
+            raise DasError(f"a hypothesis has the model {shown(model)}: expected a das.CausalModel, then variables of it")
+        if not variables:
+            raise DasError("a hypothesis names at least one variable to be aligned")
+        for variable in variables:
+            if not isinstance(variable, str) or variable not in model.variables:
+                raise unknown("aligned variable", variable, model.variables)
+            if variables.count(variable) > 1:
+                raise DasError(f"{variable!r} is aligned twice: name each variable once")
+        if model.output in variables:
+            raise DasError(f"{model.output!r} is the output: align a variable that lies before it")
+        self.model, self.variables = model, variables
+
+    def __repr__(self) -> str:
+        return f"Hypothesis({'+'.join(self.variables)} of {self.model.output})"
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a network is asked, and how it might find the answer.
+
+    hypotheses: name → Hypothesis; all their models must answer alike (`check` holds them to it).
+    positions: where alignments are tried by default, in prompt order.
+    shifts: name → the same question put differently; siblings: name → other questions over the same inputs, which
+        `fit-lm` can train on beside it.
+    """
+
+    prompt: Prompt
+    hypotheses: Mapping[str, Hypothesis]
+    positions: Sequence[str] = ("last",)
+    shifts: Mapping[str, Change] = field(default_factory=dict)
+    siblings: Mapping[str, Change] = field(default_factory=dict)
+    name: str = "task"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.prompt, Prompt):
+            raise DasError(f"the prompt of a task is {shown(self.prompt)}: expected a das.Prompt")
+        self._check_named("hypotheses", Hypothesis)
+        if not self.hypotheses:
+            raise DasError("a task needs at least one hypothesis")
+        named("a task", self.name, also=" .")
+        for name in self.hypotheses:
+            named("a hypothesis", name, also=" ")
+        distinct("hypotheses", list(self.hypotheses))
+        expand_positions(self.positions)
+        for name in ("shifts", "siblings"):
+            self._check_named(name, Change)
+        check_names([*self.shifts])
+        fields = [name for name in self.prompt.fields if name in self.model.variables]
+        missing = set(self.model.inputs.names) - set(fields).union(*map(self.model.causes, fields))
+        if missing:
+            raise DasError(f"input {sorted(missing)[0]!r} is not a field of the template: the network never sees it")
+
+    def _check_named(self, name: str, kind: type[Any]) -> None:
+        """DasError unless the field is a mapping from texts to objects of a class."""
+        given = getattr(self, name)
+        if not isinstance(given, Mapping):
+            raise DasError(f"{name} of a task are {shown(given)}: expected a mapping from names to das.{kind.__name__}")
+        for label, value in given.items():
+            fitted(f"a name among {name}", label, str)
+            if not isinstance(value, kind):
+                raise DasError(f"{label!r} among {name} is {shown(value)}: expected a das.{kind.__name__}")
+
+    @property
+    def model(self) -> CausalModel:
+        """The causal model that gives the right answers: the first hypothesis'."""
+        return next(iter(self.hypotheses.values())).model
+
+    def hypothesis(self, name: str) -> Hypothesis:
+        """By its name, with or without the variables: `left_boundary` or `left_boundary.above_lower`."""
+        short = fitted("a hypothesis", name, str).split(".")[0]
+        if short not in self.hypotheses or name not in (short, self.full_name(short)):
+            raise unknown("hypothesis", name, [*self.hypotheses, *map(self.full_name, self.hypotheses)])
+        return self.hypotheses[short]
+
+    def short_names(self, names: Sequence[str] | None) -> list[str]:
+        """Of hypotheses, given with or without their variables; of all where none is given."""
+        return [name.split(".")[0] for name in names or self.hypotheses if self.hypothesis(name)]
+
+    def full_name(self, name: str) -> str:
+        """`left_boundary` → `left_boundary.above_lower`."""
+        return f"{name}.{'+'.join(self.hypotheses[name].variables)}"
+
+    def rivals(self, name: str) -> list[Hypothesis]:
+        """The task's other hypotheses."""
+        return [hypothesis for other, hypothesis in self.hypotheses.items() if other != name]
+
+    def variant(self, shift: Any, tokenizer: Tokenizer | None = None) -> Variant:
+        """Prompt, inputs and answering model of `base`, of a sibling by its name, or of a shift, given as `parse_shift` reads
+        it. tokenizer: whose chat template is used."""
+        change = parse_shift(shift, {BASE: Shift(), **self.shifts, **self.siblings})
+        return change.apply(Variant(self.prompt, self.model.inputs, self.model), tokenizer)
+
+    def under(self, shift: Any, tokenizer: Tokenizer | None = None) -> Task:
+        """The same task under a shift (see `variant`): its prompt, and its hypotheses over its inputs."""
+        variant = self.variant(shift, tokenizer)
+        if variant.model is not self.model:
+            raise DasError("this shift asks another question (it has a model of its own): what aligns here says nothing of it")
+        hypotheses = {n: Hypothesis(h.model.over(variant.inputs), *h.variables) for n, h in self.hypotheses.items()}
+        return replace(self, prompt=variant.prompt, hypotheses=hypotheses)
+
+    def draw(self, variant: str, tokenizer: Tokenizer, rng: np.random.Generator, n: int) -> tuple[Encoded, NDArray[np.int64]]:
+        """`n` drawn prompts of a variant (see `variant`) and the tokens that answer them."""
+        asked = self.variant(variant, tokenizer)
+        return ask(asked, asked.inputs.sample(rng, n), tokenizer)
+
+    def encode(self, inputs: Columns, tokenizer: Tokenizer, positions: Sequence[str] = ()) -> Encoded:
+        """The prompts of the given input rows as tokens, with named positions resolved."""
+        return encode(self.render(inputs), tokenizer, positions)
+
+    def render(self, inputs: Columns) -> Rendered:
+        """The prompts of the given input rows."""
+        return self.prompt.render(self._shown(inputs))
+
+    def _shown(self, inputs: Columns) -> Columns:
+        return self.model.run(inputs) if set(self.prompt.fields) - set(inputs) else inputs
+
+    def answer_tokens(self, outputs: Column, inputs: Columns, tokenizer: Tokenizer) -> NDArray[np.int64]:
+        """The token that answers each row of the output column; `inputs` gives one prompt to put before it."""
+        text = self.prompt.render(self._shown({name: column[:1] for name, column in inputs.items()})).texts[0]
+        return answer_tokens(tokenizer, text, self.prompt.answer_texts(outputs))
+
+    def example(self, seed: int = 0) -> Rendered:
+        """A drawn prompt."""
+        return self.prompt.render(self._shown(self.model.sample(np.random.default_rng(seed), 1)))
+
+    def show(self, tokenizer: Tokenizer, positions: Sequence[str] | None = None, seed: int = 0) -> str:
+        """A drawn prompt with the tokens at the positions marked."""
+        specs = expand_positions(self.positions if positions is None else positions)
+        return show(self.example(seed), tokenizer, specs)
+
+    def outputs(self, inputs: Columns) -> Column:
+        """Answers on the given rows, and counterfactual ones under every hypothesis with the rows as each other's sources:
+        a hypothesis may call for answers that no prompt has."""
+        sources = {name: np.roll(column, 1) for name, column in inputs.items()}
+        answers = [self.model.run(inputs)[self.model.output]]
+        for hypothesis in self.hypotheses.values():
+            swapped = hypothesis.model.interchange(inputs, dict.fromkeys(hypothesis.variables, sources))
+            answers.append(swapped[hypothesis.model.output])
+        return joined(answers)
+
+    def tokens_at(self, tokenizer: Tokenizer, positions: Sequence[str], seed: int = 0) -> dict[str, str]:
+        """Position → the text of its token in a drawn prompt, in the order of the prompt."""
+        return tokens_at(self.example(seed), tokenizer, positions)
+
+    def check(self, tokenizer: Tokenizer, positions: Sequence[str] | None = None, n: int = 500) -> None:
+        """DasError unless the task can be run: hypotheses that answer alike and always the same, one answer to a text, distinct
+        first answer tokens, fields and positions that exist. Looks at `n` drawn prompts; needs no weights. Shifts are not
+        looked at (see `check_shift`).
+        """
+        drawn = self.model.sample(np.random.default_rng(0), n)
+        for name, hypothesis in self.hypotheses.items():
+            _check_steady(name, hypothesis.model, drawn)
+            if row := self.model.difference(hypothesis.model, n=n):
+                raise DasError(f"hypothesis {name!r} does not answer as the first hypothesis does on {row}")
+        asked, where = self.variant(BASE), self.positions if positions is None else positions
+        try:
+            _check_text(asked, drawn, self.outputs(drawn), tokenizer, where)
+            identities(asked, self.hypotheses.values(), tokenizer, drawn)
+        except DasError as error:
+            raise DasError(f"prompt: {error}") from error
+
+    def check_shift(self, shift: Any, tokenizer: Tokenizer, positions: Sequence[str] = (), n: int = 500) -> None:
+        """DasError unless the question can be put under a shift: known words, distinct first answer tokens, fields and
+        positions that exist."""
+        variant = self.variant(shift, tokenizer)
+        drawn = variant.inputs.sample(np.random.default_rng(0), n)
+        here = self.under(shift, tokenizer) if variant.model is self.model else None
+        outputs = here.outputs(drawn) if here else variant.model.run(drawn)[variant.model.output]
+        _check_text(variant, drawn, outputs, tokenizer, positions)
+        identities(variant, here.hypotheses.values() if here else (), tokenizer, drawn)
+
+    def fault(self, shift: Any, tokenizer: Tokenizer) -> str:
+        """Why the task cannot be put to a network under a shift; empty where it can."""
+        try:
+            self.under(shift, tokenizer)
+            self.check_shift(shift, tokenizer)
+        except DasError as error:
+            return str(error)
+        return ""
+
+    def coverage(self, shift: Any, tokenizer: Tokenizer, positions: Sequence[str], n: int = 200) -> dict[str, float]:
+        """Position → the share of a shift's drawn prompts in which it exists."""
+        variant = self.variant(shift, tokenizer)
+        drawn = variant.run(variant.inputs.sample(np.random.default_rng(0), n))
+        return coverage(variant.prompt.render(drawn), tokenizer, positions)
+
+
+def _check_steady(name: str, model: CausalModel, inputs: Columns) -> None:
+    """DasError where a mechanism gives another value when it is asked again."""
+    once, again = model.run(inputs), model.run(inputs)
+    for variable in model.variables:
+        if differ(once[variable], again[variable]).any():
+            raise DasError(
+                f"hypothesis {name!r}: {variable!r} has other values when it is computed again from the same inputs: "
+                "a mechanism is a function of its parents; let what is random be an input"
+            )
+
+
+def _check_written(outputs: Column, texts: Sequence[str]) -> None:
+    """DasError where values that are equal, such as 1 and True, are written differently."""
+    written: dict[Any, tuple[Any, str]] = {}
+    for value, text in zip(outputs.tolist(), texts, strict=True):
+        other, known = written.setdefault(key(value), (value, text))
+        if known != text:
+            raise DasError(
+                f"the outputs {other!r} and {value!r} are one value to a causal model, but their answers are {known!r} and "
+                f"{text!r}: let every mechanism give one type"
+            )
+
+
+def _check_text(asked: Variant, inputs: Columns, outputs: Column, tokenizer: Tokenizer, positions: Sequence[str]) -> None:
+    """DasError unless prompts and answers are words that the tokenizer knows, told apart by their first token."""
+    rendered = asked.prompt.render(asked.run(inputs))
+    check_fields(rendered, tokenizer)
+    prompts = encode(rendered, tokenizer, expand_positions(positions))
+    if (unread := prompts.count(tokenizer.unk_token_id)) > 0:
+        raise DasError(f"{unread:.0%} of the prompts' tokens are unknown to the tokenizer: the network cannot read them")
+    texts = asked.prompt.answer_texts(outputs)
+    _check_written(outputs, texts)
+    owner: dict[int, str] = {}
+    for text, token in zip(texts, answer_tokens(tokenizer, rendered.texts[0], texts).tolist(), strict=True):
+        if owner.setdefault(token, text) != text:
+            raise DasError(
+                f"answers {owner[token]!r} and {text!r} begin with the same token "
+                f"{tokenizer.convert_ids_to_tokens(token)!r}: choose answers that differ in their first token"
+            )
+        if token == tokenizer.unk_token_id:
+            raise DasError(f"answer {text!r} is unknown to the tokenizer")
+
+
+def ask(asked: Variant, inputs: Columns, tokenizer: Tokenizer) -> tuple[Encoded, NDArray[np.int64]]:
+    """The prompts of a variant on the given input rows, and the tokens that answer them."""
+    columns = asked.run(inputs)
+    rendered = asked.prompt.render(columns)
+    answers = answer_tokens(tokenizer, rendered.texts[0], asked.prompt.answer_texts(columns[asked.model.output]))
+    return encode(rendered, tokenizer), answers
+
+
+def task_file(source: str | Path, folder: str | Path = "tasks") -> Path:
+    """The file that `load_task` looks for."""
+    return Path(source) if Path(source).suffix == ".py" else Path(folder) / f"{source}.py"
+
+
+def load_task(source: str | Path | Task, folder: str | Path = "tasks") -> Task:
+    """A task by path (`my/task.py`), by name (`price_tagging`: in `tasks/`, or offered by an installed package).
+
+    The file is Python that runs as you; it defines `task` or exactly one Task.
+    """
+    if isinstance(source, Task):
+        return source
+    path = task_file(short_text("a task", fitted("a task", source, str)), folder)
+    if os.path.isfile(path):
+        return _from_file(path)
+    offered = {point.name: point for point in entry_points(group=ENTRY_POINT)}
+    if str(source) in offered:
+        return _from_package(str(source), offered[str(source)])
+    names = [*dict.fromkeys(p.stem for place in (path.parent, Path(folder)) for p in place.glob("*.py")), *offered]
+    raise DasError(f"no task file at {path}. {unknown('task', Path(source).stem, names)}")
+
+
+def _from_package(name: str, point: EntryPoint) -> Task:
+    try:
+        task = point.load()
+    except (Exception, SystemExit) as error:
+        raise DasError(f"task {name!r} of an installed package cannot be loaded: {type(error).__name__}: {error}") from error
+    if not isinstance(task, Task):
+        raise DasError(f"{name!r} of an installed package ({point.value}) is no task: expected a das.Task")
+    return replace(task, name=name)
+
+
+def _from_file(path: Path) -> Task:
+    spec = importlib.util.spec_from_file_location(f"das_task_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[spec.name]
+        what = f"{type(error).__name__}: {one_line(error)}"
+        reason = str(error) if isinstance(error, DasError) else f"cannot be run: {what}"
+        raise DasError(f"{path}{':' if isinstance(error, DasError) else ''} {reason}") from error
+    found: list[Any] = [v for v in vars(module).values() if isinstance(v, Task)]
+    task = getattr(module, "task", found[0] if len(found) == 1 else None)
+    if not isinstance(task, Task):
+        raise DasError(f"{path} defines {len(found)} tasks: expected one, or one that is called `task`")
+    return replace(task, name=path.stem)

@@ -1,0 +1,87 @@
+"""Run: a finished run as a person holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from das.errors import DasError, unknown
+from das.ground.storage import writing
+from das.progress import Reporter, silent
+from das.run.folder import Folder
+from das.stats import Bootstrap, Difference
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from das.transfer.robustness import Robustness
+
+
+class Run(Folder):
+    """A run folder with what can be done with it: tables, comparisons, alignments, figures, tests under shifts."""
+
+    def compare(self, cell_id: str, other_id: str) -> Difference:
+        """How much better one cell does than another, with its interval and p-value: on the test pairs where both are of one
+        hypothesis, on the natural pairs, each by its own labels, where both are chosen ones of different hypotheses."""
+        one, other = (self.alignment(name).cell for name in (cell_id, other_id))
+        if one.hypothesis == other.hypothesis:
+            return Bootstrap(self.test_prompts(one.hypothesis)).difference(self.hits(one), self.hits(other))
+        for cell in (one, other):
+            if self.scorecard(cell) is None:
+                raise DasError(
+                    f"{cell.id} is no chosen cell: cells of different hypotheses share natural pairs if chosen alone"
+                )
+        natural = self.natural(one), self.natural(other)
+        return Bootstrap(natural[0].prompts).difference(*(n.hits for n in natural))
+
+    # --- shifts ---
+
+    def shift(
+        self, shifts: Any = "all", retrain: float | Mapping[str, float] = 0.0, report: Reporter = silent, task: Any = None,
+        lm: Any = None,
+    ) -> Robustness:  # fmt: skip
+        """Tests every alignment, as it is, on the same question put otherwise; what is there already is not done again.
+
+        shifts: `all` that the task declares, names, or a mapping from names to what `das.task.shifts.parse_shift` reads.
+        retrain: share of the grid to train anew under each shift (or shift → share), to compare with. Writes `shifts/`,
+        `shift.json` and the figures `shift_*.png` into the run's folder.
+        """
+        from das.transfer.transfer import transfer
+
+        with self.alone(report):
+            found = transfer(self, shifts, retrain, report, task, lm)
+            for path in _shift_figures(found):
+                report.say(str(path))
+            return found
+
+    def robustness(self) -> Robustness:
+        """What the shifts came to that the run was tested under."""
+        from das.transfer.robustness import Robustness
+
+        return Robustness(self)
+
+    # --- pictures ---
+
+    def heatmap(self, hypothesis: str, ax: Axes | None = None, metric: str = "iia") -> Axes:
+        """IIA on test pairs over layers × positions; `hypothesis` with or without its variables."""
+        from das.draw import heatmaps
+
+        name = hypothesis.split(".")[0]
+        if name not in self.summary["hypotheses"]:
+            raise unknown("hypothesis", hypothesis, self.summary["hypotheses"])
+        return heatmaps.heatmap(self, name, ax, metric)
+
+    def figures(self) -> list[Path]:
+        """Draws every figure anew from the tables; their paths."""
+        from das.draw import heatmaps
+
+        with writing(self.folder):
+            drawn = heatmaps.figures(self)
+            return drawn + _shift_figures(self.robustness()) if (self.folder / "shift.json").exists() else drawn
+
+
+def _shift_figures(robustness: Robustness) -> list[Path]:
+    from das.draw import shifts
+
+    return shifts.figures(robustness)

@@ -1,0 +1,195 @@
+"""Training a grid: what shares a batch, a shard or a machine does not change a cell's result, and a killed run goes on."""
+
+import gc
+import weakref
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import das.run.work
+from das import Experiment
+from das.find.alignment import Cell, untrained
+from das.find.grid import GridTrainer, Schedule
+from das.find.kinds import Full, Nested
+from das.find.screen import screen
+from das.find.train import train
+from das.interchange.batch import Batch
+from das.interchange.captures import Captures
+from das.interchange.engine import HookEngine, ResumeEngine
+from das.interchange.score import captures_for, score
+from das.interchange.subspace import Subspace, change
+from das.network.site import Site
+from das.planted.plant import plant
+from das.progress import silent
+
+PAIRS = {"train_pairs": 64, "val_pairs": 32, "test_pairs": 32}
+STOPS = {**PAIRS, "steps": 60, "batch": 16, "check_every": 5, "patience": 1, "logger": "none", "chosen_seeds": 1}
+WHOLE = Subspace(None, torch.ones(2, 1))
+
+
+@pytest.fixture(scope="module")
+def price():
+    sizes = {"train_pairs": 64, "val_pairs": 200, "test_pairs": 16}
+    e = Experiment(
+        "price_tagging", "price-tagger-tiny", **sizes, layers=[3, 5], positions=["last"], hypotheses=["left_and_right"]
+    )
+    return e, e.material()
+
+
+# --- the whole vector, with two variables each of which has a source of its own ---
+
+
+@pytest.mark.parametrize("layer", [3, 5])
+def test_where_the_first_variable_stays_the_second_source_is_taken(price, layer):
+    _, m = price
+    data, site = m.data["val"], Site(layer, "last")
+    pairs = data.pairs["left_and_right"]
+    second = torch.from_numpy(pairs.sources[0] == pairs.base)
+    batch = Batch.capture(data, captures_for(m.engine, data, [site]), {"left_and_right": np.arange(len(second))})
+    s = batch.swap("left_and_right", site)
+    torch.testing.assert_close(change([WHOLE], s.base, s.source)[0][second], (s.source[1] - s.base)[second])
+
+
+def test_the_whole_baseline_is_that_of_full_forwards(price):
+    _, m = price
+    want = {0: ("left_and_right", Site(3, "last"), [WHOLE])}
+    resumed, full = (score(engine, m.data["val"], want)[0][0].mean() for engine in (m.engine, HookEngine(m.lm)))
+    assert resumed == pytest.approx(full, abs=0.01)
+
+
+def test_a_score_does_not_depend_on_the_sites_of_the_shard(price):
+    _, m = price
+    data, want = m.data["val"], {0: ("left_and_right", Site(3, "last"), [WHOLE])}
+    alone, beside = ([Site(3, "last")], [Site(3, "last"), Site(5, "last")])
+    hits = [score(m.engine, data, want, captures=captures_for(m.engine, data, sites))[0] for sites in (alone, beside)]
+    assert (hits[0] == hits[1]).all()
+
+
+def test_the_whole_vector_counts_as_no_learned_columns():
+    assert untrained(Cell("h", Site(0, "last"), Full()), 8, 1).rank == 0
+
+
+# --- killed runs ---
+
+
+def trained(folder, monkeypatch, stop=None):
+    """Four cells' alignments and the steps that were taken; stop: killed there once, and run again."""
+    network = plant(2)
+    e = Experiment(network.task, network.lm, **PAIRS)
+    m, steps, step = e.material(), [], GridTrainer.training_step
+
+    def killed(self, *args):
+        if self.global_step == stop and stop not in steps:
+            steps.append(stop)
+            raise KeyError("killed")
+        steps.append(self.global_step)
+        return step(self, *args)
+
+    monkeypatch.setattr(GridTrainer, "training_step", killed)
+    schedule = Schedule(steps=14, batch=8, check_every=3, patience=2)
+    everything = (e.grid()[:4], m.engine, m.data["train"], m.data["val"], e.variables, schedule, folder, "x", "none", silent)
+    if stop is not None:
+        with pytest.raises(KeyError):
+            train(*everything)
+        assert list(folder.rglob("*.ckpt")), "a checkpoint was left"
+    done = train(*everything)
+    monkeypatch.undo()
+    return done, steps
+
+
+@pytest.mark.parametrize("stop", [5, 7, 9])
+def test_a_training_killed_in_its_middle_goes_on_from_the_last_check_to_the_same_end(tmp_path, monkeypatch, stop):
+    whole, _ = trained(tmp_path / "whole", monkeypatch)
+    again, steps = trained(tmp_path / "again", monkeypatch, stop)
+    assert steps[steps.index(stop) + 1] == stop // 3 * 3
+    assert [a.steps for a in whole] == [a.steps for a in again]
+    assert all(torch.equal(a.hard.basis, b.hard.basis) for a, b in zip(whole, again, strict=True))
+
+
+def test_a_run_killed_while_it_judges_cells_that_stopped_early_goes_on(tmp_path, monkeypatch):
+    network = plant(2)
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(das.run.work, "evaluate", killed)
+        with pytest.raises(KeyboardInterrupt):
+            Experiment(network.task, network.lm, **STOPS).run(tmp_path / "r")
+    Experiment(network.task, network.lm, **STOPS).run(tmp_path / "r")
+
+
+# --- memory ---
+
+
+def test_the_trainers_captures_are_gone_after_training(tmp_path, monkeypatch):
+    network, made, alive = plant(2), [], []
+    init, evaluate = Captures.__init__, das.run.work.evaluate
+
+    def noted(self, *args, **kwargs):
+        init(self, *args, **kwargs)
+        made.append(weakref.ref(self))
+
+    def counted(*args, **kwargs):
+        alive.append(sum(one() is not None for one in made))
+        return evaluate(*args, **kwargs)
+
+    monkeypatch.setattr(Captures, "__init__", noted)
+    monkeypatch.setattr(das.run.work, "evaluate", counted)
+    gc.collect()
+    Experiment(network.task, network.lm, **STOPS, memory=1).run(tmp_path / "r")
+    assert alive[0] == 0
+
+
+def test_what_is_kept_is_no_view_of_something_larger(price):
+    _, m = price
+    capture = captures_for(m.engine, m.data["val"], [Site(3, "last")], 1e9).bases(np.array([0]))
+    for tensor in capture.inputs.values():
+        assert tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
+
+
+def test_the_screen_takes_gradients_of_no_more_rows_than_the_engine_takes(price, monkeypatch):
+    e, m = price
+    expected = screen(m.engine, m.data["train"], e.grid(), rows=64)
+    monkeypatch.setattr("das.interchange.engine.WORKING", 500_000)
+    most, seen, gradients = m.engine.rows_at_once(("block_output", 3), 1), [], ResumeEngine.gradients
+
+    def noted(self, capture, spots, objective, rows):
+        seen.append(rows.stop - rows.start)
+        return gradients(self, capture, spots, objective, rows)
+
+    monkeypatch.setattr(ResumeEngine, "gradients", noted)
+    pd.testing.assert_frame_equal(screen(m.engine, m.data["train"], e.grid(), rows=64), expected, rtol=1e-4, atol=1e-5)
+    assert 0 < max(seen) <= most < 64
+
+
+def test_scoring_runs_as_many_rows_as_one_layer_has_room_for_and_gives_the_same(price, monkeypatch):
+    _, m = price
+    want = {0: ("left_and_right", Site(3, "last"), [WHOLE] * 20)}
+    expected = score(m.engine, m.data["val"], want)[0]
+    monkeypatch.setattr("das.interchange.engine.WORKING", 500_000)
+    most, seen, resume = m.engine.rows_at_once(("block_output", 3), 1, gradients=False), [], ResumeEngine.resume
+
+    def noted(self, capture, spot, columns, values, *rows):
+        seen.append(values.shape[0] * values.shape[1])
+        return resume(self, capture, spot, columns, values, *rows)
+
+    monkeypatch.setattr(ResumeEngine, "resume", noted)
+    assert (score(m.engine, m.data["val"], want, rows=4)[0] == expected).all()
+    assert max(seen) == most // 4 * 4
+    assert most > m.engine.rows_at_once(("block_output", 3), 1)
+
+
+def test_a_network_is_tried_once_per_component_and_layer_not_per_position(monkeypatch):
+    from das.network.lm import LM
+
+    e = Experiment(
+        "price_tagging", "price-tagger-tiny", **PAIRS, layers=[3], positions=["last", "last-1"], components=["mlp_output"],
+        hypotheses=["left_and_right"], subspace=Nested(k=2),
+    )  # fmt: skip
+    m, runs, logits = e.material(), [], LM.logits
+    monkeypatch.setattr(LM, "logits", lambda self, *args: runs.append(1) or logits(self, *args))
+    GridTrainer(e.grid(), m.engine, m.data["train"], m.data["val"], {"left_and_right": 2}, e.schedule)
+    assert len(runs) <= 1

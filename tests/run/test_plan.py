@@ -1,0 +1,188 @@
+"""A plan counts what a run does."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from conftest import ROOT
+
+from das import DasError, Experiment
+from das.cli import main
+from das.find.rank import widths
+from das.network.lm import LM
+from das.run.experiment import _shards
+from das.run.plan import cell_flops, duration, plan, plan_of
+from das.run.settings import Settings, read_yaml
+
+
+def planned(**changes):
+    settings = {"layers": [5], "positions": ["last"], "memory": 0.0} | changes
+    return plan(Experiment("price_tagging", "price-tagger-tiny", **settings))
+
+
+def test_the_layer_of_a_component_itself_is_run_again():
+    assert planned(components=["heads"]).flops["training"] > planned().flops["training"]
+
+
+def test_chosen_cells_are_counted():
+    assert planned(chosen_seeds=30).flops["training"] > planned(chosen_seeds=1).flops["training"]
+
+
+def test_a_rank_curve_is_judged_at_many_widths_of_validation_pairs():
+    kinds = ("fixed:k=32", "boundless:k=32", "nested:k=32")
+    fixed, soft, curve = (planned(subspace=k, val_pairs=50, test_pairs=100).flops["evaluation"] for k in kinds)
+    assert (curve - fixed) / (soft - fixed) == pytest.approx(len(widths(32)) * 50 / (50 + 100))
+
+
+def test_nulls_cost_more_the_more_there_are():
+    assert "nulls" not in planned().flops
+    assert 0 < planned(nulls=2).flops["nulls"] < planned(nulls=4).flops["nulls"]
+
+
+def test_a_part_of_the_grid_costs_less():
+    whole, part = planned(layers="all"), planned(layers="all", budget=0.2)
+    assert part.trained < whole.trained
+    assert part.flops["training"] < whole.flops["training"]
+
+
+@pytest.mark.parametrize("parts", [2, 3, 7, 200])
+def test_workers_get_parts_of_like_cost_and_cells_at_one_site_stay_together(parts):
+    e = Experiment("price_tagging", "price-tagger-tiny", layers="all", positions=["last", "last-6"], seeds=2)
+    cells = e.grid()
+    costs = dict(zip(cells, cell_flops(e, cells), strict=True))
+    shards = _shards(cells, list(costs.values()), parts)
+    assert len(shards) == parts
+    assert sorted(cell.id for shard in shards for cell in shard) == sorted(cell.id for cell in cells)
+    at = {cell.site: i for i, shard in enumerate(shards) for cell in shard}
+    assert all(at[cell.site] == i for i, shard in enumerate(shards) for cell in shard)
+    most = 2 * len(e.hypotheses) * max(costs.values())  # two seeds of each hypothesis at a site
+    loads = [sum(costs[cell] for cell in shard) for shard in shards]
+    assert max(loads) - min(loads) <= most
+    assert max(loads) <= max(1.1 * sum(loads) / parts, most)
+
+
+def test_kept_captures_take_no_more_than_they_may_and_no_more_than_there_are():
+    assert planned(memory=0.0).memory["kept captures"] == 0
+    assert planned(memory=0.001).memory["kept captures"] == 0.001 * 2**30
+    assert planned(memory=100).memory["kept captures"] < 100 * 2**30
+
+
+def test_what_is_kept_is_captured_once_and_every_worker_captures_for_itself():
+    often = {"train_pairs": 64, "batch": 64, "steps": 100, "hypotheses": ["left_boundary"]}
+    capture = [planned(memory=m, workers=w, **often).flops["training"] for m, w in ((100, 1), (0.0, 1), (100, 2))]
+    cells = 2 * capture[0] - capture[2]  # without any captures
+    assert capture[1] - cells == pytest.approx(100 * (capture[0] - cells))
+
+
+def test_hypotheses_share_a_pool_of_prompts():
+    one, four = (planned(memory=100, hypotheses=names).memory["kept captures"] for names in (["left_boundary"], None))
+    assert 2 * one < four < 3 * one  # a pool has three prompts for each pair of a hypothesis
+
+
+# --- components that the network does not have ---
+
+
+@pytest.mark.parametrize("wrong", ["heads.9", "heads.²", "model.layers.{layer}.nothing", "mlp_ouput", "model.norm"])
+def test_a_component_that_the_network_lacks_is_found_before_weights_load(wrong, monkeypatch):
+    monkeypatch.setattr(LM, "load", lambda *_: pytest.fail("weights were loaded"))
+    with pytest.raises(DasError, match="component"):
+        Experiment("price_tagging", "price-tagger-tiny", components=[wrong])
+
+
+def test_a_wrong_component_does_not_spoil_the_folder(tmp_path, capsys):
+    small = [
+        "--layers",
+        "[2]",
+        "--positions",
+        "[last]",
+        "--steps",
+        "2",
+        "--train_pairs",
+        "20",
+        "--val_pairs",
+        "20",
+        "--test_pairs",
+        "20",
+        "--chosen_seeds",
+        "1",
+    ]
+    command = [
+        "run",
+        "price_tagging",
+        "--lm",
+        "price-tagger-tiny",
+        "--hypotheses",
+        "[left_boundary]",
+        "--subspace",
+        "nested:k=4",
+    ]
+    command += [*small, "--out", str(tmp_path / "r"), "--components"]
+    assert main([*command, "[heads.9]"]) == 2
+    assert "heads 0 to 3" in capsys.readouterr().err
+    assert main([*command, "heads.1"]) == 0
+    assert "heads.1, layer 2, last" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("memory", [float("nan"), float("inf"), -1])
+def test_memory_that_is_no_size_is_one_clear_error(memory):
+    with pytest.raises(DasError, match="memory"):
+        planned(memory=memory)
+
+
+# --- a network that is not here ---
+
+ALPACA = Settings(**{k: v for k, v in read_yaml(ROOT / "configs" / "alpaca" / "price_tagging.yaml").items() if k != "out"})
+
+
+@pytest.fixture
+def absent(monkeypatch):
+    """A machine without Alpaca, the hub and a GPU."""
+    monkeypatch.setattr("das.network.lm._hub_answers", lambda: False)
+    monkeypatch.setattr("das.network.named.Named.cached", False)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+
+
+def test_alpaca_is_planned_from_its_published_shape(absent, capsys):
+    assert main(["plan", str(ROOT / "configs" / "alpaca" / "price_tagging.yaml")]) == 0
+    out = capsys.readouterr().out
+    assert "alpaca-7b is not here: planned from its published shape" in out
+    assert "which makes 82 tokens of a prompt" in out
+    assert "364 in the grid" in out  # 4 hypotheses × 7 layers × 13 positions
+    assert "on an A100 with 80 GB (assumed: there is no CUDA device here)" in out
+
+
+def test_memory_and_disk_are_those_of_the_shape(absent):
+    found = plan_of(ALPACA)
+    weights = 2 * 32000 * 4096 + 32 * (4 * 4096**2 + 3 * 4096 * 11008)  # without norms and the padding token's row
+    assert found.memory["weights"] == pytest.approx(2 * weights, rel=1e-3)
+    assert found.memory["kept captures"] <= 0.25 * 80 * 2**30
+    assert found.disk["alignments"] == pytest.approx(4 * 4096 * 64 * found.memory["subspaces"] / (6 * 4 * 4096 * 64), rel=0.01)
+    assert set(found.seconds) == set(found.flops) == {"training", "evaluation"}
+
+
+def test_a_plan_that_does_not_fit_says_so(absent):
+    assert "MORE THAN" not in plan_of(ALPACA).text()
+    assert "MORE THAN THE 80 GiB THAT ARE FREE" in plan_of(replace(ALPACA, seeds=30)).text()
+
+
+def test_only_a_network_of_known_shape_is_planned_without_its_tokenizer(absent, monkeypatch):
+    monkeypatch.setattr("das.network.named.Named.file", None)
+    with pytest.raises(DasError, match="make smollm2 installs it"):
+        plan_of(Settings("ioi", "smollm2-135m"))
+
+
+def test_a_run_of_a_network_that_is_not_here_names_the_page_and_leaves_nothing(absent, capsys, tmp_path):
+    out = tmp_path / "run"
+    assert main(["run", str(ROOT / "configs" / "alpaca" / "price_tagging.yaml"), "--out", str(out)]) == 2
+    assert "configs/alpaca/README.md says how to get it" in capsys.readouterr().err
+    assert not out.exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_the_time_on_this_machine_is_that_of_a_timed_product():
+    assert planned().machine == "this machine"
+    assert planned(device="cuda").machine.startswith("an A100")
+
+
+def test_durations_are_said_as_a_reader_would():
+    assert [duration(seconds) for seconds in (0.4, 89, 91, 5399, 5401)] == ["0 s", "89 s", "1.5 min", "90.0 min", "1.5 h"]
