@@ -20,9 +20,8 @@ checkpoints differ in rounding."""
 
 def askable(task: Task, tokenizer: Tokenizer, shifts: Any) -> tuple[dict[str, Any], list[str]]:
     """Name → what was given for it, of the shifts (see `das.task.shifts.named_shifts`) under which the question can be put to
-    this
-    network: with words that it knows, and answers that differ in their first token. Where all of the task's were asked for,
-    the others are left out, with a line each; else DasError."""
+    this network: with words that it knows, and answers that differ in their first token. Where all of the task's were asked
+    for, the others are left out, with a line each; else DasError."""
     found, notes = {}, []
     for name, change in named_shifts(shifts, task.shifts).items():
         if fault := task.fault(change, tokenizer):
