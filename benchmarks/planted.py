@@ -46,7 +46,7 @@ def found(run, entry):
     table = run.table()
     for key in ("layer", "component", "position"):
         table = table[table[key] == entry[key]]
-    hard = run.alignment(table["cell"].iloc[0]).hard
+    hard = run.alignment(table["cell"].iloc[0]).feature
     return hard.basis[:, hard.mask > 0.5]
 
 

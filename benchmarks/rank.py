@@ -37,7 +37,7 @@ def rows(ranks, widths, readings, seeds, **settings):
             ).run(Path(folder) / "run")  # fmt: skip
             for entry in run.table().itertuples():
                 alignment = run.alignment(entry.cell)
-                angle = largest_angle(alignment.hard.basis[:, 0, : alignment.rank], network.basis)
+                angle = largest_angle(alignment.feature.basis[:, 0, : alignment.rank], network.basis)
                 yield {
                     "reading": reading, "width": width, "subspace": type(alignment.cell.kind).__name__, "planted": planted,
                     "found": alignment.rank, "iia": entry.test_iia, "angle": angle, "seed": seed,

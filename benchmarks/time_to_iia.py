@@ -72,7 +72,7 @@ def ours(engine: Engine, data: Dataset) -> tuple[float, int, dict[str, Any]]:
         seconds, run = _children_seconds() - start, Run(out)
         table = run.table().set_index(["layer", "position"])
         found = [run.alignment(table.loc[cell, "cell"]) for cell in CELLS]
-    wanted = {name(*cell): (HYPOTHESIS, a.cell.site, [a.hard]) for cell, a in zip(CELLS, found, strict=True)}
+    wanted = {name(*cell): (HYPOTHESIS, a.cell.site, [a.feature]) for cell, a in zip(CELLS, found, strict=True)}
     return seconds, len(table), {key: hits[0] for key, hits in score(engine, data, wanted).items()}
 
 

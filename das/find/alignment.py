@@ -1,11 +1,11 @@
-"""Alignment: a cell, and what training it gave."""
+"""Alignment: a cell, and what was found for it."""
 
 from __future__ import annotations
 
 import json
 import zlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,21 @@ from safetensors.torch import load as tensors_of
 from safetensors.torch import save_file
 
 from das.errors import DasError
-from das.find.kinds import Full, Kind, Random, parse_kind, plain_kind, short_name
-from das.find.stack import SubspaceStack
+from das.find.kinds import Kind, parse_kind, plain_kind, short_name
 from das.ground.storage import load, read_json
+from das.interchange.feature import Feature, Whole
 from das.interchange.subspace import Subspace
 from das.network.site import Site
 
 PLACE_BYTES = 120
 """Of a site in a cell's id, which is a folder's name: a longer one, or one that is a path, goes by a number."""
+
+
+Curve = dict[int, float]
+"""Width, in columns of each variable → IIA."""
+
+FEATURES: dict[str, type[Feature]] = {"Subspace": Subspace, "Whole": Whole}
+"""The types of features that a folder may hold."""
 
 
 def _hashed(text: str) -> str:
@@ -52,36 +59,41 @@ class Cell:
 
     @property
     def trains(self) -> bool:
-        return not isinstance(self.kind, Full | Random)
+        return self.kind.trains
 
 
 @dataclass
 class Alignment:
-    """A cell with its subspaces: `hard` is what is evaluated; `soft` is Boundless' last training mask, else the same."""
+    """A cell with what was found for it, and what it cost.
+
+    feature: what is swapped. soft: what was swapped when the training ended, where that is something else (Boundless' last
+    mask). steps: of the training; 0 where nothing was trained. curve: width → validation IIA, by which the rank was chosen,
+    where the finder has such a curve.
+    """
 
     cell: Cell
-    hard: Subspace
-    soft: Subspace
+    feature: Feature
+    soft: Subspace | None = None
     steps: int = 0
+    curve: Curve = field(default_factory=dict)
 
     @property
     def rank(self) -> int:
-        return self.hard.rank
+        return self.feature.size
 
     @property
     def boundary(self) -> int:
         """Columns below Boundless' boundary, those that nobody needs among them. Where they are not as many as `rank`, the
         boundary had not settled when the training ended."""
-        return self.soft.rank
+        return (self.soft or self.feature).size
 
     def save(self, folder: Path, card: Mapping[str, Any]) -> None:
         """Writes `alignment.safetensors` and `card.json` (the cell, and what `card` adds) into an existing folder."""
-        tensors = {"hard": self.hard.mask.clone(), "soft": self.soft.mask.clone()}
-        if self.hard.basis is not None:
-            tensors["basis"] = self.hard.basis.contiguous().clone()
-        save_file(tensors, folder / "alignment.safetensors")
+        soft = {} if self.soft is None else {"soft": self.soft.mask.clone()}
+        save_file(self.feature.tensors() | soft, folder / "alignment.safetensors")
         cell = asdict(self.cell) | {"kind": plain_kind(self.cell.kind)}
-        body = {"cell": cell, "steps": self.steps, "rank": self.rank, "boundary": self.boundary, **card}
+        kept = {"cell": cell, "feature": type(self.feature).__name__, "steps": self.steps}
+        body = kept | {"rank": self.rank, "boundary": self.boundary, **card}
         (folder / "card.json").write_text(json.dumps(body, indent=1) + "\n")
 
     @classmethod
@@ -92,16 +104,16 @@ class Alignment:
             raise DasError(f"no alignment in {folder}: expected alignment.safetensors and card.json")
         card = read_json(folder / "card.json")
         tensors = load(folder / "alignment.safetensors", tensors_of)
-        basis, given = tensors.get("basis"), card["cell"]
+        given = card["cell"]
         cell = Cell(given["hypothesis"], Site(**given["site"]), parse_kind(given["kind"]), given["seed"])
-        return cls(cell, Subspace(basis, tensors["hard"]), Subspace(basis, tensors["soft"]), card["steps"])
+        feature = _type_of(card, tensors, folder).of_tensors(tensors)
+        soft = Subspace(tensors["basis"], tensors["soft"]) if {"basis", "soft"} <= tensors.keys() else None
+        return cls(cell, feature, soft, card["steps"])
 
 
-def untrained(cell: Cell, d: int, variables: int) -> Alignment:
-    """The alignment of a kind that is not trained."""
-    if isinstance(cell.kind, Full):
-        whole = Subspace.whole(variables)
-        return Alignment(cell, whole, whole)
-    stack = SubspaceStack(cell.kind, d, variables, [cell.generator_seed])
-    subspace = Subspace(stack.basis()[0].detach(), stack.hard_mask()[0])
-    return Alignment(cell, subspace, subspace)
+def _type_of(card: Mapping[str, Any], tensors: Mapping[str, Any], folder: Path) -> type[Feature]:
+    """The type of a kept feature; older cards do not name it."""
+    name = card.get("feature", "Subspace" if "basis" in tensors else "Whole")
+    if name not in FEATURES:
+        raise DasError(f"{folder} holds a feature of type {name!r}: expected one of {', '.join(FEATURES)}")
+    return FEATURES[name]

@@ -275,6 +275,7 @@ class GridTrainer(pl.LightningModule):
             parts = [(s.basis(), s.hard_mask(), s.last_mask()) for s in self.kept]
         for i, cell in enumerate(self.cells):
             stack, j = self.place[i]
-            basis, hard, soft = (part[j] for part in parts[stack])
-            done.append(Alignment(cell, Subspace(basis, hard), Subspace(basis, soft), int(self.stopped[i])))
+            basis, hard, soft = parts[stack]
+            last = None if soft is None else Subspace(basis[j], soft[j])
+            done.append(Alignment(cell, Subspace(basis[j], hard[j]), last, int(self.stopped[i])))
         return done

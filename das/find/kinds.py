@@ -1,11 +1,12 @@
-"""The kinds of subspace and their settings; plain data, so that a command line can name them without loading torch."""
+"""Kinds: the finders by name, with their settings; plain data, so that a command line can name them without loading torch."""
 
 from __future__ import annotations
 
 import dataclasses
+import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from das.errors import DasError, shown, unknown
 from das.ground.checks import number, whole
@@ -15,8 +16,27 @@ MOST, FASTEST = 2**20, 10
 
 
 @dataclass(frozen=True)
-class _Kind:
-    """Settings that are numbers in bounds; DasError where one is not."""
+class Kind:
+    """A finder with its settings, which are numbers in bounds; DasError where one is not.
+
+    finder: the module of `das.find` whose `find(cells, search)` makes the alignments; by default that of the class. trains:
+    whether it has a training that can be gone on with. ordered: whether its columns come in order of importance, so that the
+    first of them are a finding too. A kind with a `tolerance` looks for its rank (see `das.find.rank.settle`).
+    """
+
+    finder: ClassVar[str] = ""
+    trains: ClassVar[bool] = False
+    ordered: ClassVar[bool] = False
+
+    @property
+    def width(self) -> int:
+        """The most columns per variable; 0 for a kind that has none."""
+        return getattr(self, "k", 0)
+
+    @property
+    def slack(self) -> float | None:
+        """How much less validation IIA than the best the rank may have; None for a kind whose rank is given."""
+        return getattr(self, "tolerance", None)
 
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):
@@ -29,8 +49,15 @@ class _Kind:
             object.__setattr__(self, f.name, value)
 
 
+class _Rotation(Kind):
+    """A rotation that is trained, all cells of a grid at once."""
+
+    finder = "rotations"
+    trains = True
+
+
 @dataclass(frozen=True)
-class Boundless(_Kind):
+class Boundless(_Rotation):
     """Boundless DAS (arXiv 2305.08809, corrected): a rotation and a learned boundary that says how many columns swap.
 
     k: the most columns per variable. Column i is swapped by σ((β − i − ½)/T), where β is the boundary in columns; the
@@ -52,7 +79,7 @@ class Boundless(_Kind):
 
 
 @dataclass(frozen=True)
-class Nested(_Kind):
+class Nested(_Rotation):
     """Nested DAS: every training row swaps its own first w columns, w drawn log-uniformly from 1…k.
 
     One training orders the columns by importance and gives IIA at every rank. The rank is the smallest width whose
@@ -62,13 +89,15 @@ class Nested(_Kind):
     teaches few columns, the rate is higher than that of the other kinds.
     """
 
+    ordered = True
+
     k: int = 32
     tolerance: float = 0.02
     lr: float = 0.06
 
 
 @dataclass(frozen=True)
-class Fixed(_Kind):
+class Fixed(_Rotation):
     """DAS (arXiv 2303.02536): a rotation whose first k columns are swapped."""
 
     k: int = 1
@@ -76,19 +105,44 @@ class Fixed(_Kind):
 
 
 @dataclass(frozen=True)
-class Random(_Kind):
+class Random(Kind):
     """A random k-dimensional subspace, not trained: what a subspace of this size is worth by itself."""
+
+    finder = "untrained"
 
     k: int = 1
 
 
 @dataclass(frozen=True)
-class Full(_Kind):
+class Full(Kind):
     """The whole vector, not trained."""
 
+    finder = "untrained"
 
-Kind = Boundless | Nested | Fixed | Random | Full
-KINDS: dict[str, type[Any]] = {cls.__name__.lower(): cls for cls in (Boundless, Nested, Fixed, Random, Full)}
+
+KINDS: dict[str, str] = {
+    **{name.lower(): f"kinds.{name}" for name in ("Boundless", "Nested", "Fixed", "Random", "Full")},
+    "means": "directions.Means", "pca": "directions.PCA",
+}  # fmt: skip
+"""The registry: a kind's name → where in `das.find` its class lies."""
+
+
+def type_of(name: str) -> type[Kind]:
+    """The class of a kind by its name; DasError where there is none."""
+    if name.lower() not in KINDS:
+        raise unknown("kind of subspace", name, KINDS)
+    module, _, cls = KINDS[name.lower()].partition(".")
+    found: type[Kind] = getattr(importlib.import_module(f"das.find.{module}"), cls)
+    return found
+
+
+def check_width(kind: Kind, variables: int, d: int) -> None:
+    """DasError where vectors of d entries have too few for the columns of so many variables."""
+    if (columns := variables * kind.width) > d:
+        raise DasError(
+            f"k = {kind.width} for {variables} variable(s) needs {columns} columns, and the vectors there have {d}: "
+            f"give k up to {d // variables}"
+        )
 
 
 def short_name(kind: Kind) -> str:
@@ -120,15 +174,12 @@ def parse_kind(given: Kind | str | Mapping[str, Any]) -> Kind:
     else:
         options = dict(given)
         name = str(options.pop("kind", ""))
-    if name.lower() not in KINDS:
-        raise unknown("kind of subspace", name, KINDS)
-    cls = KINDS[name.lower()]
+    cls = type_of(name)
     known = [f.name for f in dataclasses.fields(cls)]
     for key in options:
         if key not in known or not isinstance(key, str):
             raise unknown(f"setting of {name}", key, known)
-    kind: Kind = cls(**options)
-    return kind
+    return cls(**options)
 
 
 def _setting(part: str) -> tuple[str, str]:

@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from das.find.alignment import Alignment
-from das.find.kinds import Boundless, Nested
+from das.find.alignment import Alignment, Curve
 from das.interchange.captures import Captures
 from das.interchange.engine import Engine
+from das.interchange.feature import Feature
 from das.interchange.score import captures_for, score
 from das.interchange.subspace import Subspace
 from das.network.site import Site
@@ -22,9 +23,6 @@ EVERY_WIDTH = 8
 
 LEARNED = 0.05
 """A cell has learned something when its IIA is so far above that of swapping nothing."""
-
-Curve = dict[int, float]
-"""Width, in columns of each variable → IIA."""
 
 
 def widths(k: int) -> list[int]:
@@ -51,9 +49,9 @@ def width_of(subspace: Subspace) -> int:
     return int(subspace.mask.sum(1).max())
 
 
-def cuts(subspace: Subspace) -> list[Subspace]:
-    """The subspace at every width of its rank curve."""
-    return [cut(subspace, width) for width in widths(subspace.mask.shape[1])]
+def by_width(feature: Feature) -> dict[int, Subspace]:
+    """Width → a subspace's first columns, at every width of its rank curve; empty for features that have no columns."""
+    return {width: cut(feature, width) for width in widths(feature.mask.shape[1])} if isinstance(feature, Subspace) else {}
 
 
 def choose_rank(curve: Mapping[int, float], tolerance: float) -> int:
@@ -76,10 +74,14 @@ def curves(
     alignments: Sequence[Alignment], engine: Engine, data: Dataset, progress: Callable[[float], None] | None = None,
     captures: Captures | None = None,
 ) -> dict[int, Curve]:  # fmt: skip
-    """The rank curve of every Nested alignment, by its number among the alignments; its own width is on it."""
-    nested = {i: a for i, a in enumerate(alignments) if isinstance(a.cell.kind, Nested)}
-    points = {i: sorted({*widths(a.hard.mask.shape[1]), width_of(a.hard)}) for i, a in nested.items()}
-    wanted = {i: (a.cell.hypothesis, a.cell.site, [cut(a.hard, width) for width in points[i]]) for i, a in nested.items()}
+    """The rank curve of every alignment whose kind orders its columns, by its number among the alignments; its own width is on
+    it."""
+    features = {i: a.feature for i, a in enumerate(alignments) if a.cell.kind.ordered and isinstance(a.feature, Subspace)}
+    points = {i: sorted({*widths(feature.mask.shape[1]), width_of(feature)}) for i, feature in features.items()}
+    cells = {i: alignments[i].cell for i in features}
+    wanted = {
+        i: (cells[i].hypothesis, cells[i].site, [cut(feature, width) for width in points[i]]) for i, feature in features.items()
+    }
     found = score(engine, data, wanted, progress=progress, captures=captures)
     return {i: dict(zip(at, found[i].mean(1).tolist(), strict=True)) for i, at in points.items()}
 
@@ -108,28 +110,31 @@ def _points(subspace: Subspace) -> list[int]:
 
 def settle(
     alignments: Sequence[Alignment], engine: Engine, val: Dataset, progress: Callable[[float], None] | None = None,
-    captures: Captures | None = None,
-) -> dict[int, Curve]:  # fmt: skip
+    room: float = 0.0,
+) -> None:  # fmt: skip
     """Gives alignments of kinds that look for their rank the fewest columns whose IIA on validation pairs is within the kind's
-    tolerance of the best. Returns the rank curves of the Nested ones.
+    `tolerance` of the best, and those of kinds that order their columns their rank curve.
 
-    A Nested one is cut by the order of its training first. Where a cell of either kind has learned something, its columns are
-    sorted by what is lost without each, and cut again: training leaves a column that is not needed at any place.
+    One of the latter is cut by its order first. Where a cell has learned something, its columns are then sorted by what is lost
+    without each, and cut again: a column that is not needed may lie at any place. room: bytes for captures.
     """
-    kinds = {i: a.cell.kind for i, a in enumerate(alignments) if a.rank}
-    left = {i: kind.tolerance for i, kind in kinds.items() if isinstance(kind, Boundless | Nested)}
-    nested = {i: alignments[i] for i in left if isinstance(kinds[i], Nested)}
-    for a in nested.values():
-        a.hard = cut(a.hard, a.hard.mask.shape[1])
-    _shorten(nested, left, engine, val, captures)
-    if left:
-        captures = captures or captures_for(engine, val, [a.cell.site for a in alignments])
-        some = _that_learned({i: alignments[i] for i in left}, engine, val, captures)
+    captures = captures_for(engine, val, [a.cell.site for a in alignments], room) if alignments else None
+    searched = {i: a for i, a in enumerate(alignments) if a.rank and a.cell.kind.slack is not None}
+    left = {i: a.cell.kind.slack or 0.0 for i, a in searched.items()}
+    ordered = {i: a for i, a in searched.items() if a.cell.kind.ordered}
+    _shorten(ordered, left, engine, val, captures)
+    if searched and captures:
+        some = _that_learned(searched, engine, val, captures)
         _order(some, engine, val, captures)
         _shorten(some, left, engine, val, captures)
-    for a in nested.values():
-        a.soft = a.hard
-    return curves(alignments, engine, val, progress, captures)
+    for i, curve in curves(alignments, engine, val, progress, captures).items():
+        alignments[i].curve = curve
+
+
+def _subspace(a: Alignment) -> Subspace:
+    """What an alignment swaps, if it is of a kind that looks for a rank."""
+    assert isinstance(a.feature, Subspace)
+    return a.feature
 
 
 def _shorten(
@@ -137,17 +142,17 @@ def _shorten(
 ) -> None:
     """Cuts alignments to the first columns that suffice. left: how much IIA each may still lose; what it loses here is taken
     from that."""
-    wanted = {i: (a.cell.hypothesis, a.cell.site, a.hard, left[i]) for i, a in some.items()}
+    wanted = {i: (a.cell.hypothesis, a.cell.site, _subspace(a), left[i]) for i, a in some.items()}
     for i, curve in narrowest(wanted, engine, val, captures).items():
         width = choose_rank(curve, left[i])
         left[i] = max(0.0, left[i] - max(curve.values()) + curve[width])
-        some[i].hard = narrowed(some[i].hard, width)
+        some[i].feature = narrowed(_subspace(some[i]), width)
 
 
 def _that_learned(some: Mapping[int, Alignment], engine: Engine, val: Dataset, captures: Captures) -> dict[int, Alignment]:
     """Those that do better than swapping nothing, if only by their first columns: of the others no column is worth more than
     another."""
-    parts = {i: [narrowed(a.hard, width) for width in _points(a.hard)] for i, a in some.items()}
+    parts = {i: [narrowed(_subspace(a), width) for width in _points(_subspace(a))] for i, a in some.items()}
     hits = score(engine, val, {i: (a.cell.hypothesis, a.cell.site, parts[i]) for i, a in some.items()}, captures=captures)
     best = {i: float(found.mean(1).max()) for i, found in hits.items()}
     return {i: a for i, a in some.items() if learned(best[i], unswapped(val.pairs[a.cell.hypothesis], captures))}
@@ -155,15 +160,17 @@ def _that_learned(some: Mapping[int, Alignment], engine: Engine, val: Dataset, c
 
 def _order(some: Mapping[int, Alignment], engine: Engine, val: Dataset, captures: Captures) -> None:
     """Sorts the columns that alignments swap by how much is lost without each."""
-    without = {i: [_without(a.hard, *at) for at in a.hard.mask.nonzero().tolist()] for i, a in some.items()}
+    without = {i: [_without(_subspace(a), *at) for at in _subspace(a).mask.nonzero().tolist()] for i, a in some.items()}
     wanted = {i: (a.cell.hypothesis, a.cell.site, without[i]) for i, a in some.items()}
     for i, hits in score(engine, val, wanted, captures=captures).items():
-        a, mask = some[i], some[i].hard.mask
+        mask = _subspace(some[i]).mask
         left = torch.full(mask.shape, 2.0).masked_scatter(mask > 0, torch.tensor(hits.mean(1), dtype=torch.float32))
-        order = left.argsort(dim=1, stable=True)
-        assert a.hard.basis is not None
-        basis = a.hard.basis.take_along_dim(order[None], 2)
-        a.hard, a.soft = (Subspace(basis, part.mask.take_along_dim(order, 1)) for part in (a.hard, a.soft))
+        _sort(some[i], left.argsort(dim=1, stable=True))
+
+
+def _sort(a: Alignment, order: Tensor) -> None:
+    """Puts an alignment's columns in another order. order: (variables, k)"""
+    a.feature, a.soft = _subspace(a).sorted(order), a.soft and a.soft.sorted(order)
 
 
 def _without(subspace: Subspace, variable: int, column: int) -> Subspace:

@@ -13,8 +13,8 @@ from torch import Tensor
 from das.find.alignment import Cell
 from das.interchange.batch import Batch, batches
 from das.interchange.engine import Engine
+from das.interchange.feature import Whole
 from das.interchange.score import captures_for
-from das.interchange.subspace import Subspace, change
 from das.network.site import Site
 from das.pairs.dataset import Dataset, Labelled
 
@@ -39,7 +39,7 @@ def screen(
     while one whose swap has a poor IIA may, since the swap also carries what else the site holds. The first order still adds
     up parts that undo each other in the swap, the swap still works where the network saturates, and `gain` stands in for
     `move`, which a swap that merely destroys the base answer makes large.
-    With several variables the swap is that of `das.interchange.subspace.change`: each pair's first source that differs from its
+    With several variables the swap is that of `das.interchange.feature.Whole`: each pair's first source that differs from its
     base.
     """
     sites: dict[str, list[Site]] = {}
@@ -66,7 +66,7 @@ def _effects(engine: Engine, batch: Batch, name: str, sites: Sequence[Site]) -> 
     clean, gradients = _gradients(engine, batch, name, sites)
     for site, gradient in zip(sites, gradients, strict=True):
         swap = batch.swap(name, site)
-        whole = change([Subspace.whole(len(swap.source))], swap.base, swap.source)
+        whole = Whole(len(swap.source)).swap(swap.base, swap.source)[None]
         with torch.no_grad():
             logits = batch.resume(engine, site, {name: swap}, [whole])[0]
         first_order = (gradient * whole[0]).sum(1)

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from das.errors import DasError
-from das.find.kinds import Boundless, Fixed, Full, Kind, Nested
+from das.find.kinds import Boundless, Fixed, Full, Kind, Nested, check_width
 from das.interchange.subspace import random_basis
 
 SWAPPED = 0.1
@@ -29,13 +28,9 @@ class SubspaceStack(nn.Module):
         super().__init__()
         if isinstance(kind, Full):
             raise TypeError("Full has nothing to train")
-        if variables * kind.k > d:
-            raise DasError(
-                f"k = {kind.k} for {variables} variable(s) needs {variables * kind.k} columns, and the vectors there have {d}: "
-                f"give k up to {d // variables}"
-            )
+        check_width(kind, variables, d)
         self.kind, self.variables = kind, variables
-        starts = [random_basis(d, variables * kind.k, torch.Generator().manual_seed(seed)) for seed in seeds]
+        starts = [random_basis(d, variables * kind.width, torch.Generator().manual_seed(seed)) for seed in seeds]
         self.weight = nn.Parameter(torch.stack(starts))
         self.boundary = nn.Parameter(torch.full((len(seeds), variables), 0.5)) if isinstance(kind, Boundless) else None
         self.register_buffer("focus", torch.zeros(len(seeds), dtype=torch.long))
@@ -97,9 +92,9 @@ class SubspaceStack(nn.Module):
         width = torch.where(self.focus > 0, self.focus, self.k)[:, None, None]
         return (torch.arange(self.k, device=self.weight.device) < width).float().expand(-1, self.variables, -1)
 
-    def last_mask(self) -> Tensor:
-        """(cells, variables, k): the training mask at the end of the annealing; the hard one where nothing is annealed."""
-        return self.hard_mask() if self.boundary is None else self.soft_mask(1.0)
+    def last_mask(self) -> Tensor | None:
+        """(cells, variables, k): the training mask at the end of the annealing; None where nothing is annealed."""
+        return None if self.boundary is None else self.soft_mask(1.0)
 
     def penalty(self) -> Tensor:
         """(cells,): what the width costs in the loss, from the width that is used."""

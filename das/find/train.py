@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,10 @@ from pytorch_lightning import loggers
 
 from das.errors import DasError, unknown
 from das.find.alignment import Alignment, Cell
-from das.find.grid import GridTrainer, Schedule
+from das.find.grid import GridTrainer
+from das.find.search import Search
 from das.ground.storage import intact, remove, write, writing
-from das.interchange.engine import Engine
 from das.network.quiet import quiet
-from das.pairs.dataset import Dataset
 from das.progress import Reporter, Step
 
 LAST = "last.ckpt"
@@ -109,23 +108,21 @@ def _work(folder: Path, cells: Sequence[Cell]) -> Path:
     return folder / "checkpoints" / f"{zlib.crc32(' '.join(sorted(c.id for c in cells)).encode()):08x}"
 
 
-def train(
-    cells: Sequence[Cell], engine: Engine, data: Dataset, val: Dataset, variables: Mapping[str, int], schedule: Schedule,
-    folder: Path, stage: str, logger: str, report: Reporter, room: float = 0.0,
-) -> list[Alignment]:  # fmt: skip
-    """Trains cells at once; goes on from a checkpoint of the same cells in `folder`, if a killed run left one."""
+def train(cells: Sequence[Cell], search: Search) -> list[Alignment]:
+    """Trains cells at once; goes on from a checkpoint of the same cells in the search's folder, if a killed run left one."""
     quiet()
-    module = GridTrainer(cells, engine, data, val, variables, schedule, room)
-    work = _work(folder, cells)
-    with report.task(f"{stage}: {len(cells)} cells", schedule.steps) as step:
+    data, schedule, stage = search.data, search.schedule, search.stage
+    module = GridTrainer(cells, search.engine, data["train"], data["val"], search.variables, schedule, search.room)
+    work = _work(search.folder, cells)
+    with search.report.task(f"{stage}: {len(cells)} cells", schedule.steps) as step:
         trainer = pl.Trainer(
-            **_placed(engine.lm.device),
+            **_placed(search.engine.lm.device),
             max_steps=schedule.steps, max_epochs=1,
-            logger=make_logger(logger, folder / "logs", f"{stage.replace(' ', '-')}-{work.name}"),
+            logger=make_logger(search.logger, search.folder / "logs", f"{stage.replace(' ', '-')}-{work.name}"),
             log_every_n_steps=5, callbacks=[Checkpoints(work, schedule.check_every), Progress(step)],
             enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
         )  # fmt: skip
-        go_on(trainer, module, work, stage, report)
+        go_on(trainer, module, work, stage, search.report)
     module.captures = ()  # free them now: Lightning keeps the module alive
     return module.alignments()
 

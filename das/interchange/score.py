@@ -1,4 +1,4 @@
-"""Scores: on which pairs a swap makes the network give the counterfactual answer, for any subspaces at any sites."""
+"""Scores: on which pairs a swap makes the network give the counterfactual answer, for any features at any sites."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from das.interchange.batch import Batch, batches
 from das.interchange.captures import Captures
 from das.interchange.engine import Engine
-from das.interchange.subspace import Subspace, change
+from das.interchange.feature import Feature, changes
 from das.memory import trim
 from das.network.site import Site
 from das.pairs.dataset import Dataset, Rows
@@ -23,9 +23,9 @@ MOST = 128
 
 Key = TypeVar("Key", bound=Hashable)
 Hits = NDArray[np.bool_]
-"""(subspaces, pairs): whether the patched network gave the counterfactual answer."""
-Wanted = Mapping[Key, tuple[str, Site, Sequence[Subspace]]]
-"""key → hypothesis, site, subspaces."""
+"""(features, pairs): whether the patched network gave the counterfactual answer."""
+Wanted = Mapping[Key, tuple[str, Site, Sequence[Feature]]]
+"""key → hypothesis, site, features."""
 
 
 def captures_for(engine: Engine, data: Dataset, sites: Sequence[Site], room: float = 0.0) -> Captures:
@@ -39,7 +39,7 @@ def score(
     engine: Engine, data: Dataset, wanted: Wanted[Key], rows: int = 32, progress: Callable[[float], None] | None = None,
     captures: Captures | None = None,
 ) -> dict[Key, Hits]:  # fmt: skip
-    """Hits of any subspaces in one pass over the data, key → (subspaces, pairs). rows: pairs of each hypothesis at once; fewer
+    """Hits of any features in one pass over the data, key → (features, pairs). rows: pairs of each hypothesis at once; fewer
     where there are many. captures: kept ones, if there are any."""
     if not wanted:
         return {}
@@ -47,7 +47,7 @@ def score(
     captures = captures or captures_for(engine, data, [site for _, site, _ in wanted.values()])
     every = {name: np.arange(len(data.pairs[name])) for name in dict.fromkeys(name for name, _, _ in wanted.values())}
     rows = max(1, min(rows, MOST // len(every)))
-    hits = {key: np.zeros((len(subspaces), len(every[name])), bool) for key, (name, _, subspaces) in wanted.items()}
+    hits = {key: np.zeros((len(features), len(every[name])), bool) for key, (name, _, features) in wanted.items()}
     sites: dict[Site, list[Key]] = {}
     for key, (_, site, _) in wanted.items():
         sites.setdefault(site, []).append(key)
@@ -63,18 +63,18 @@ def score(
 
 
 def _hits(engine: Engine, batch: Batch, site: Site, wanted: Wanted[Key]) -> dict[Key, Hits]:
-    """Hits at one site: the subspaces of each hypothesis are run one copy of its pairs each."""
-    stacks: dict[str, list[Subspace]] = {}
+    """Hits at one site: the features of each hypothesis are run one copy of its pairs each."""
+    stacks: dict[str, list[Feature]] = {}
     place: dict[Key, slice] = {}
-    for key, (name, _, subspaces) in wanted.items():
+    for key, (name, _, features) in wanted.items():
         stack = stacks.setdefault(name, [])
-        place[key] = slice(len(stack), len(stack) + len(subspaces))
-        stack += subspaces
+        place[key] = slice(len(stack), len(stack) + len(features))
+        stack += features
     swaps = {name: batch.swap(name, site) for name in stacks}
     found = {name: np.zeros((len(stack), len(batch.pairs[name])), bool) for name, stack in stacks.items()}
     for share in batch.shares(engine, site, {name: len(stack) for name, stack in stacks.items()}, gradients=False):
         some = {name: swaps[name] for name in share}
-        deltas = [change(stacks[name][part], swaps[name].base, swaps[name].source) for name, part in share.items()]
+        deltas = [changes(stacks[name][part], swaps[name].base, swaps[name].source) for name, part in share.items()]
         answers = batch.resume(engine, site, some, deltas).argmax(-1).cpu()
         right = (answers == batch.labels(list(share))).split([len(batch.pairs[name]) for name in share], 1)
         for (name, part), hits in zip(share.items(), right, strict=True):

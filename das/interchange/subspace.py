@@ -1,69 +1,91 @@
-"""Subspace: the part of an activation that a swap replaces, h' = h_b + Q diag(m) Qᵀ (h_s − h_b)."""
+"""Subspace: directions that a swap replaces, h' = h_b + Q diag(m) Qᵀ (h_s − h_b)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-ROUNDING = 1e-5
-"""Vectors that differ by less, relative to the largest value, are the same."""
+from das.interchange.feature import Feature, Parts
 
 
 @dataclass(frozen=True)
-class Subspace:
-    """A finished subspace for one or several variables.
+class Subspace(Feature):
+    """Orthonormal columns, of one or several variables.
 
-    basis: (d, variables, k) fp32, all its columns orthonormal; None for the whole vector.
+    basis: (d, variables, k) fp32, all its columns orthonormal.
     mask: (variables, k), how much of each column is swapped: 0 or 1 when hard.
-    outside: swap everything but this instead.
     """
 
-    basis: Tensor | None
+    basis: Tensor
     mask: Tensor
-    outside: bool = False
+
+    @property
+    def variables(self) -> int:  # type: ignore[override]
+        return len(self.mask)
+
+    @property
+    def size(self) -> int:
+        """Columns that are swapped, over all variables."""
+        return int((self.mask > 0.5).sum())
+
+    def columns(self, variable: int) -> Tensor:
+        """Those of a variable that are swapped, (d, its rank)."""
+        return self.basis[:, variable, self.mask[variable] > 0.5]
+
+    def sorted(self, order: Tensor) -> Subspace:
+        """The same columns in another order. order: (variables, k)"""
+        return Subspace(self.basis.take_along_dim(order[None], 2), self.mask.take_along_dim(order, 1))
+
+    def swap(self, base: Tensor, sources: Tensor) -> Tensor:
+        return self.swap_all([self], base, sources)[0]
+
+    def read(self, rows: Tensor, variable: int = 0) -> Tensor:
+        return rows @ self.columns(variable)
+
+    def fits(self, width: int) -> bool:
+        return len(self.basis) == width
+
+    def twin(self, generator: torch.Generator) -> Subspace:
+        d, variables, k = self.basis.shape
+        return Subspace(random_basis(d, variables * k, generator).unflatten(1, (variables, k)), self.mask)
+
+    def parts(self, directions: Tensor, base: Tensor, sources: Tensor) -> Parts:
+        """Along the principal vectors between the columns and the space."""
+        directions = directions.cpu()
+        columns = torch.cat([self.columns(i) for i in range(self.variables)], 1)
+        share = float((directions.T @ columns).square().sum() / max(1, columns.shape[1]))
+        inside = self._part(base, sources, lambda columns: directions @ (directions.T @ columns))
+        outside = self._part(base, sources, lambda columns: columns - directions @ (directions.T @ columns))
+        return Parts(inside, outside, share)
+
+    def _part(self, base: Tensor, sources: Tensor, projected: Callable[[Tensor], Tensor]) -> Subspace:
+        """What of each variable's columns lies in a space: as many directions, and how far each is swapped."""
+        parts = []
+        for i, source in enumerate(sources):
+            columns = self.columns(i)
+            directions, leaning, own = torch.linalg.svd(projected(columns), full_matrices=False)
+            difference = (source - base).float().cpu()
+            parts.append((directions, _multiple(difference @ columns @ own.T * leaning, difference @ directions)))
+        k = max(1, *(len(far) for _, far in parts))
+        basis, mask = zip(*((_pad(directions, k), _pad(far, k)) for directions, far in parts), strict=True)
+        return Subspace(torch.stack(basis, 1), torch.stack(mask))
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {"basis": self.basis.contiguous().clone(), "hard": self.mask.clone()}
 
     @classmethod
-    def whole(cls, variables: int) -> Subspace:
-        """Everything, for so many variables."""
-        return cls(None, torch.ones(variables, 1))
+    def of_tensors(cls, tensors: Mapping[str, Tensor]) -> Subspace:
+        return cls(tensors["basis"], tensors["hard"])
 
-    @property
-    def rank(self) -> int:
-        """Columns that are swapped, over all variables; the whole vector counts as 0 learned columns."""
-        return 0 if self.basis is None else int((self.mask > 0.5).sum())
-
-    @property
-    def complement(self) -> Subspace:
-        """Everything but this."""
-        return replace(self, outside=not self.outside)
-
-    def delta(self, base: Tensor, sources: Tensor) -> Tensor:
-        """The change that the swap makes. base: (rows, d); sources: (variables, rows, d). Returns (rows, d)."""
-        return change([self], base, sources)[0]
-
-
-def change(subspaces: Sequence[Subspace], base: Tensor, sources: Tensor) -> Tensor:
-    """The changes that several subspaces make to the same rows, (subspaces, rows, d), in fp32.
-
-    With the whole vector and several variables, a row takes the vector of its first source that differs from the base.
-    """
-    whole, outside = (torch.tensor(list(of)) for of in zip(*((s.basis is None, s.outside) for s in subspaces), strict=True))
-    out = torch.empty(len(subspaces), *base.shape, device=base.device)
-    if bool((whole | outside).any()):
-        everything = _whole(base, sources)
-        out[whole] = everything
-    rest = [s for s in subspaces if s.basis is not None]
-    if rest:
-        k = max(s.mask.shape[1] for s in rest)
-        basis = torch.stack([_pad(s.basis.to(base.device), k) for s in rest if s.basis is not None])
-        mask = torch.stack([_pad(s.mask.to(base.device), k) for s in rest])[:, None]
-        out[~whole] = project(basis, mask, base, sources)
-    if bool(outside.any()):
-        out[outside] = everything - out[outside]
-    return out
+    @classmethod
+    def swap_all(cls, features: Sequence[Subspace], base: Tensor, sources: Tensor) -> Tensor:
+        k = max(f.mask.shape[1] for f in features)
+        basis = torch.stack([_pad(f.basis.to(base.device), k) for f in features])
+        mask = torch.stack([_pad(f.mask.to(base.device), k) for f in features])[:, None]
+        return project(basis, mask, base, sources)
 
 
 def project(basis: Tensor, mask: Tensor, base: Tensor, sources: Tensor) -> Tensor:
@@ -81,15 +103,14 @@ def project(basis: Tensor, mask: Tensor, base: Tensor, sources: Tensor) -> Tenso
     return torch.einsum("cbvk,cdvk->cbd", coordinates * mask, basis)
 
 
-def _whole(base: Tensor, sources: Tensor) -> Tensor:
-    difference = (sources - base).float()
-    first = (difference.abs() > ROUNDING * base.float().abs().amax()).any(-1).int().argmax(0)
-    taken: Tensor = difference[first, torch.arange(len(base), device=base.device)]
-    return taken
-
-
 def _pad(tensor: Tensor, k: int) -> Tensor:
     return nn.functional.pad(tensor, (0, k - tensor.shape[-1]))
+
+
+def _multiple(moved: Tensor, natural: Tensor) -> Tensor:
+    """(directions,), from 0 to 1: the movement as a multiple of the natural difference; both (rows, directions)."""
+    size = natural.square().sum(0).clamp(min=torch.finfo(natural.dtype).tiny)
+    return ((moved * natural).sum(0) / size).clamp(0, 1)
 
 
 def random_basis(d: int, columns: int, generator: torch.Generator) -> Tensor:

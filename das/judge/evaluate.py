@@ -11,12 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from das.find.alignment import Alignment
-from das.find.kinds import Boundless
-from das.find.rank import Curve, settle
+from das.find.alignment import Alignment, Curve
 from das.interchange.engine import Engine
+from das.interchange.feature import Feature, Whole
 from das.interchange.score import Hits, captures_for, predictions, score
-from das.interchange.subspace import Subspace, random_basis
 from das.judge.failures import splits
 from das.judge.manifold import off_manifold
 from das.memory import trim
@@ -83,21 +81,18 @@ def evaluate(
 ) -> list[Record]:  # fmt: skip
     """Every cell on every split (`val` among them): IIA and flip IIA with hard and soft masks, baselines.
 
-    A cell's rank is settled on `val` first, where its kind has one to find; all else is one pass over each split. Hits are
-    those of `test`, if given; how natural patched activations are is looked at on the last split.
+    One pass over each split. Hits are those of `test`, if given; how natural patched activations are is looked at on the last
+    split.
     room: bytes in which captures may be kept between the passes over a split.
     """
 
     def tell(split: str) -> Callable[[float], None]:
         return lambda done: progress(split, done) if progress else None
 
-    records = [Record(alignment) for alignment in alignments]
+    records = [Record(a, curves={"val": a.curve} if a.curve else {}) for a in alignments]
     sites = [a.cell.site for a in alignments]
     for split, data in {"val": splits["val"], **splits}.items():
         captures = captures_for(engine, data, sites, room)
-        if split == "val":
-            for i, curve in settle(alignments, engine, data, tell(split), captures).items():
-                records[i].curves[split] = curve
         found = score(engine, data, _wanted(alignments), progress=tell(split), captures=captures)
         trim()
         _note(records, split, data, found, predictions(engine, data.prompts, captures.answers))
@@ -116,17 +111,15 @@ def examine(
     return records
 
 
-def _wanted(alignments: Sequence[Alignment], soft: bool = True) -> dict[Any, tuple[str, Site, list[Subspace]]]:
+def _wanted(alignments: Sequence[Alignment], soft: bool = True) -> dict[Any, tuple[str, Site, list[Feature]]]:
     """What has to be scored: (cell, part), and the whole vector once per hypothesis and site. soft: Boundless cells' soft masks
     too."""
-    wanted: dict[Any, tuple[str, Site, list[Subspace]]] = {}
+    wanted: dict[Any, tuple[str, Site, list[Feature]]] = {}
     for i, a in enumerate(alignments):
         where = a.cell.hypothesis, a.cell.site
-        parts = {"own": [a.hard], "random": _rank_matched(a)}
-        if soft and isinstance(a.cell.kind, Boundless):
-            parts["soft"] = [a.soft]
-        wanted |= {(i, part): (*where, subspaces) for part, subspaces in parts.items() if subspaces}
-        wanted[where] = (*where, [Subspace.whole(a.hard.mask.shape[0])])
+        parts = {"own": a.feature, "random": _twin(a), "soft": a.soft if soft else None}
+        wanted |= {(i, part): (*where, [feature]) for part, feature in parts.items() if feature is not None}
+        wanted[where] = (*where, [Whole(a.feature.variables)])
     return wanted
 
 
@@ -152,13 +145,9 @@ def _note(
             record.hits = own
 
 
-def _rank_matched(a: Alignment) -> list[Subspace]:
-    """A random subspace of the alignment's size and rank."""
-    if a.hard.basis is None:
-        return []
-    d, v, k = a.hard.basis.shape
-    generator = torch.Generator().manual_seed(zlib.crc32(f"random {a.cell.id}".encode()))
-    return [Subspace(random_basis(d, v * k, generator).unflatten(1, (v, k)), a.hard.mask)]
+def _twin(a: Alignment) -> Feature | None:
+    """A random feature of the alignment's size."""
+    return a.feature.twin(torch.Generator().manual_seed(zlib.crc32(f"random {a.cell.id}".encode())))
 
 
 def _metrics(a: Alignment, named: Mapping[str, Hits], flips: Hits, beside: Baselines) -> dict[str, float]:

@@ -13,15 +13,15 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from das.causal.columns import Column, Columns
-from das.find.alignment import Alignment
-from das.find.rank import Curve, curves
+from das.find.alignment import Alignment, Curve
+from das.find.rank import curves
 from das.interchange.engine import Engine
+from das.interchange.feature import Feature, Whole
 from das.interchange.score import Hits, captures_for, score
-from das.interchange.subspace import Subspace
+from das.interchange.vectors import vectors
 from das.judge.decoding import decoded
 from das.judge.reading import Reading, read
 from das.network.site import Site
@@ -145,9 +145,9 @@ def scorecards(
     wanted, figures = {}, {}
     cards = [Scorecard() for _ in alignments]
     for i, a in enumerate(alignments):
-        reading = None if a.hard.basis is None else read(engine, asked, key(a.cell.hypothesis, "natural"), a.cell.site, a.hard)
+        reading = read(engine, asked, key(a.cell.hypothesis, "natural"), a.cell.site, a.feature)
         if reading:
-            cards[i].read_share, cards[i].dormancy = reading.share, reading.dormancy
+            cards[i].read_share, cards[i].dormancy = reading.parts.share, reading.dormancy
         for name in (name for name in asked.pairs if name.startswith(key(a.cell.hypothesis, ""))):
             parts = _parts(name.split(": ")[1], a, reading)
             figures[i, name], wanted[i, name] = list(parts), (name, a.cell.site, list(parts.values()))
@@ -158,30 +158,30 @@ def scorecards(
     for i, curve in curves(alignments, engine, splits["test"]).items():
         cards[i].curve = curve
     places = dict.fromkeys((a.cell.hypothesis, a.cell.site) for a in alignments)
-    vectors = {place: [_vectors(engine, splits[split], *place) for split in ("val", "test")] for place in places}
+    seen = {(name, site): [_at(engine, splits[split], name, site) for split in ("val", "test")] for name, site in places}
     for card, a in zip(cards, alignments, strict=True):
         natural, rest = (asked.pairs[key(a.cell.hypothesis, trial)] for trial in ("natural", "rest"))
         card.expected, card.expected_restored = (float((p.label == p.base_label).mean()) for p in (natural, rest))
-        fit, test = vectors[a.cell.hypothesis, a.cell.site]
+        fit, test = seen[a.cell.hypothesis, a.cell.site]
         card.decoding = _decoding(a, fit, test, values)
     names = [key(a.cell.hypothesis, "natural") for a in alignments]
     natural_hits = [Natural.of(found[i, name][0], asked.pairs[name]) for i, name in enumerate(names)]
     return list(zip(cards, natural_hits, strict=True))
 
 
-def _parts(trial: str, a: Alignment, reading: Reading | None) -> dict[str, Subspace]:
-    """What is swapped in a trial: figure of the scorecard → subspace."""
-    whole = Subspace.whole(a.hard.mask.shape[0])
+def _parts(trial: str, a: Alignment, reading: Reading | None) -> dict[str, Feature]:
+    """What is swapped in a trial: figure of the scorecard → feature."""
+    whole = Whole(a.feature.variables)
     match trial.split()[0]:
         case "resampled":
-            return {"clean": whole.complement, "resampled": a.hard, "wiped": whole, "restored": a.hard.complement}
+            return {"clean": whole.complement, "resampled": a.feature, "wiped": whole, "restored": a.feature.complement}
         case "complete" | "rest" as asked:
-            return {asked: a.hard.complement}
+            return {asked: a.feature.complement}
         case "cause":
-            read = {"read_cause": reading.read, "unread_cause": reading.unread} if reading else {}
-            return {"cause": a.hard, "whole_cause": whole, **read}
+            read = {"read_cause": reading.parts.inside, "unread_cause": reading.parts.outside} if reading else {}
+            return {"cause": a.feature, "whole_cause": whole, **read}
         case asked:
-            return {asked: a.hard}
+            return {asked: a.feature}
 
 
 def _note(card: Scorecard, trial: str, figures: Mapping[str, float]) -> None:
@@ -202,16 +202,12 @@ def _decoding(a: Alignment, fit: Tensor, test: Tensor, values: Mapping[str, Valu
     prompts of the validation and the test pairs have at the site, (pairs, n·size)."""
     name, done = a.cell.hypothesis, {}
     for i, variable in enumerate(values["val"][name]):
-        own = torch.eye(fit.shape[1]) if a.hard.basis is None else a.hard.basis[:, i, a.hard.mask[i] > 0.5]
-        found = decoded(fit @ own, test @ own, *(values[split][name][variable] for split in ("val", "test")))
-        if found:
+        own, held = (values[split][name][variable] for split in ("val", "test"))
+        if found := decoded(a.feature.read(fit, i), a.feature.read(test, i), own, held):
             done[variable] = found
     return done
 
 
-@torch.no_grad()
-def _vectors(engine: Engine, data: Dataset, name: str, site: Site) -> Tensor:
+def _at(engine: Engine, data: Dataset, name: str, site: Site) -> Tensor:
     """What the base prompts of a hypothesis' pairs have at a site, (pairs, n·size)."""
-    rows = data.pairs[name].base
-    columns = torch.from_numpy(data.prompts.positions[site.position][rows])
-    return captures_for(engine, data, [site]).sources(rows).at(site.spot, columns).flatten(1).float().cpu()
+    return next(rows for _, rows in vectors(engine, data, name, [site]))

@@ -13,8 +13,8 @@ from das.find.alignment import Alignment
 from das.interchange.batch import Batch, batches
 from das.interchange.captures import Captures
 from das.interchange.engine import Engine
+from das.interchange.feature import changes
 from das.interchange.score import captures_for
-from das.interchange.subspace import change
 from das.network.site import Site
 from das.pairs.dataset import Dataset
 
@@ -94,9 +94,9 @@ def _collect(batch: Batch, site: Site, here: Mapping[int, Alignment], patched: d
     """Adds what each alignment's swap makes of the batch; returns the natural activations."""
     swaps = {name: batch.swap(name, site) for name in batch.pairs}
     for name, swap in swaps.items():
-        mine = {i: a.hard for i, a in here.items() if a.cell.hypothesis == name}
+        mine = {i: a.feature for i, a in here.items() if a.cell.hypothesis == name}
         if mine:
-            for i, delta in zip(mine, change(list(mine.values()), swap.base, swap.source), strict=True):
+            for i, delta in zip(mine, changes(list(mine.values()), swap.base, swap.source), strict=True):
                 patched[i].append((swap.base.float() + delta).cpu())
     return torch.cat([swap.base.float().cpu() for swap in swaps.values()])
 

@@ -20,12 +20,12 @@ from torch import nn
 
 from das.find.alignment import Alignment, Cell
 from das.find.kinds import Random
-from das.find.rank import cuts, settle, widths
+from das.find.rank import by_width
 from das.interchange.engine import Among, Engine
 from das.interchange.score import score
 from das.network.lm import LM
 from das.network.site import Site
-from das.pairs.dataset import Dataset
+from das.pairs.dataset import Dataset, Labelled
 
 NULLS = ("untrained", "shuffled", "random")
 
@@ -71,15 +71,15 @@ def redrawn(model: nn.Module) -> nn.Module:
 
 
 def shuffled(data: Dataset, draws: Sequence[int], seed: int) -> Dataset:
-    """The same pairs, once per draw under the name `twin(hypothesis, draw)`, their counterfactual answers permuted."""
-    return Dataset(
-        data.prompts,
-        {
-            twin(name, draw): replace(pairs, label=np.random.default_rng([seed, draw]).permutation(pairs.label))
-            for name, pairs in data.pairs.items()
-            for draw in draws
-        },
-    )
+    """The same pairs, once per draw under the name `twin(hypothesis, draw)`, their counterfactual answers, and the classes of
+    their bases, permuted."""
+    names = [(name, pairs, draw) for name, pairs in data.pairs.items() for draw in draws]
+    return Dataset(data.prompts, {twin(name, draw): _dealt_anew(pairs, [seed, draw]) for name, pairs, draw in names})
+
+
+def _dealt_anew(pairs: Labelled, seed: Sequence[int]) -> Labelled:
+    order = np.random.default_rng(seed).permutation(len(pairs))
+    return replace(pairs, label=pairs.label[order], classes=None if pairs.classes is None else pairs.classes[:, order])
 
 
 def twin(hypothesis: str, draw: int) -> str:
@@ -131,16 +131,15 @@ _Found = tuple[list[Alignment], Engine, Mapping[str, Dataset]]
 
 
 def _rows(alignments: list[Alignment], engine: Engine, val: Dataset, chosen: Mapping[str, Site]) -> Iterator[dict[str, Any]]:
-    """The rows of some alignments, their ranks settled."""
+    """The rows of some alignments."""
     own = [(a, *a.cell.hypothesis.partition("~")[::2]) for a in alignments]
-    whole = {i: a.hard for i, (a, name, _) in enumerate(own) if a.hard.basis is not None and a.cell.site == chosen[name]}
-    settle(alignments, engine, val)
-    wanted: dict[Any, Any] = {(i, 0): (a.cell.hypothesis, a.cell.site, [a.hard]) for i, a in enumerate(alignments)}
-    for i, subspace in whole.items():
-        wanted[i, 1] = alignments[i].cell.hypothesis, alignments[i].cell.site, cuts(subspace)
-    found = score(engine, val, wanted)
+    cuts = {i: by_width(a.feature) for i, (a, name, _) in enumerate(own) if a.cell.site == chosen[name]}
+    wanted: dict[Any, Any] = {(i, 0): (a.cell.hypothesis, a.cell.site, [a.feature]) for i, a in enumerate(alignments)}
+    for i, features in cuts.items():
+        wanted[i, 1] = alignments[i].cell.hypothesis, alignments[i].cell.site, list(features.values())
+    found = score(engine, val, {at: asked for at, asked in wanted.items() if asked[2]})
     for i, (a, name, draw) in enumerate(own):
         head = {"draw": int(draw or a.cell.seed), "hypothesis": name, **asdict(a.cell.site), "rank": a.rank}
         yield head | {"width": 0, "iia": float(found[i, 0].mean())}
-        for width, hits in zip(widths(a.hard.mask.shape[1]), found.get((i, 1), ()), strict=False):
+        for width, hits in zip(cuts.get(i, ()), found.get((i, 1), ()), strict=True):
             yield head | {"width": width, "iia": float(hits.mean())}

@@ -21,7 +21,6 @@ each the subspace's movement is measured as a multiple of the natural difference
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,8 +29,8 @@ from torch import Tensor
 
 from das.interchange.batch import Batch, Swap
 from das.interchange.engine import Engine
+from das.interchange.feature import Feature, Parts
 from das.interchange.score import captures_for
-from das.interchange.subspace import Subspace
 from das.network.site import Site
 from das.pairs.dataset import Dataset
 
@@ -44,39 +43,37 @@ ENERGY = 0.999
 
 @dataclass(frozen=True)
 class Reading:
-    """A subspace's two parts.
+    """What of a feature the network reads.
 
-    read, unread: the directions that the subspace moves where the network reads, and elsewhere, as subspaces; the mask says how
-        far each is swapped: as far as the whole subspace moves it, and no further than base and source differ.
-    share: how much of the columns is read: their squared length in those directions, from 0 to 1.
+    parts: the feature where the network reads, and elsewhere.
     dormancy: how much of what the swap does where the network reads is beyond the read part: 0 where base and source differ
         there by as much, 1 where they do not differ at all.
     """
 
-    read: Subspace
-    unread: Subspace
-    share: float
+    parts: Parts
     dormancy: float
 
 
-def read(engine: Engine, data: Dataset, name: str, site: Site, subspace: Subspace) -> Reading:
-    """Splits a subspace at a site, by what the network reads of some of the pairs `name` of the data."""
+def read(engine: Engine, data: Dataset, name: str, site: Site, feature: Feature) -> Reading | None:
+    """Splits a feature at a site, by what the network reads of some of the pairs `name` of the data. None for a feature that
+    has no directions of its own, as the whole vector."""
+    if not feature.size:
+        return None
     rows = np.arange(min(ROWS, len(data.pairs[name])))
     batch = Batch.capture(data, captures_for(engine, data, [site]), {name: rows})
     swap = batch.swap(name, site)
-    directions = read_directions(engine, batch, name, site, swap, subspace).cpu()
-    columns = torch.cat(_columns(subspace), 1)
-    part = _part(subspace, swap, lambda columns: directions @ (directions.T @ columns))
-    rest = _part(subspace, swap, lambda columns: columns - directions @ (directions.T @ columns))
-    share = float((directions.T @ columns).square().sum() / max(1, columns.shape[1]))
-    moved = (subspace.delta(swap.base, swap.source).cpu() @ directions).norm()
-    natural = part.delta(swap.base, swap.source).norm()
-    return Reading(part, rest, share, max(0.0, 1 - float(natural / moved)) if moved > 0 else 0.0)
+    directions = read_directions(engine, batch, name, site, swap, feature)
+    parts = feature.parts(directions, swap.base, swap.source)
+    if parts is None:
+        return None
+    moved = (feature.swap(swap.base, swap.source) @ directions).norm()
+    natural = parts.inside.swap(swap.base, swap.source).norm()
+    return Reading(parts, max(0.0, 1 - float(natural / moved)) if moved > 0 else 0.0)
 
 
-def read_directions(engine: Engine, batch: Batch, name: str, site: Site, swap: Swap, subspace: Subspace) -> Tensor:
+def read_directions(engine: Engine, batch: Batch, name: str, site: Site, swap: Swap, feature: Feature) -> Tensor:
     """(d, r), orthonormal: where the answers' logits, less their mean, have gradients at the base and the patched vectors."""
-    patched = subspace.delta(swap.base, swap.source)
+    patched = feature.swap(swap.base, swap.source)
     delta = torch.stack([torch.zeros_like(patched), patched]).requires_grad_()
     logits = batch.resume(engine, site, {name: swap}, [delta])
     tokens = batch.labels([name]).unique()
@@ -95,27 +92,3 @@ def _mixtures(answers: int) -> Tensor:
     if answers <= ANSWERS:
         return torch.eye(answers)
     return torch.randn(answers, ANSWERS, generator=torch.Generator().manual_seed(0))
-
-
-def _columns(subspace: Subspace) -> list[Tensor]:
-    """The swapped columns of each variable, (d, rank of it)."""
-    assert subspace.basis is not None
-    return [subspace.basis[:, i, mask > 0.5] for i, mask in enumerate(subspace.mask)]
-
-
-def _part(subspace: Subspace, swap: Swap, projected: Callable[[Tensor], Tensor]) -> Subspace:
-    """What of each variable's columns lies in a space: as many directions, and how far each is swapped."""
-    parts = []
-    for columns, source in zip(_columns(subspace), swap.source, strict=True):
-        directions, leaning, own = torch.linalg.svd(projected(columns), full_matrices=False)
-        difference = (source - swap.base).float().cpu()
-        parts.append((directions, _multiple(difference @ columns @ own.T * leaning, difference @ directions)))
-    k = max(1, *(len(far) for _, far in parts))
-    basis = [torch.nn.functional.pad(directions, (0, k - len(far))) for directions, far in parts]
-    return Subspace(torch.stack(basis, 1), torch.stack([torch.nn.functional.pad(far, (0, k - len(far))) for _, far in parts]))
-
-
-def _multiple(moved: Tensor, natural: Tensor) -> Tensor:
-    """(directions,), from 0 to 1: the movement as a multiple of the natural difference; both (rows, directions)."""
-    size = natural.square().sum(0).clamp(min=torch.finfo(natural.dtype).tiny)
-    return ((moved * natural).sum(0) / size).clamp(0, 1)

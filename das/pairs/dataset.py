@@ -25,7 +25,7 @@ class Labelled:
     """One hypothesis' pairs, as rows of the dataset's prompts.
 
     base: (pairs,); sources: (variables, pairs). label, base_label, source_label: tokens of the counterfactual, base and
-    source answers, (pairs,).
+    source answers, (pairs,). classes: see `das.pairs.pairs.Pairs`.
     """
 
     base: Rows
@@ -33,14 +33,15 @@ class Labelled:
     label: Rows
     base_label: Rows
     source_label: Rows
+    classes: Rows | None = None
 
     def __len__(self) -> int:
         return len(self.base)
 
     def take(self, rows: Rows | slice) -> Labelled:
-        return Labelled(
-            self.base[rows], self.sources[:, rows], self.label[rows], self.base_label[rows], self.source_label[rows]
-        )
+        label, base_label, source_label = (each[rows] for each in (self.label, self.base_label, self.source_label))
+        classes = None if self.classes is None else self.classes[:, rows]
+        return Labelled(self.base[rows], self.sources[:, rows], label, base_label, source_label, classes)
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,9 @@ class Dataset:
         labelled = {}
         for name, p in pairs.items():
             answers = np.concatenate([p.answer, p.base_answer, p.source_answer])
-            tokens = np.split(task.answer_tokens(answers, p.base, tokenizer), 3)
-            labelled[name] = Labelled(next(rows), np.stack([next(rows) for _ in p.sources]), *tokens)
+            label, base_label, source_label = np.split(task.answer_tokens(answers, p.base, tokenizer), 3)
+            base, sources = next(rows), np.stack([next(rows) for _ in p.sources])
+            labelled[name] = Labelled(base, sources, label, base_label, source_label, p.classes)
         return cls(prompts, labelled)
 
     @cached_property

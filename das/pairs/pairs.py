@@ -75,6 +75,7 @@ class Pairs:
 
     base: input columns; sources: aligned variable → input columns of its source. Where `swapped[:, i]` is False, variable
     i keeps its value: its source is the base itself. answer: the counterfactual; source_answer: of the first swapped source.
+    classes: (variables, pairs), numbers that are equal where an aligned variable has equal values in the base.
     """
 
     base: Columns
@@ -84,6 +85,7 @@ class Pairs:
     answer: Column
     swapped: Mask
     family: Column = field(repr=False)
+    classes: Rows | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.answer)
@@ -345,6 +347,7 @@ class _Drawer:
             answer=self.model.interchange(bases, sources)[self.model.output],
             swapped=swapped,
             family=names[order],
+            classes=np.stack([codes(self.table[v])[base] for v in self.variables]),
         )
 
 

@@ -82,7 +82,7 @@ class Layout:
         for kind in (self.settings.kind, *self.settings.kinds_beside):
             for position in self.positions:
                 size = width * self.sample.positions[position].shape[1]
-                if (columns := several * getattr(kind, "k", 0)) > size:
+                if (columns := several * kind.width) > size:
                     raise DasError(
                         f"{kind_name(kind)} for {several} variable(s) needs {columns} columns, and the vectors at "
                         f"{position} have {size}: give k up to {size // several}"

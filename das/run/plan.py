@@ -254,7 +254,7 @@ def _layer_flops(config: Any) -> float:
 
 def _subspace_bytes(e: Layout, config: Any, cells: int) -> float:
     """Of all the cells' bases."""
-    return float(4 * cells * config.hidden_size * getattr(e.settings.kind, "k", 0) * max(e.variables.values()))
+    return float(4 * cells * config.hidden_size * e.settings.kind.width * max(e.variables.values()))
 
 
 def _memory(e: Layout, config: Any, own: int, cells: int) -> dict[str, float]:

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from das.find.alignment import Alignment, Cell, untrained
+from das.find.alignment import Alignment, Cell
 from das.find.budget import cost, sites_of
-from das.find.kinds import Nested
-from das.find.rank import settle
+from das.find.kinds import Full, Nested, Random
 from das.find.screen import screen
-from das.find.train import forget, train
+from das.find.search import Search, align
+from das.find.train import forget
 from das.ground.storage import write, write_json
 from das.interchange.engine import Engine, HookEngine
 from das.interchange.score import score
@@ -84,9 +84,9 @@ class Work:
             write(self.run.screen_part(name), table.to_parquet)
 
     def train(self, stage: str, cells: Sequence[Cell]) -> None:
-        """Trains and judges cells and writes their folders."""
+        """Finds and judges alignments of cells and writes their folders."""
         m = self.material
-        done = self._aligned(cells, m.engine, m.data, self.run.folder, stage, self.layout.settings.logger)
+        done = align(cells, self._search(m.engine, m.data, stage, self.run.folder, self.layout.settings.logger))
         with self.report.task(f"{stage}: evaluating {len(done)} cells", 2) as step:
             records = evaluate(
                 done, m.engine, {"val": m.data["val"], "test": m.data["test"]},
@@ -95,16 +95,10 @@ class Work:
         for record in records:
             self.run.save(record)
 
-    def _aligned(
-        self, cells: Sequence[Cell], engine: Engine, data: Mapping[str, Dataset], folder: Path, stage: str, logger: str = "none"
-    ) -> list[Alignment]:
-        """The alignments of cells on a data set, trained where they are of a kind that trains."""
-        variables = {name: len(pairs.sources) for name, pairs in data["val"].pairs.items()}
-        done = [untrained(c, data["val"].size(engine.lm, c.site), variables[c.hypothesis]) for c in cells if not c.trains]
-        if trained := [cell for cell in cells if cell.trains]:
-            train_on = data["train"], data["val"], variables, self.layout.schedule
-            done += train(trained, engine, *train_on, folder, stage, logger, self.report, self.room)
-        return done
+    def _search(
+        self, engine: Engine, data: Mapping[str, Dataset], stage: str, folder: Path, logger: str = "none"
+    ) -> Search:  # fmt: skip
+        return Search(engine, data, self.layout.schedule, folder, stage, logger, self.report, self.room)
 
     def search(
         self, wanted: Sequence[tuple[str, int]], draws: Sequence[Sequence[Cell]], chosen: Mapping[str, Site],
@@ -113,10 +107,10 @@ class Work:
         """Does some draws of nulls and writes their tables."""
         m, folder = self.material, self.run.folder / "nulls"
 
-        def align(cells: Sequence[Cell], engine: Engine, data: Mapping[str, Dataset], name: str) -> list[Alignment]:
-            return self._aligned(cells, engine, data, folder, f"null: {name}")
+        def found(cells: Sequence[Cell], engine: Engine, data: Mapping[str, Dataset], name: str) -> list[Alignment]:
+            return align(cells, self._search(engine, data, f"null: {name}", folder))
 
-        searches = Searches(m.engine, m.data, m.engine_of, align, ranks)
+        searches = Searches(m.engine, m.data, m.engine_of, found, ranks)
         for null in NULLS:
             mine = {draw: draws[draw] for kind, draw in wanted if kind == null}
             for draw, table in searches.tables(null, mine, chosen):
@@ -157,11 +151,10 @@ class Work:
             )
             for split, some in pairs.items()
         }
-        kind = s.kind if cells[0].trains else Nested(min(Nested().k, m.data["val"].size(m.lm, site)))
+        kind = Nested(min(Nested().k, m.data["val"].size(m.lm, site))) if isinstance(s.kind, Full | Random) else s.kind
         wanted = [Cell(cause, site, kind) for cause in data["test"].pairs]
-        alignments = self._aligned(wanted, m.engine, data, self.run.folder, f"evidence: what {name} is computed from")
-        settle(alignments, m.engine, data["val"])
-        asked = {c: (a.cell.hypothesis, site, [a.hard]) for c, a in zip(told, alignments, strict=True)}
+        alignments = align(wanted, self._search(m.engine, data, f"evidence: what {name} is computed from", self.run.folder))
+        asked = {c: (a.cell.hypothesis, site, [a.feature]) for c, a in zip(told, alignments, strict=True)}
         shares = {c: float(hits.mean()) for c, hits in score(m.engine, data["test"], asked).items()}
         forget(self.run.folder, wanted)
         return shares

@@ -197,7 +197,7 @@ def _fits(a: Alignment, data: Dataset, lm: LM) -> bool:
     """Whether there are pairs for the alignment, and its position, with as many tokens as it was trained on."""
     here: Site = a.cell.site
     there = a.cell.hypothesis in data.pairs and here.position in data.prompts.positions
-    return there and (a.hard.basis is None or len(a.hard.basis) == data.size(lm, here))
+    return there and a.feature.fits(data.size(lm, here))
 
 
 def _unseen(run: Folder, hypothesis: str, prompts: Sequence[Rows]) -> Rows:

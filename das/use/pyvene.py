@@ -23,7 +23,7 @@ def pyvene_logits(lm: LM, base: Encoded, source: Encoded, site: Site, subspace: 
     pyvene does it with full forwards and hooks. One variable, at a position of one token, which may differ by row.
     """
     position = site.position
-    if subspace.mask.shape[0] != 1 or base.positions[position].shape[1] != 1:
+    if subspace.variables != 1 or base.positions[position].shape[1] != 1:
         raise DasError("pyvene_logits takes subspaces of one variable at positions of one token")
     network = _intervenable(lm, site, subspace)
     spots = [[[int(column)] for column in batch.positions[position][:, 0]] for batch in (source, base)]
@@ -41,7 +41,7 @@ def _intervenable(lm: LM, site: Site, subspace: Subspace) -> Any:
 
         def forward(self, base: Tensor, source: Tensor, subspaces: Any = None, **_: Any) -> Tensor:
             flat, shape = base.flatten(0, -2), base.shape
-            return (flat + subspace.delta(flat, source.flatten(0, -2)[None])).view(shape)
+            return (flat + subspace.swap(flat, source.flatten(0, -2)[None])).view(shape)
 
     class Network(pyvene.IntervenableModel):  # type: ignore[misc]
         """Leaves hooks that are not its own where they are, and looks at every row's position."""

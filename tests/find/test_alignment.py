@@ -11,8 +11,8 @@ from das.interchange.subspace import largest_angle
 from das.network.site import Site
 from das.planted.plant import plant
 
-SETTINGS = {"layers": [0], "positions": ["last"], "chosen_seeds": 1, "logger": "none", "steps": 600, "batch": 256}
-PAIRS = {"train_pairs": 8192, "val_pairs": 500, "test_pairs": 500, "check_every": 600}
+SETTINGS = {"layers": [0], "positions": ["last"], "chosen_seeds": 1, "logger": "none", "steps": 300, "batch": 128}
+PAIRS = {"train_pairs": 8192, "val_pairs": 500, "test_pairs": 500, "check_every": 300}
 
 
 @pytest.fixture(scope="module", params=[1, 2, 4, 8])
@@ -30,7 +30,7 @@ def test_a_planted_subspace_is_found(found, kind):
     assert row["test_iia"] >= 0.99
     assert row["rank"] == planted
     alignment = run.alignment(row["cell"])
-    columns = alignment.hard.basis[:, 0, :planted]
+    columns = alignment.feature.basis[:, 0, :planted]
     assert largest_angle(columns, network.basis) < 10
 
 
@@ -41,7 +41,7 @@ def test_a_random_subspace_of_that_rank_is_worth_less(found):
 def test_bases_stay_orthonormal_through_training_saving_and_loading(found):
     _, _, run = found
     for cell in run.table()["cell"]:
-        flat = run.alignment(cell).hard.basis.flatten(1)
+        flat = run.alignment(cell).feature.basis.flatten(1)
         torch.testing.assert_close(flat.T @ flat, torch.eye(flat.shape[1]), rtol=0, atol=1e-5)
 
 
@@ -52,8 +52,8 @@ def test_an_alignment_survives_saving(found, tmp_path):
     again = Alignment.load(tmp_path)
     assert again.cell == alignment.cell
     assert again.steps == alignment.steps
-    assert torch.equal(again.hard.basis, alignment.hard.basis)
-    assert torch.equal(again.hard.mask, alignment.hard.mask)
+    assert torch.equal(again.feature.basis, alignment.feature.basis)
+    assert torch.equal(again.feature.mask, alignment.feature.mask)
 
 
 @pytest.fixture(scope="module")

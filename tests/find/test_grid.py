@@ -10,23 +10,24 @@ import torch
 
 import das.run.work
 from das import Experiment
-from das.find.alignment import Cell, untrained
+from das.find.alignment import Cell
 from das.find.grid import GridTrainer, Schedule
 from das.find.kinds import Full, Nested
 from das.find.screen import screen
+from das.find.search import Search
 from das.find.train import train
+from das.find.untrained import untrained
 from das.interchange.batch import Batch
 from das.interchange.captures import Captures
 from das.interchange.engine import HookEngine, ResumeEngine
+from das.interchange.feature import Whole
 from das.interchange.score import captures_for, score
-from das.interchange.subspace import Subspace, change
 from das.network.site import Site
 from das.planted.plant import plant
-from das.progress import silent
 
 PAIRS = {"train_pairs": 64, "val_pairs": 32, "test_pairs": 32}
 STOPS = {**PAIRS, "steps": 60, "batch": 16, "check_every": 5, "patience": 1, "logger": "none", "chosen_seeds": 1}
-WHOLE = Subspace(None, torch.ones(2, 1))
+WHOLE = Whole(2)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def test_where_the_first_variable_stays_the_second_source_is_taken(price, layer)
     second = torch.from_numpy(pairs.sources[0] == pairs.base)
     batch = Batch.capture(data, captures_for(m.engine, data, [site]), {"left_and_right": np.arange(len(second))})
     s = batch.swap("left_and_right", site)
-    torch.testing.assert_close(change([WHOLE], s.base, s.source)[0][second], (s.source[1] - s.base)[second])
+    torch.testing.assert_close(WHOLE.swap(s.base, s.source)[second], (s.source[1] - s.base)[second])
 
 
 def test_the_whole_baseline_is_that_of_full_forwards(price):
@@ -89,7 +90,7 @@ def trained(folder, monkeypatch, stop=None):
 
     monkeypatch.setattr(GridTrainer, "training_step", killed)
     schedule = Schedule(steps=14, batch=8, check_every=3, patience=2)
-    everything = (e.grid()[:4], m.engine, m.data["train"], m.data["val"], e.variables, schedule, folder, "x", "none", silent)
+    everything = e.grid()[:4], Search(m.engine, m.data, schedule, folder, "x")
     if stop is not None:
         with pytest.raises(KeyError):
             train(*everything)
@@ -105,7 +106,7 @@ def test_a_training_killed_in_its_middle_goes_on_from_the_last_check_to_the_same
     again, steps = trained(tmp_path / "again", monkeypatch, stop)
     assert steps[steps.index(stop) + 1] == stop // 3 * 3
     assert [a.steps for a in whole] == [a.steps for a in again]
-    assert all(torch.equal(a.hard.basis, b.hard.basis) for a, b in zip(whole, again, strict=True))
+    assert all(torch.equal(a.feature.basis, b.feature.basis) for a, b in zip(whole, again, strict=True))
 
 
 def test_a_run_killed_while_it_judges_cells_that_stopped_early_goes_on(tmp_path, monkeypatch):

@@ -10,9 +10,9 @@ import torch
 from das import DasError, Experiment, Run
 from das.cli import main
 from das.draw.heatmaps import grid
-from das.find.alignment import untrained
 from das.find.budget import cost, spend
 from das.find.screen import _gradients, _standing, screen
+from das.find.untrained import untrained
 from das.interchange.batch import Batch
 from das.interchange.engine import HookEngine, ResumeEngine
 from das.interchange.score import captures_for

@@ -138,7 +138,7 @@ def test_a_swap_equals_pyvenes(way, layer, place):
     engine, columns = ResumeEngine(lm), torch.from_numpy(base.positions[place])
     capture, other = engine.capture(base, [spot]), engine.capture(source, [spot], resumable=False)
     before, swapped = capture.at(spot, columns)[:, 0], other.at(spot, columns)[:, 0]
-    after = (before + subspace.delta(before, swapped[None]))[None, :, None]
+    after = (before + subspace.swap(before, swapped[None]))[None, :, None]
     logits = engine.resume(capture, spot, columns, after)[0]
     assert_close(logits, pyvene_logits(lm, base, source, Site(layer, place), subspace))
     assert not torch.allclose(logits, capture.logits, rtol=1e-3)

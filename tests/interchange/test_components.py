@@ -145,7 +145,7 @@ def test_a_swap_equals_pyvenes(component):
     subspace = Subspace(basis, torch.ones(1, 4))
     capture, other = engine.capture(base, [site.spot]), engine.capture(source, [site.spot], resumable=False)
     before, swapped = capture.at(site.spot, columns)[:, 0], other.at(site.spot, columns)[:, 0]
-    after = (before + subspace.delta(before, swapped[None]))[None, :, None]
+    after = (before + subspace.swap(before, swapped[None]))[None, :, None]
     logits = engine.resume(capture, site.spot, columns, after)[0]
     torch.testing.assert_close(logits, pyvene_logits(lm, base, source, site, subspace), rtol=1e-4, atol=1e-5)
 

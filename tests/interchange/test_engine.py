@@ -152,7 +152,7 @@ def test_the_engine_equals_pyvene(place, layer, rank):
     engine = ResumeEngine(lm)
     capture, other = engine.capture(base, [out(layer)]), engine.capture(source, [out(layer)], resumable=False)
     before, swapped = capture.at(out(layer), columns)[:, 0], other.at(out(layer), columns)[:, 0]
-    after = (before + subspace.delta(before, swapped[None]))[None, :, None]
+    after = (before + subspace.swap(before, swapped[None]))[None, :, None]
     logits = engine.resume(capture, out(layer), columns, after)[0]
     torch.testing.assert_close(logits, pyvene_logits(lm, base, source, Site(layer, place), subspace), rtol=1e-5, atol=1e-5)
 

@@ -9,7 +9,8 @@ import torch
 from das.errors import DasError
 from das.find.kinds import Boundless, Fixed, Full, Nested, Random, parse_kind, plain_kind
 from das.find.stack import SubspaceStack
-from das.interchange.subspace import Subspace, change, largest_angle, project, random_basis
+from das.interchange.feature import Whole, changes
+from das.interchange.subspace import Subspace, largest_angle, project, random_basis
 
 KINDS = [Boundless(k=4), Nested(k=4), Fixed(k=4), Random(k=4)]
 
@@ -27,25 +28,25 @@ def test_a_swap_is_the_formula_of_the_method():
     base, source = rows()
     q, mask = basis(), torch.tensor([[1.0, 1.0, 0.0, 0.0]])
     expected = torch.stack([q[:, 0] @ torch.diag(mask[0]) @ q[:, 0].T @ (s - b) for b, s in zip(base, source[0], strict=True)])
-    torch.testing.assert_close(Subspace(q, mask).delta(base, source), expected)
+    torch.testing.assert_close(Subspace(q, mask).swap(base, source), expected)
 
 
 def test_swapping_from_itself_changes_nothing():
     base, _ = rows()
-    for subspace in (Subspace(basis(), torch.ones(1, 4)), Subspace(None, torch.ones(1, 1))):
-        assert not subspace.delta(base, base[None]).any()
+    for subspace in (Subspace(basis(), torch.ones(1, 4)), Whole()):
+        assert not subspace.swap(base, base[None]).any()
 
 
 def test_swapping_every_direction_or_the_whole_vector_gives_the_source():
     base, source = rows()
-    for subspace in (Subspace(basis(k=16), torch.ones(1, 16)), Subspace(None, torch.ones(1, 1))):
-        torch.testing.assert_close(base + subspace.delta(base, source), source[0], rtol=1e-4, atol=1e-5)
+    for subspace in (Subspace(basis(k=16), torch.ones(1, 16)), Whole()):
+        torch.testing.assert_close(base + subspace.swap(base, source), source[0], rtol=1e-4, atol=1e-5)
 
 
 def test_a_swap_sets_the_subspace_and_leaves_its_complement():
     base, source = rows()
     q = basis()
-    after = base + Subspace(q, torch.ones(1, 4)).delta(base, source)
+    after = base + Subspace(q, torch.ones(1, 4)).swap(base, source)
     torch.testing.assert_close(after @ q[:, 0], source[0] @ q[:, 0])
     complement = torch.eye(16) - q[:, 0] @ q[:, 0].T
     torch.testing.assert_close(after @ complement, base @ complement, rtol=1e-4, atol=1e-5)
@@ -54,7 +55,7 @@ def test_a_swap_sets_the_subspace_and_leaves_its_complement():
 def test_several_variables_each_take_their_interval_from_their_own_source():
     base, sources = rows(variables=2)
     q = basis(variables=2)
-    after = base + Subspace(q, torch.ones(2, 4)).delta(base, sources)
+    after = base + Subspace(q, torch.ones(2, 4)).swap(base, sources)
     for variable in range(2):
         torch.testing.assert_close(after @ q[:, variable], sources[variable] @ q[:, variable])
 
@@ -64,22 +65,22 @@ def test_a_variable_whose_source_is_the_base_is_left_alone():
     sources[1] = base
     q = basis(variables=2)
     both, first = Subspace(q, torch.ones(2, 4)), Subspace(q, torch.tensor([[1.0] * 4, [0.0] * 4]))
-    torch.testing.assert_close(both.delta(base, sources), first.delta(base, sources))
+    torch.testing.assert_close(both.swap(base, sources), first.swap(base, sources))
 
 
 def test_the_whole_vector_of_several_variables_is_that_of_the_first_that_differs():
     base, sources = rows(variables=2)
     sources[0, :3] = base[:3]
-    after = base + Subspace(None, torch.ones(2, 1)).delta(base, sources)
+    after = base + Whole(2).swap(base, sources)
     torch.testing.assert_close(after, torch.cat([sources[1, :3], sources[0, 3:]]))
 
 
 def test_subspaces_of_different_sizes_change_rows_together_as_they_do_alone():
     base, source = rows()
-    spaces = [Subspace(basis(k=2), torch.ones(1, 2)), Subspace(None, torch.ones(1, 1)), Subspace(basis(k=5), torch.ones(1, 5))]
-    together = change(spaces, base, source)
+    spaces = [Subspace(basis(k=2), torch.ones(1, 2)), Whole(), Subspace(basis(k=5), torch.ones(1, 5))]
+    together = changes(spaces, base, source)
     for alone, result in zip(spaces, together, strict=True):
-        torch.testing.assert_close(result, alone.delta(base, source))
+        torch.testing.assert_close(result, alone.swap(base, source))
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
@@ -174,7 +175,7 @@ def test_projections_of_a_batch_of_masks_are_those_of_each_row():
     mask = (torch.arange(4) < torch.tensor([1, 2, 3, 4, 1, 2])[:, None]).float()[None, :, None]
     together = project(basis()[None], mask, base, source)[0]
     for row in range(6):
-        alone = Subspace(basis(), mask[0, row]).delta(base[row : row + 1], source[:, row : row + 1])
+        alone = Subspace(basis(), mask[0, row]).swap(base[row : row + 1], source[:, row : row + 1])
         torch.testing.assert_close(together[row : row + 1], alone)
 
 

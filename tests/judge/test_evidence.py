@@ -12,6 +12,7 @@ from das.find.alignment import Alignment, Cell
 from das.find.kinds import Fixed
 from das.interchange.batch import Batch
 from das.interchange.engine import Among
+from das.interchange.feature import Whole
 from das.interchange.score import captures_for
 from das.interchange.subspace import Subspace, random_basis
 from das.judge.decoding import classes, decoded
@@ -124,8 +125,8 @@ def aligned(name, basis):
     """The hand-made alignment with a basis (d, columns), None for the whole vector, at the last site of the search."""
     _, e, _, _ = planted(name)
     cell = e.grid()[-1]
-    subspace = Subspace.whole(1) if basis is None else Subspace(basis[:, None], torch.ones(1, basis.shape[1]))
-    return Alignment(Cell(cell.hypothesis, cell.site, Fixed(1)), subspace, subspace)
+    subspace = Whole(1) if basis is None else Subspace(basis[:, None], torch.ones(1, basis.shape[1]))
+    return Alignment(Cell(cell.hypothesis, cell.site, Fixed(1)), subspace)
 
 
 def card(name, basis, room=0.0):
@@ -162,7 +163,7 @@ def test_what_is_read_is_seen_for_as_many_answers_as_there_are(among):
     rows = network.lm_head.weight[tokens] * network.model.norm.weight
     directions = torch.linalg.svd(rows - rows.mean(0), full_matrices=False)[2][: min(among - 1, 32)].T
     subspace = Subspace(directions[:, None], torch.ones(1, directions.shape[1]))
-    assert read(m.engine, m.data["test"], "sum", site, subspace).share > 0.95
+    assert read(m.engine, m.data["test"], "sum", site, subspace).parts.share > 0.95
 
 
 def test_another_subspace_has_a_poor_one():
@@ -228,8 +229,8 @@ def test_read_and_unread_part_are_orthonormal_and_apart():
     made, _, m, data = planted("plain")
     basis = random_basis(len(made.basis), 4, torch.Generator().manual_seed(0))
     a = aligned("plain", basis)
-    parts = read(m.engine, data, key(a.cell.hypothesis, "natural"), a.cell.site, a.hard)
-    one, other = (part.basis[:, 0, part.mask[0] > 1e-3] for part in (parts.read, parts.unread))
+    parts = read(m.engine, data, key(a.cell.hypothesis, "natural"), a.cell.site, a.feature).parts
+    one, other = (part.basis[:, 0, part.mask[0] > 1e-3] for part in (parts.inside, parts.outside))
     torch.testing.assert_close(one.T @ one, torch.eye(one.shape[1]), atol=1e-5, rtol=0)
     assert (one.T @ other).abs().max() < 1e-4
     assert 0 < parts.share < 1
@@ -248,11 +249,9 @@ def test_a_complement_swaps_the_rest():
     basis = random_basis(8, 3, torch.Generator().manual_seed(0))[:, None]
     subspace = Subspace(basis, torch.tensor([[1.0, 1.0, 0.0]]))
     base, source = torch.randn(5, 8), torch.randn(1, 5, 8)
-    whole = Subspace.whole(1)
-    torch.testing.assert_close(
-        subspace.delta(base, source) + subspace.complement.delta(base, source), whole.delta(base, source)
-    )
-    assert not whole.complement.delta(base, source).any()
+    whole = Whole(1)
+    torch.testing.assert_close(subspace.swap(base, source) + subspace.complement.swap(base, source), whole.swap(base, source))
+    assert not whole.complement.swap(base, source).any()
     assert subspace.complement.complement == subspace
 
 

@@ -14,6 +14,7 @@ import planted as benchmark
 
 from das import Experiment
 from das.interchange.accuracy import task_accuracy
+from das.interchange.feature import Whole
 from das.interchange.score import predictions, score
 from das.interchange.subspace import Subspace, largest_angle, random_basis
 from das.judge.verdict import VERDICTS
@@ -42,7 +43,7 @@ def hits(name, basis, draw=0, site=-1):
     """Which swaps of the columns (d, n) of a basis, None for the whole vector, at a site of the search are right."""
     _, experiment, material = case(name, draw)
     (hypothesis,) = experiment.hypotheses
-    subspace = Subspace.whole(1) if basis is None else Subspace(basis[:, None], torch.ones(1, basis.shape[1]))
+    subspace = Whole(1) if basis is None else Subspace(basis[:, None], torch.ones(1, basis.shape[1]))
     cell = experiment.grid()[site]
     return score(material.engine, material.data["test"], {0: (hypothesis, cell.site, [subspace])})[0][0]
 

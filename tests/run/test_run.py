@@ -362,4 +362,4 @@ def test_the_demo_chooses_the_same_cell_in_bf16(tmp_path):
     chosen = {dtype: run.summary["hypotheses"]["left_boundary"] for dtype, run in runs.items()}
     assert len({(c["layer"], c["position"]) for c in chosen.values()}) == 1
     assert chosen["bfloat16"]["test_iia"] > 0.6
-    assert all(run.alignment(run.table()["cell"][0]).hard.basis.dtype == torch.float32 for run in runs.values())
+    assert all(run.alignment(run.table()["cell"][0]).feature.basis.dtype == torch.float32 for run in runs.values())

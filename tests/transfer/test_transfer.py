@@ -90,7 +90,7 @@ def test_transfer_equals_hand_computed_positions(priced):
     bases, sources = ([by_hand(lm, row, role) for row in pairs.to_dict("records")] for role in ("base", "source.above_lower"))
     for cell, row in table.iterrows():
         alignment = run.alignment(cell)
-        basis = alignment.hard.basis[:, 0][:, alignment.hard.mask[0] > 0]
+        basis = alignment.feature.basis[:, 0][:, alignment.feature.mask[0] > 0]
         hits = []
         for base, source, answer in zip(bases, sources, pairs["answer"], strict=True):
             logits = patched_by_hand(lm, base, source, basis, row["layer"], row["position"])

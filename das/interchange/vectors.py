@@ -1,0 +1,31 @@
+"""Vectors: what prompts have at sites, without a swap."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from das.interchange.captures import AT_ONCE
+from das.interchange.engine import Engine
+from das.interchange.score import captures_for
+from das.network.site import Site
+from das.pairs.dataset import Dataset
+
+
+@torch.no_grad()
+def vectors(engine: Engine, data: Dataset, name: str, sites: Sequence[Site]) -> Iterator[tuple[Site, Tensor]]:
+    """What the base prompts of a hypothesis' pairs have at each site, (pairs, n·size); a layer's sites at once."""
+    rows = data.pairs[name].base
+    for spot in dict.fromkeys(site.spot for site in sites):
+        mine = [site for site in sites if site.spot == spot]
+        captures = captures_for(engine, data, mine)
+        parts: dict[Site, list[Tensor]] = {site: [] for site in mine}
+        for some in np.split(rows, range(AT_ONCE, len(rows), AT_ONCE)):
+            capture = captures.sources(some)
+            for site in mine:
+                columns = torch.from_numpy(data.prompts.positions[site.position][some])
+                parts[site].append(capture.at(spot, columns).flatten(1).float().cpu())
+        yield from ((site, torch.cat(part)) for site, part in parts.items())
