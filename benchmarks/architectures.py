@@ -24,7 +24,7 @@ from das.interchange.engine import HookEngine
 from das.interchange.selftest import make_engine
 from das.network.asking import apart
 from das.network.lm import LM
-from das.task.prompt import Encoded
+from das.task.encoded import Encoded
 from das.text import aligned
 
 LENGTHS = (13, 11, 10, 9, 7)

@@ -22,11 +22,14 @@ from scipy.stats import norm
 
 from das.causal.columns import codes, concat
 from das.judge.failures import failing_groups
-from das.pairs.pairs import Pairs, make_pairs, split_pools
+from das.pairs.drawer import make_pairs
+from das.pairs.pairs import Pairs
+from das.pairs.pools import split_pools
 from das.run.material import POOL
 from das.run.settings import Settings
 from das.stats import Bootstrap, Null
-from das.task.task import Hypothesis, load_task
+from das.task.files import load_task
+from das.task.hypothesis import Hypothesis
 
 Ways = NDArray[np.int64]
 """Each pair's base and source prompt, as numbers. (2, pairs)"""

@@ -22,7 +22,8 @@ import synthetic
 import torch
 
 from das import Experiment
-from das.network.lm import LM, load_tokenizer
+from das.network.lm import LM
+from das.network.source import load_tokenizer
 from das.progress import console
 from das.run.plan import plan
 

@@ -52,7 +52,8 @@ from das.interchange.subspace import Subspace
 from das.judge.evaluate import baselines
 from das.network.site import Site, place_text
 from das.pairs.dataset import Dataset
-from das.pairs.pairs import FAMILIES, Family, Pairs, match
+from das.pairs.families import FAMILIES, Family, match
+from das.pairs.pairs import Pairs
 from das.run.material import Material
 from das.stats import Bootstrap, Difference
 

@@ -23,7 +23,7 @@ from das.interchange.engine import ResumeEngine
 from das.network.lm import LM
 from das.network.site import Site
 from das.pairs.dataset import Dataset, Labelled
-from das.task.prompt import Encoded
+from das.task.encoded import Encoded
 
 Key = TypeVar("Key", bound=Hashable)
 

@@ -31,7 +31,8 @@ from das import Experiment, Run, Task
 from das.interchange.engine import Engine
 from das.interchange.score import score
 from das.pairs.dataset import Dataset
-from das.pairs.pairs import make_pairs, split_pools
+from das.pairs.drawer import make_pairs
+from das.pairs.pools import split_pools
 from das.run.folder import pair_table, prompt_codes
 from das.run.material import Material
 from das.stats import Bootstrap

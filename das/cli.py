@@ -83,7 +83,7 @@ def check(
     from das.ground.checks import whole
     from das.network.device import check_device, check_dtype
     from das.run.settings import THREADS
-    from das.task.task import load_task
+    from das.task.files import load_task
 
     whole("threads", threads, 0, THREADS)
     check_dtype(dtype)
@@ -94,8 +94,9 @@ def check(
 
     from das.network.device import device_of
     from das.network.limits import check_limits
-    from das.network.lm import LM, load_config, load_tokenizer
+    from das.network.lm import LM
     from das.network.named import NAMED
+    from das.network.source import load_config, load_tokenizer
     from das.run.check import check, compared
 
     device = str(device_of(device)) if accuracy else device
@@ -130,7 +131,7 @@ def identify(
     from json import dumps
 
     from das.pairs.identify import identify
-    from das.task.task import load_task
+    from das.task.files import load_task
 
     report = identify(load_task(task), families, pairs, seed)
     if json is not None:

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from das.run.fit import corpus
-from das.task.prompt import Tokenizer
-from das.task.task import Task, load_task
-from das.task.tokenizer import make_tokenizer
+from das.task.files import load_task
+from das.task.task import Task
+from das.task.tokenizer import Tokenizer, make_tokenizer
 
 ROOT = Path(__file__).parents[1]
 

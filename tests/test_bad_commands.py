@@ -9,7 +9,7 @@ import yaml
 from conftest import ROOT
 
 from das.cli import COMMANDS, main
-from das.task.task import load_task
+from das.task.files import load_task
 
 TASK = str(ROOT / "tasks" / "price_tagging.py")
 RUN = ["run", TASK, "--lm", "price-tagger-tiny"]

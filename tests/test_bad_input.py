@@ -42,8 +42,8 @@ from das import (
 from das.causal.model import scalar
 from das.pairs.identify import identify
 from das.run.folder import Run
-from das.task.prompt import Position, expand_positions
-from das.task.shifts import named_shifts, parse_shift
+from das.task.plain_shifts import named_shifts, parse_shift
+from das.task.positions import Position, expand_positions
 
 RNG = np.random.default_rng(0)
 

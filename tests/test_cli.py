@@ -11,7 +11,7 @@ from das import __version__
 from das.cli import COMMANDS, main
 from das.run.fit import variants
 from das.run.settings import FitSettings, Settings, check_keys, read_yaml
-from das.task.task import load_task
+from das.task.files import load_task
 from das.use.template import TASK as TEMPLATE
 
 TASK = str(ROOT / "tasks" / "price_tagging.py")

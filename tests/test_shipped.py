@@ -10,8 +10,8 @@ from nbclient import NotebookClient
 from das import LM, load_task
 from das.interchange.accuracy import task_accuracy
 from das.network.adapter import base_of
-from das.network.lm import MODELS, shipped
 from das.network.named import NAMED
+from das.network.source import MODELS, shipped
 
 ROOT = Path(__file__).parent.parent
 TASKS = {"price-tagger-tiny": "price_tagging", "arithmetic-tiny": "arithmetic"}

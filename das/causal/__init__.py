@@ -6,7 +6,8 @@ from das import handing_on
 __getattr__, __all__ = handing_on(
     __name__,
     {
-        "domains": "Range Choice Bool Uniform Sampler Inputs",
+        "domains": "Range Choice Bool Uniform Sampler",
+        "inputs": "Inputs",
         "model": "CausalModel scalar",
     },
 )

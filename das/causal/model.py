@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from das.causal.columns import Column, Columns, as_column, checked, codes, differ, objects, row_of, same_length, take
-from das.causal.domains import Choice, Inputs, Sampler, parameters
+from das.causal.domains import Choice, Sampler
+from das.causal.inputs import Inputs
+from das.causal.predicates import parameters
 from das.errors import DasError, called, shown, unknown
 
 if TYPE_CHECKING:

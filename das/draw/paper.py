@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from das.errors import DasError
-from das.task.shifts import BASE
+from das.task.variant import BASE
 from das.text import aligned, spread, two
 from das.transfer.maps import together
 from das.transfer.robustness import NOT_TESTED, Robustness

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from das.draw.evidence import inches_of, write
 from das.draw.heatmaps import COLOURS, SKIPPED, hatch, numbers, outline, save, size_of, ticks
-from das.task.shifts import BASE
+from das.task.variant import BASE
 from das.text import fitted, short, spread, two
 from das.transfer.robustness import NOT_SOLVED, UNTOLD, Robustness
 

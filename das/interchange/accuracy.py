@@ -13,8 +13,8 @@ from das.interchange.score import Hits, predictions
 from das.interchange.selftest import make_engine
 from das.network.lm import LM
 from das.pairs.dataset import Dataset
-from das.task.shifts import BASE, Variant
 from das.task.task import Task, ask
+from das.task.variant import BASE, Variant
 
 SOLVED = 0.5
 """How far from the commonest answer's share to 1 an accuracy must lie for the task to count as solved."""

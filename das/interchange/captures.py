@@ -13,7 +13,8 @@ from torch import Tensor
 
 from das.interchange.engine import Capture, Engine
 from das.network.site import Spot
-from das.task.prompt import Encoded, Indices
+from das.task.encoded import Encoded
+from das.task.rendered import Indices
 
 AT_ONCE = 128
 """Prompts that are run through the network together."""

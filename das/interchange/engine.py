@@ -24,7 +24,7 @@ from das.network.asking import Part, joined, places, whole_input
 from das.network.lm import LM
 from das.network.site import Spot, entry_of
 from das.network.taps import Tap, patching, recording, tracking
-from das.task.prompt import Encoded
+from das.task.encoded import Encoded
 
 Objective = Callable[[Tensor], Tensor]
 """Logits (rows, vocabulary) → a number."""

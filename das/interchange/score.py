@@ -16,7 +16,7 @@ from das.interchange.feature import Feature, changes
 from das.memory import trim
 from das.network.site import Site
 from das.pairs.dataset import Dataset, Rows
-from das.task.prompt import Encoded
+from das.task.encoded import Encoded
 
 MOST = 128
 """Pairs of all hypotheses that are captured together: what a large network leaves behind of a prompt takes 20 MB and more."""

@@ -22,7 +22,7 @@ from das.network.asking import a_few, apart, tolerance
 from das.network.lm import LM
 from das.network.site import Spot
 from das.network.taps import first_tensor
-from das.task.prompt import Encoded
+from das.task.encoded import Encoded
 
 Kind = type[ResumeEngine] | type[HookEngine]
 

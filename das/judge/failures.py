@@ -13,8 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 from das.causal.columns import Column, Columns, checked, codes, differ
 from das.causal.model import CausalModel
 from das.judge.scan import worst
-from das.pairs.pairs import Mask, Pairs
-from das.task.task import Hypothesis
+from das.pairs.families import Mask
+from das.pairs.pairs import Pairs
+from das.task.hypothesis import Hypothesis
 
 FEW, WORDS = 6, 33
 """Up to so many numbers stand for themselves, more are cut at quantiles; a table of more words than that is no map to read."""

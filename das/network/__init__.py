@@ -5,7 +5,8 @@ from das import handing_on
 __getattr__, __all__ = handing_on(
     __name__,
     {
-        "lm": "LM load_tokenizer load_config shipped names",
+        "lm": "LM",
+        "source": "load_tokenizer load_config shipped names",
         "site": "Site COMPONENTS",
         "named": "NAMED",
     },

@@ -19,7 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from das.errors import DasError
-from das.task.prompt import Encoded, Indices, Tokenizer
+from das.task.encoded import Encoded
+from das.task.rendered import Indices
+from das.task.tokenizer import Tokenizer
 
 EXACT, ROUNDED = 1e-4, {torch.float16: 0.05, torch.bfloat16: 0.1}
 """By how much answers may differ, relative to the largest logit. Rounding alone makes .03 in bfloat16 at 32 layers of width

@@ -9,7 +9,9 @@ import torch
 
 from das.errors import DasError
 from das.network.asking import the_mask
-from das.task.prompt import Encoded, Indices, Tokenizer
+from das.task.encoded import Encoded
+from das.task.rendered import Indices
+from das.task.tokenizer import Tokenizer
 
 FROM_PADDING = (
     "roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "roberta-prelayernorm", "data2vec-text", "xmod", "longformer",

@@ -5,7 +5,10 @@ from das import handing_on
 __getattr__, __all__ = handing_on(
     __name__,
     {
-        "pairs": "Pairs Family FAMILIES make_pairs split_pools",
+        "families": "Family FAMILIES match",
+        "pairs": "Pairs",
+        "pools": "split_pools",
+        "drawer": "make_pairs",
         "dataset": "Dataset Labelled",
     },
 )

@@ -13,9 +13,10 @@ from das.causal.columns import Columns, codes, concat, objects
 from das.network.lm import LM
 from das.network.site import Site
 from das.pairs.pairs import Pairs
+from das.task.encoded import Encoded, encode
 from das.task.identity import of_tokens
-from das.task.prompt import Encoded, Tokenizer, encode
 from das.task.task import Task
+from das.task.tokenizer import Tokenizer
 
 Rows = NDArray[np.int64]
 

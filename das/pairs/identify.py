@@ -14,12 +14,15 @@ from typing import Any
 import numpy as np
 
 from das.causal.columns import Columns, codes
-from das.causal.domains import MOST_SETTINGS
+from das.causal.inputs import MOST_SETTINGS
 from das.causal.rivals import Way, agreement, ways
 from das.errors import DasError
 from das.ground.checks import whole
-from das.pairs.pairs import FAMILIES, Pairs, check_families, make_pairs
-from das.task.task import Hypothesis, Task
+from das.pairs.drawer import make_pairs
+from das.pairs.families import FAMILIES, check_families
+from das.pairs.pairs import Pairs
+from das.task.hypothesis import Hypothesis
+from das.task.task import Task
 from das.text import aligned
 
 FIRST = "the first swapped"

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from das.causal.columns import Column, Columns, differ, same_length, take
 from das.pairs.pairs import Pairs
-from das.task.task import Hypothesis
+from das.task.hypothesis import Hypothesis
 
 CANDIDATES = 20_000
 """Random pairs from which the fitting ones are taken."""

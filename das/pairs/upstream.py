@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from das.causal.columns import Columns, codes, concat, differ, same_length, take
 from das.causal.model import CausalModel
 from das.errors import DasError
-from das.pairs.pairs import Pairs, make_pairs
+from das.pairs.drawer import make_pairs
+from das.pairs.pairs import Pairs
 from das.pairs.trials import CANDIDATES, LEAST
-from das.task.task import Hypothesis
+from das.task.hypothesis import Hypothesis
 
 Rows = NDArray[np.int64]
 

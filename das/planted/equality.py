@@ -10,13 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from das.causal.columns import Columns
-from das.causal.domains import Inputs, Range
+from das.causal.domains import Range
+from das.causal.inputs import Inputs
 from das.causal.model import CausalModel
 from das.network.lm import LM
 from das.planted.plant import Planted
-from das.task.prompt import Prompt, Tokenizer
-from das.task.task import Hypothesis, Task
-from das.task.tokenizer import make_tokenizer
+from das.task.hypothesis import Hypothesis
+from das.task.prompt import Prompt
+from das.task.task import Task
+from das.task.tokenizer import Tokenizer, make_tokenizer
 
 SYMBOLS, HIDDEN = 64, 16
 """Of hierarchical equality: how many symbols there are, and the width of each of three hidden layers."""

@@ -18,13 +18,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from das.causal.domains import Range, parameters
+from das.causal.domains import Range
 from das.causal.model import CausalModel
+from das.causal.predicates import parameters
 from das.interchange.subspace import random_basis
 from das.network.lm import LM
 from das.planted.plant import Planted, linear
+from das.task.hypothesis import Hypothesis
 from das.task.prompt import Prompt
-from das.task.task import Hypothesis, Task
+from das.task.task import Task
 from das.task.tokenizer import make_tokenizer
 
 NOISES = 256

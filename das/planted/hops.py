@@ -13,8 +13,9 @@ from das.causal.model import CausalModel
 from das.planted.plant import Planted
 from das.planted.sums import EMBED, HIDDEN, SEAT, WIDTH
 from das.planted.trained import Flat, Halves, Lesson, learned
+from das.task.hypothesis import Hypothesis
 from das.task.prompt import Prompt
-from das.task.task import Hypothesis, Task
+from das.task.task import Task
 from das.task.tokenizer import make_tokenizer
 
 BRIDGES, ASKED = 16, 8

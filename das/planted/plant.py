@@ -16,8 +16,9 @@ from das.causal.domains import Domain, Range
 from das.causal.model import CausalModel
 from das.interchange.subspace import random_basis
 from das.network.lm import LM
+from das.task.hypothesis import Hypothesis
 from das.task.prompt import Prompt
-from das.task.task import Hypothesis, Task
+from das.task.task import Task
 from das.task.tokenizer import make_tokenizer
 
 NOISES = 256

@@ -13,8 +13,9 @@ from das.causal.model import CausalModel
 from das.interchange.subspace import random_basis
 from das.planted.plant import Planted
 from das.planted.trained import Flat, Halves, Lesson, Make, Steps, learned
+from das.task.hypothesis import Hypothesis
 from das.task.prompt import Prompt
-from das.task.task import Hypothesis, Task
+from das.task.task import Task
 from das.task.tokenizer import make_tokenizer
 
 EMBED, WIDTH, HIDDEN = 16, 32, 64

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from das.network.lm import LM
-from das.task.prompt import Tokenizer
 from das.task.task import Task
+from das.task.tokenizer import Tokenizer
 
 SEEN = 60_000
 """Prompts that are drawn to train on."""

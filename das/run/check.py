@@ -9,9 +9,11 @@ from das.errors import DasError, unknown
 from das.interchange.accuracy import Accuracy, accuracy
 from das.network.lm import LM
 from das.network.named import NAMED
-from das.task.prompt import Tokenizer, expand_positions
-from das.task.shifts import BASE, named_shifts
+from das.task.plain_shifts import named_shifts
+from das.task.positions import expand_positions
 from das.task.task import Task
+from das.task.tokenizer import Tokenizer
+from das.task.variant import BASE
 
 APART = 0.1
 """How far from the published accuracy that of a true copy may lie: published ones are of a few hundred prompts, and merged
@@ -19,9 +21,9 @@ checkpoints differ in rounding."""
 
 
 def askable(task: Task, tokenizer: Tokenizer, shifts: Any) -> tuple[dict[str, Any], list[str]]:
-    """Name → what was given for it, of the shifts (see `das.task.shifts.named_shifts`) under which the question can be put to
-    this network: with words that it knows, and answers that differ in their first token. Where all of the task's were asked
-    for, the others are left out, with a line each; else DasError."""
+    """Name → what was given for it, of the shifts (see `das.task.plain_shifts.named_shifts`) under which the question can be
+    put to this network: with words that it knows, and answers that differ in their first token. Where all of the task's were
+    asked for, the others are left out, with a line each; else DasError."""
     found, notes = {}, []
     for name, change in named_shifts(shifts, task.shifts).items():
         if fault := task.fault(change, tokenizer):

@@ -21,11 +21,11 @@ from das.judge.nulls import NULLS, draws_of
 from das.memory import give_back
 from das.network.site import Site
 from das.progress import Reporter, silent
+from das.run.costs import cell_flops
 from das.run.folder import Folder
 from das.run.layout import Layout
 from das.run.lock import alone
 from das.run.mend import SCREEN, mend
-from das.run.plan import cell_flops
 from das.run.provenance import provenance
 from das.run.settings import Settings
 from das.run.summary import Summary

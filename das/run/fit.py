@@ -26,10 +26,11 @@ from das.network.lm import LM
 from das.network.quiet import quiet
 from das.progress import Reporter, silent
 from das.run.settings import FitSettings, name_of
-from das.task.prompt import Encoded, Tokenizer
-from das.task.shifts import BASE
-from das.task.task import Task, load_task
-from das.task.tokenizer import make_tokenizer
+from das.task.encoded import Encoded
+from das.task.files import load_task
+from das.task.task import Task
+from das.task.tokenizer import Tokenizer, make_tokenizer
+from das.task.variant import BASE
 
 Mix = Mapping[str, float]
 

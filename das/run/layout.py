@@ -17,15 +17,19 @@ from das.find.kinds import Kind, kind_name
 from das.find.train import check_logger
 from das.network.device import device_of
 from das.network.limits import check_limits
-from das.network.lm import LM, hidden_size, layer_count, load_config
+from das.network.lm import LM
 from das.network.site import Site, parse_component
-from das.pairs.pairs import check_families
+from das.network.source import hidden_size, layer_count, load_config
+from das.pairs.families import check_families
 from das.progress import Reporter, silent
 from das.run.check import askable, retrained
 from das.run.material import Material, tokenizer_of
 from das.run.settings import Settings, check_keys, name_of
-from das.task.prompt import Encoded, Tokenizer, expand_positions
-from das.task.task import Task, load_task
+from das.task.encoded import Encoded
+from das.task.files import load_task
+from das.task.positions import expand_positions
+from das.task.task import Task
+from das.task.tokenizer import Tokenizer
 
 
 class Layout:

@@ -13,14 +13,18 @@ from das.interchange.accuracy import correct
 from das.interchange.engine import Engine
 from das.interchange.selftest import make_engine
 from das.network.asking import a_few
-from das.network.lm import LM, load_tokenizer
+from das.network.lm import LM
+from das.network.source import load_tokenizer
 from das.pairs.dataset import Dataset, Rows
-from das.pairs.pairs import Pairs, make_pairs, split_pools
+from das.pairs.drawer import make_pairs
+from das.pairs.pairs import Pairs
+from das.pairs.pools import split_pools
 from das.run.settings import Settings
+from das.task.encoded import Encoded
 from das.task.identity import identities
-from das.task.prompt import Encoded, Tokenizer
-from das.task.shifts import BASE
 from das.task.task import Task
+from das.task.tokenizer import Tokenizer
+from das.task.variant import BASE
 
 SPLITS = ("train", "val", "test")
 POOL = 3

@@ -20,11 +20,15 @@ import numpy as np
 import torch
 
 from das.causal.columns import Column, Columns, differ, key
-from das.causal.domains import Inputs
-from das.network.lm import LM, weight_files
-from das.task.prompt import Prompt, Tokenizer
-from das.task.shifts import Variant
-from das.task.task import Hypothesis, Task, task_file
+from das.causal.inputs import Inputs
+from das.network.lm import LM
+from das.network.source import weight_files
+from das.task.files import task_file
+from das.task.hypothesis import Hypothesis
+from das.task.prompt import Prompt
+from das.task.task import Task
+from das.task.tokenizer import Tokenizer
+from das.task.variant import Variant
 
 Print = dict[str, Any]
 

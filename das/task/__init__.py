@@ -6,9 +6,13 @@ from das import handing_on
 __getattr__, __all__ = handing_on(
     __name__,
     {
-        "prompt": "Prompt Encoded Tokenizer expand_positions",
+        "prompt": "Prompt",
+        "positions": "Position expand_positions",
+        "encoded": "Encoded",
         "shifts": "Shift Reword Given Context FewShot Chat Offset",
-        "task": "Task Hypothesis load_task",
-        "tokenizer": "make_tokenizer",
+        "hypothesis": "Hypothesis",
+        "task": "Task",
+        "files": "load_task",
+        "tokenizer": "Tokenizer make_tokenizer",
     },
 )

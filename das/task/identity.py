@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 
 from das.causal.columns import Column, Columns, codes, differ, row_of, same_length, take
 from das.errors import DasError
-from das.task.prompt import Encoded, Tokenizer
-from das.task.shifts import Variant
+from das.task.encoded import Encoded
+from das.task.tokenizer import Tokenizer
+from das.task.variant import Variant
 
 if TYPE_CHECKING:
-    from das.task.task import Hypothesis
+    from das.task.hypothesis import Hypothesis
 
 Rows = NDArray[np.int64]
 

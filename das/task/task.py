@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,50 +11,19 @@ from numpy.typing import NDArray
 
 from das.causal.columns import Column, Columns, differ, joined, key
 from das.causal.model import CausalModel
-from das.errors import DasError, one_line, shown, unknown
-from das.ground.checks import distinct, fitted, named, short_text
+from das.errors import DasError, shown, unknown
+from das.ground.checks import distinct, fitted, named
+from das.task.answers import answer_tokens
+from das.task.encoded import Encoded, check_fields, coverage, encode, show, tokens_at
+from das.task.hypothesis import Hypothesis
 from das.task.identity import identities
-from das.task.prompt import (
-    Encoded,
-    Prompt,
-    Rendered,
-    Tokenizer,
-    answer_tokens,
-    check_fields,
-    coverage,
-    encode,
-    expand_positions,
-    show,
-    tokens_at,
-)
-from das.task.shifts import BASE, Change, Shift, Variant, check_names, parse_shift
-
-ENTRY_POINT = "das.tasks"
-"""Packages offer tasks under this entry-point group: name → `module:task`."""
-
-
-class Hypothesis:
-    """A causal model and the variable(s) of it that a subspace is to play.
-
-    With several variables each gets its own interval of one basis, and its own source.
-    """
-
-    def __init__(self, model: CausalModel, *variables: str) -> None:
-        if not isinstance(model, CausalModel):
-            raise DasError(f"a hypothesis has the model {shown(model)}: expected a das.CausalModel, then variables of it")
-        if not variables:
-            raise DasError("a hypothesis names at least one variable to be aligned")
-        for variable in variables:
-            if not isinstance(variable, str) or variable not in model.variables:
-                raise unknown("aligned variable", variable, model.variables)
-            if variables.count(variable) > 1:
-                raise DasError(f"{variable!r} is aligned twice: name each variable once")
-        if model.output in variables:
-            raise DasError(f"{model.output!r} is the output: align a variable that lies before it")
-        self.model, self.variables = model, variables
-
-    def __repr__(self) -> str:
-        return f"Hypothesis({'+'.join(self.variables)} of {self.model.output})"
+from das.task.plain_shifts import check_names, parse_shift
+from das.task.positions import expand_positions
+from das.task.prompt import Prompt
+from das.task.rendered import Rendered
+from das.task.shifts import Shift
+from das.task.tokenizer import Tokenizer
+from das.task.variant import BASE, Change, Variant
 
 
 @dataclass(frozen=True)
@@ -282,55 +246,3 @@ def ask(asked: Variant, inputs: Columns, tokenizer: Tokenizer) -> tuple[Encoded,
     rendered = asked.prompt.render(columns)
     answers = answer_tokens(tokenizer, rendered.texts[0], asked.prompt.answer_texts(columns[asked.model.output]))
     return encode(rendered, tokenizer), answers
-
-
-def task_file(source: str | Path, folder: str | Path = "tasks") -> Path:
-    """The file that `load_task` looks for."""
-    return Path(source) if Path(source).suffix == ".py" else Path(folder) / f"{source}.py"
-
-
-def load_task(source: str | Path | Task, folder: str | Path = "tasks") -> Task:
-    """A task by path (`my/task.py`), by name (`price_tagging`: in `tasks/`, or offered by an installed package).
-
-    The file is Python that runs as you; it defines `task` or exactly one Task.
-    """
-    if isinstance(source, Task):
-        return source
-    path = task_file(short_text("a task", fitted("a task", source, str)), folder)
-    if os.path.isfile(path):
-        return _from_file(path)
-    offered = {point.name: point for point in entry_points(group=ENTRY_POINT)}
-    if str(source) in offered:
-        return _from_package(str(source), offered[str(source)])
-    names = [*dict.fromkeys(p.stem for place in (path.parent, Path(folder)) for p in place.glob("*.py")), *offered]
-    raise DasError(f"no task file at {path}. {unknown('task', Path(source).stem, names)}")
-
-
-def _from_package(name: str, point: EntryPoint) -> Task:
-    try:
-        task = point.load()
-    except (Exception, SystemExit) as error:
-        raise DasError(f"task {name!r} of an installed package cannot be loaded: {type(error).__name__}: {error}") from error
-    if not isinstance(task, Task):
-        raise DasError(f"{name!r} of an installed package ({point.value}) is no task: expected a das.Task")
-    return replace(task, name=name)
-
-
-def _from_file(path: Path) -> Task:
-    spec = importlib.util.spec_from_file_location(f"das_task_{path.stem}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        del sys.modules[spec.name]
-        what = f"{type(error).__name__}: {one_line(error)}"
-        reason = str(error) if isinstance(error, DasError) else f"cannot be run: {what}"
-        raise DasError(f"{path}{':' if isinstance(error, DasError) else ''} {reason}") from error
-    found: list[Any] = [v for v in vars(module).values() if isinstance(v, Task)]
-    task = getattr(module, "task", found[0] if len(found) == 1 else None)
-    if not isinstance(task, Task):
-        raise DasError(f"{path} defines {len(found)} tasks: expected one, or one that is called `task`")
-    return replace(task, name=path.stem)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from das.task.prompt import Tokenizer
+Tokenizer = Any
+"""A fast Hugging Face tokenizer (it must give character offsets)."""
 
 
 def make_tokenizer(texts: Sequence[str], whole_numbers: bool = False) -> Tokenizer:

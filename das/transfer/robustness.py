@@ -30,7 +30,7 @@ from das.ground.storage import write
 from das.judge.verdict import UNLEARNED
 from das.run.folder import Folder
 from das.stats import Bootstrap, Floats, quantiles
-from das.task.shifts import BASE
+from das.task.variant import BASE
 from das.text import aligned, spread, two
 from das.transfer.maps import correlated, site_map, together
 from das.transfer.scored import Scored, ShiftFolder

@@ -22,7 +22,7 @@ from das.judge.evaluate import Record
 from das.pairs.dataset import Rows
 from das.run.folder import Folder
 from das.run.settings import plain_data
-from das.task.shifts import slug
+from das.task.plain_shifts import slug
 
 HEAD = ("cell", "hypothesis", "layer", "component", "position", "subspace", "seed", "rank")
 KEPT = ("iia", "flip_iia", "iia_correct", "iia_incorrect", "whole", "random", "noop", "majority", "ceiling")

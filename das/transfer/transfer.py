@@ -28,10 +28,11 @@ from das.run.provenance import asked_print, provenance
 from das.run.settings import Settings, plain_data
 from das.run.table import pair_table, prompt_codes
 from das.run.workers import run_in_processes
+from das.task.files import load_task
 from das.task.identity import of_texts
-from das.task.prompt import expand_positions
-from das.task.shifts import BASE
-from das.task.task import Task, load_task
+from das.task.positions import expand_positions
+from das.task.task import Task
+from das.task.variant import BASE
 from das.transfer.robustness import Robustness
 from das.transfer.scored import ShiftFolder
 

@@ -14,7 +14,7 @@ from das.interchange.subspace import Subspace
 from das.network.asking import places
 from das.network.lm import LM
 from das.network.site import Site
-from das.task.prompt import Encoded
+from das.task.encoded import Encoded
 
 
 def pyvene_logits(lm: LM, base: Encoded, source: Encoded, site: Site, subspace: Subspace) -> Tensor:

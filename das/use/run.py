@@ -43,7 +43,7 @@ class Run(Folder):
     ) -> Robustness:  # fmt: skip
         """Tests every alignment, as it is, on the same question put otherwise; what is there already is not done again.
 
-        shifts: `all` that the task declares, names, or a mapping from names to what `das.task.shifts.parse_shift` reads.
+        shifts: `all` that the task declares, names, or a mapping from names to what `das.task.plain_shifts.parse_shift` reads.
         retrain: share of the grid to train anew under each shift (or shift → share), to compare with. Writes `shifts/`,
         `shift.json` and the figures `shift_*.png` into the run's folder.
         """

@@ -14,7 +14,7 @@ from das.interchange.subspace import Subspace, random_basis
 from das.network.lm import LM
 from das.network.site import Site
 from das.planted.plant import plant
-from das.task.prompt import Encoded
+from das.task.encoded import Encoded
 
 SPOTS = [("block_output", 0), ("mlp_output", 1)]
 SIZES = {"vocab_size": 50, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 48}

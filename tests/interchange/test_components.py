@@ -29,7 +29,7 @@ from das.interchange.selftest import make_engine, self_test
 from das.interchange.subspace import Subspace, random_basis
 from das.network.lm import LM
 from das.network.site import COMPONENTS, Site
-from das.task.prompt import Encoded
+from das.task.encoded import Encoded
 from das.use.pyvene import pyvene_logits
 
 SIZES = {

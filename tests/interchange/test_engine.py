@@ -11,7 +11,7 @@ from das.interchange.selftest import make_engine, self_test
 from das.interchange.subspace import Subspace, random_basis
 from das.network.lm import LM
 from das.network.site import Site
-from das.task.prompt import Encoded
+from das.task.encoded import Encoded
 from das.use.pyvene import pyvene_logits
 
 SMALL = {"vocab_size": 50, "hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4}

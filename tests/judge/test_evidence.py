@@ -21,7 +21,7 @@ from das.judge.manifold import Natural, off_manifold
 from das.judge.nulls import SITES, draws_of, redrawn, reinitialised, shuffled, twin
 from das.judge.reading import read
 from das.pairs.dataset import Dataset
-from das.pairs.pairs import make_pairs
+from das.pairs.drawer import make_pairs
 from das.pairs.trials import trials
 from das.planted.structures import LOUD, STRUCTURES
 

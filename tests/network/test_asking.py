@@ -21,7 +21,8 @@ from das.interchange.engine import HookEngine, ResumeEngine
 from das.interchange.selftest import make_engine
 from das.network.asking import a_few
 from das.network.lm import LM
-from das.task.prompt import Encoded, answer_token, encode
+from das.task.answers import answer_token
+from das.task.encoded import Encoded, encode
 from das.task.tokenizer import make_tokenizer
 
 

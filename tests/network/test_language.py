@@ -10,9 +10,9 @@ from conftest import ROOT
 
 from das import LM, DasError, load_task
 from das.cli import main
-from das.network.lm import load_config, load_tokenizer
 from das.network.named import NAMED, Known, Named
-from das.task.prompt import expand_positions
+from das.network.source import load_config, load_tokenizer
+from das.task.positions import expand_positions
 
 NAME = "smollm2-135m"
 TASKS = ("ioi", "countries", "agreement", "copying")
@@ -119,7 +119,7 @@ def nowhere(monkeypatch):
 
     monkeypatch.setattr("das.network.named.files", absent)
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: None)
-    monkeypatch.setattr("das.network.lm._hub_answers", lambda: False)
+    monkeypatch.setattr("das.network.source._hub_answers", lambda: False)
 
 
 @pytest.mark.parametrize("load", [load_tokenizer, load_config, LM.load])
@@ -129,16 +129,16 @@ def test_a_network_that_is_not_here_says_how_to_get_it(load, nowhere):
 
 
 def test_a_mistyped_network_names_the_nearest_and_asks_no_hub(monkeypatch):
-    monkeypatch.setattr("das.network.lm._hub_answers", lambda: pytest.fail("the hub was asked"))
+    monkeypatch.setattr("das.network.source._hub_answers", lambda: pytest.fail("the hub was asked"))
     with pytest.raises(DasError, match="did you mean 'smollm2-135m'"):
         load_tokenizer("smolm2-135m")
 
 
 def test_the_hubs_copy_is_taken_from_its_cache_first_then_the_packages_file_then_the_hub(nowhere, monkeypatch, tmp_path):
-    from das.network.lm import _where
+    from das.network.source import _where
 
     hub = NAMED[NAME].hub
-    monkeypatch.setattr("das.network.lm._hub_answers", lambda: True)
+    monkeypatch.setattr("das.network.source._hub_answers", lambda: True)
     assert _where(NAME) == (hub, {})
     (tmp_path / "small.gguf").touch()
     held = importlib.metadata.PackagePath("small.gguf")

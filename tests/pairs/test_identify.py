@@ -12,8 +12,8 @@ from das.causal.columns import codes
 from das.causal.rivals import MOST_WAYS, agreement, least, ways
 from das.cli import main
 from das.pairs.audit import audit, audit_text
+from das.pairs.families import FAMILIES
 from das.pairs.identify import FIRST, Report, examine, identify, way_text
-from das.pairs.pairs import FAMILIES
 
 TASK = str(ROOT / "tasks" / "price_tagging.py")
 

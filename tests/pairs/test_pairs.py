@@ -23,7 +23,8 @@ from das import (
 )
 from das.causal.columns import row_of, take
 from das.pairs.audit import audit, audit_text
-from das.pairs.pairs import match, split_pools
+from das.pairs.families import match
+from das.pairs.pools import split_pools
 
 
 def rows(columns):

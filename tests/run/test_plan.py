@@ -10,8 +10,9 @@ from das import DasError, Experiment
 from das.cli import main
 from das.find.rank import widths
 from das.network.lm import LM
+from das.run.costs import cell_flops
 from das.run.experiment import _shards
-from das.run.plan import cell_flops, duration, plan, plan_of
+from das.run.plan import duration, plan, plan_of
 from das.run.settings import Settings, read_yaml
 
 
@@ -137,7 +138,7 @@ ALPACA = Settings(**{k: v for k, v in read_yaml(ROOT / "configs" / "alpaca" / "p
 @pytest.fixture
 def absent(monkeypatch):
     """A machine without Alpaca, the hub and a GPU."""
-    monkeypatch.setattr("das.network.lm._hub_answers", lambda: False)
+    monkeypatch.setattr("das.network.source._hub_answers", lambda: False)
     monkeypatch.setattr("das.network.named.Named.cached", False)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
 

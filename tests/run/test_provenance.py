@@ -193,11 +193,11 @@ def test_provenance_is_the_same_in_another_process(made, monkeypatch):
     kept = json.loads((made / "runs" / "x" / "provenance.json").read_text())["made_from"]
     monkeypatch.chdir(made)
     task = load_task("letters")
-    now = json.loads(json.dumps(provenance(task, das.network.lm.load_tokenizer("net"), "net")))
+    now = json.loads(json.dumps(provenance(task, das.network.source.load_tokenizer("net"), "net")))
     assert now == kept
     assert changes(kept, now) == []
     renamed = replace(task, prompt=replace(task.prompt, template="{y} {x} ?"))
-    assert changes(kept, provenance(renamed, das.network.lm.load_tokenizer("net"), "net")) == ["the prompt's words"]
+    assert changes(kept, provenance(renamed, das.network.source.load_tokenizer("net"), "net")) == ["the prompt's words"]
 
 
 UNSTEADY = """

@@ -26,7 +26,7 @@ from das import (
 from das.causal.columns import concat, differ
 from das.judge.evidence import questions
 from das.pairs.dataset import Dataset
-from das.pairs.pairs import make_pairs
+from das.pairs.drawer import make_pairs
 from das.run.folder import all_pairs, prompt_codes
 from das.run.material import SPLITS
 from das.task.identity import identities, of_texts, of_tokens
@@ -142,7 +142,7 @@ def test_identity_is_of_tokens_whatever_stands_around_them():
     prompts = Prompt("{x}", YES_NO).render({"x": np.array(["a b", "a  b", "a b c", "a b"])})
     ids = of_texts(prompts.texts, lm.tokenizer)
     assert ids[0] == ids[1] == ids[3] != ids[2]
-    padded = das.task.prompt.encode(prompts, lm.tokenizer).padded(9, pad=1)
+    padded = das.task.encoded.encode(prompts, lm.tokenizer).padded(9, pad=1)
     assert of_tokens(padded).tolist() == ids.tolist()
 
 

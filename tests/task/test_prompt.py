@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from das import CausalModel, DasError, Hypothesis, Prompt, Range, Task
-from das.task.prompt import Encoded, Position, answer_token, answer_tokens, encode, expand_positions, show, tokens_at
+from das.task.answers import answer_token, answer_tokens
+from das.task.encoded import Encoded, encode, show, tokens_at
+from das.task.positions import Position, expand_positions
 
 # "<s> costs between 5 . 4 9 and 1 2 . 0 0 dollars" with one token per digit and mark
 TEMPLATE = "costs between {lower:.2f} and {upper:.2f} dollars"

@@ -23,9 +23,9 @@ from das import (
     Task,
     load_task,
 )
-from das.network.lm import load_tokenizer
-from das.task.prompt import encode
-from das.task.shifts import named_shifts, parse_shift
+from das.network.source import load_tokenizer
+from das.task.encoded import encode
+from das.task.plain_shifts import named_shifts, parse_shift
 
 
 def larger(a, b):

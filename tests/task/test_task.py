@@ -9,7 +9,7 @@ from conftest import ROOT
 
 from das import CausalModel, Context, DasError, Hypothesis, Inputs, Prompt, Range, Shift, Task, load_task
 from das.run.fit import corpus
-from das.task.prompt import expand_positions
+from das.task.positions import expand_positions
 from das.task.tokenizer import make_tokenizer
 
 FILES = sorted((ROOT / "tasks").glob("*.py"))

@@ -21,7 +21,7 @@ from das.progress import Lines
 from das.run.folder import Run, prompt_codes
 from das.run.material import Material
 from das.run.settings import Settings
-from das.task.shifts import parse_shift
+from das.task.plain_shifts import parse_shift
 from das.transfer.maps import correlated
 from das.transfer.robustness import NOT_SOLVED, NOT_TESTED, Robustness
 from das.transfer.scored import Scored
@@ -495,7 +495,7 @@ CONFIGS = sorted((ROOT / "configs" / "paper").glob("*.yaml"))
 def test_the_papers_configurations_name_every_row(path, price_tagging):
     import yaml
 
-    from das.task.shifts import named_shifts
+    from das.task.plain_shifts import named_shifts
 
     values = yaml.safe_load(path.read_text())
     values.pop("out")

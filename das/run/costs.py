@@ -1,0 +1,165 @@
+"""Costs: floating-point operations and bytes of an experiment, from its layout alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from das.find.alignment import Cell
+from das.find.kinds import Boundless, Nested
+from das.find.rank import widths
+from das.find.screen import PAIRS
+from das.judge.nulls import SITES
+from das.memory import SHARE, free_memory, room
+from das.network.lm import LM
+from das.network.site import Site
+from das.run.layout import Layout
+from das.run.machine import ASSUMED, elsewhere
+from das.run.material import POOL
+from das.run.settings import Settings
+from das.task.plain_shifts import named_shifts
+
+
+def cell_flops(e: Layout, cells: Sequence[Cell]) -> list[float]:
+    """For each cell the floating-point operations of one row through what a swap there can change, forward."""
+    suffix = _suffixes(e)
+    return [_site_flops(e.config, cell.site, suffix[cell.site.position]) for cell in cells]
+
+
+def _suffixes(e: Layout) -> dict[str, int]:
+    """Position → tokens from there on, at most."""
+    return {position: e.sample.ids.shape[1] - int(at.min()) for position, at in e.sample.positions.items()}
+
+
+def checked(s: Settings) -> int:
+    """Validation pairs that a cell is checked on while it trains."""
+    return -(-s.steps // s.check_every) * s.val_pairs
+
+
+def judged(s: Settings) -> float:
+    """Pairs times subspaces that a cell is judged on: its own, a random and a soft one, and once per site the whole vector; on
+    validation pairs its rank curve."""
+    each = 2 + isinstance(s.kind, Boundless) + 1 / s.seeds
+    curve = len(widths(s.kind.k)) if isinstance(s.kind, Nested) else 0
+    return each * (s.val_pairs + s.test_pairs) + curve * s.val_pairs
+
+
+def flops(e: Layout, config: Any, own: int, cells: int, costs: Sequence[float]) -> dict[str, float]:
+    """Floating-point operations by what they are for. costs: of one row through the layers above each cell of the grid."""
+    s, size, each = e.settings, len(costs), sum(costs) / len(costs)
+    capture = 2 * own * config.num_hidden_layers * _layer_flops(config)  # of a pair
+    screened, every = min(PAIRS, s.train_pairs), len(e.hypotheses)
+    flops = {}
+    if s.budget is not None:
+        slopes = 2 * max(costs)  # of all sites at once
+        flops["screening"] = screened * (sum(costs) / s.seeds + every * (slopes + capture))
+    trained = 2 * s.steps * s.batch * cells * each + _captured(e, config, own) * capture
+    evaluated = judged(s) * cells * each + s.workers * _distinct(e, s.val_pairs + s.test_pairs) * capture
+    flops |= {"training": trained + checked(s) * cells * each, "evaluation": evaluated}
+    if s.nulls:
+        searched = s.nulls * len(e.hypotheses) * min(SITES, size // len(e.hypotheses))  # cells of one null
+        steps = s.steps * s.batch * (4 * searched * each + (s.nulls + 1) * every * capture)
+        flops["nulls"] = steps + (2 * checked(s) + 3 * s.val_pairs) * searched * each
+    if shifts := named_shifts(s.shifts, e.task.shifts):
+        shares = list(s.retrain.values()) if isinstance(s.retrain, dict) else [s.retrain] * len(shifts)
+        trained_anew = sum(shares) * (flops["training"] + flops["evaluation"])
+        flops["shifts"] = trained_anew + (1 + sum(shares)) * len(shifts) * 3 * s.test_pairs * cells * each
+    return flops
+
+
+def _captured(e: Layout, config: Any, own: int) -> float:
+    """How many pairs are captured in training: those that find room once, the others whenever they are drawn. Each worker
+    captures for itself."""
+    s = e.settings
+    kept = min(1.0, _room(s) / s.workers / _every_capture(e, config, own))
+    drawn = s.steps * s.batch
+    return s.workers * (kept * _distinct(e, min(s.train_pairs, drawn)) + (1 - kept) * len(e.hypotheses) * drawn)
+
+
+def _distinct(e: Layout, pairs: int) -> float:
+    """Distinct prompts that are bases, or sources, of so many pairs of each hypothesis, all from one pool."""
+    return POOL * pairs * (1 - (1 - 1 / POOL) ** len(e.hypotheses))
+
+
+def _every_capture(e: Layout, config: Any, own: int) -> float:
+    """Bytes of the captures of all pairs that are trained and chosen on."""
+    return _pair_bytes(e, config, own) * _distinct(e, e.settings.train_pairs + e.settings.val_pairs)
+
+
+def _pair_bytes(e: Layout, config: Any, own: int) -> float:
+    """Of a pair's captures: both prompts' hidden states at the grid's layers, from the first position on, and the base's keys
+    and values at all."""
+    suffix = max(_suffixes(e).values())
+    keys = 2 * config.num_hidden_layers * config.hidden_size * _key_heads(config) / config.num_attention_heads
+    return float(_number_bytes(e) * (2 * suffix * config.hidden_size * len(e.layers) + own * keys))
+
+
+def _key_heads(config: Any) -> int:
+    return int(getattr(config, "num_key_value_heads", None) or config.num_attention_heads)
+
+
+def _number_bytes(e: Layout) -> int:
+    return 4 if e.settings.dtype == "float32" else 2
+
+
+def _site_flops(config: Any, site: Site, suffix: int) -> float:
+    """Layers above a site, the last for one token, and the head."""
+    above = config.num_hidden_layers - site.entry
+    token_layers = max(0, above - 1) * suffix + (suffix / 4 + 1 if above else 0)
+    return float(token_layers * _layer_flops(config) + 2 * config.hidden_size * config.vocab_size)
+
+
+def _layer_flops(config: Any) -> float:
+    """Of one token through one layer, forward: two per weight."""
+    d = config.hidden_size
+    heads, groups = config.num_attention_heads, _key_heads(config)
+    inner = getattr(config, "intermediate_size", None) or 4 * d
+    gates = 3 if getattr(config, "hidden_act", "") in ("silu", "gelu_pytorch_tanh") else 2
+    weights: int = round(2 * d * d + 2 * d * d * groups / heads + gates * d * inner)
+    return 2.0 * weights
+
+
+def _subspace_bytes(e: Layout, config: Any, cells: int) -> float:
+    """Of all the cells' bases."""
+    return float(4 * cells * config.hidden_size * e.settings.kind.width * max(e.variables.values()))
+
+
+def memory(e: Layout, config: Any, own: int, cells: int) -> dict[str, float]:
+    """Bytes by part: weights, a batch's captures, those that are kept between steps, what one cell's backward holds, the
+    subspaces with their optimiser."""
+    s, depth, d = e.settings, config.num_hidden_layers, config.hidden_size
+    size = _number_bytes(e)
+    return {
+        "weights": size * (depth * _layer_flops(config) / 2 + 2 * config.vocab_size * d),
+        "captures": _pair_bytes(e, config, own) * s.batch * len(e.hypotheses),
+        "kept captures": min(_room(s), _every_capture(e, config, own)),
+        "one cell": size * s.batch * own * 24 * d * depth / 2,
+        "subspaces": 6 * _subspace_bytes(e, config, cells),
+        "prompts": 8 * own * POOL * len(e.hypotheses) * 2 * (s.train_pairs + s.val_pairs + s.test_pairs),
+    }
+
+
+def limit(s: Settings, memory: Mapping[str, float]) -> float:
+    """Bytes that are free, those of a network that is loaded already among them."""
+    if elsewhere(s):
+        return ASSUMED[2]
+    loaded = isinstance(s.lm, LM) and s.lm.device.type != "meta"
+    return free_memory(torch.device(s.device)) + (memory["weights"] if loaded else 0)
+
+
+def _room(s: Settings) -> float:
+    """Bytes for captures on the device, or on the one that is assumed."""
+    if s.memory is None and elsewhere(s):
+        return SHARE * ASSUMED[2]
+    return room(s.memory, torch.device("cpu" if elsewhere(s) else s.device))
+
+
+def disk(e: Layout, config: Any, cells: int) -> dict[str, float]:
+    """Bytes in the run's folder: alignments, their hits on every test pair, pairs and tables; and while it trains, checkpoints
+    of bases with Adam's two moments."""
+    s = e.settings
+    kept = _subspace_bytes(e, config, cells)
+    pairs = len(e.hypotheses) * (s.train_pairs + s.val_pairs + s.test_pairs)
+    return {"alignments": kept + cells * (s.test_pairs + 2**12), "pairs": 50.0 * pairs, "checkpoints": 3 * kept}

@@ -1,0 +1,70 @@
+"""Files: a task by its name or file."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from dataclasses import replace
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+from das.errors import DasError, one_line, unknown
+from das.ground.checks import fitted, short_text
+from das.task.task import Task
+
+ENTRY_POINT = "das.tasks"
+"""Packages offer tasks under this entry-point group: name → `module:task`."""
+
+
+def task_file(source: str | Path, folder: str | Path = "tasks") -> Path:
+    """The file that `load_task` looks for."""
+    return Path(source) if Path(source).suffix == ".py" else Path(folder) / f"{source}.py"
+
+
+def load_task(source: str | Path | Task, folder: str | Path = "tasks") -> Task:
+    """A task by path (`my/task.py`), by name (`price_tagging`: in `tasks/`, or offered by an installed package).
+
+    The file is Python that runs as you; it defines `task` or exactly one Task.
+    """
+    if isinstance(source, Task):
+        return source
+    path = task_file(short_text("a task", fitted("a task", source, str)), folder)
+    if os.path.isfile(path):
+        return _from_file(path)
+    offered = {point.name: point for point in entry_points(group=ENTRY_POINT)}
+    if str(source) in offered:
+        return _from_package(str(source), offered[str(source)])
+    names = [*dict.fromkeys(p.stem for place in (path.parent, Path(folder)) for p in place.glob("*.py")), *offered]
+    raise DasError(f"no task file at {path}. {unknown('task', Path(source).stem, names)}")
+
+
+def _from_package(name: str, point: EntryPoint) -> Task:
+    try:
+        task = point.load()
+    except (Exception, SystemExit) as error:
+        raise DasError(f"task {name!r} of an installed package cannot be loaded: {type(error).__name__}: {error}") from error
+    if not isinstance(task, Task):
+        raise DasError(f"{name!r} of an installed package ({point.value}) is no task: expected a das.Task")
+    return replace(task, name=name)
+
+
+def _from_file(path: Path) -> Task:
+    spec = importlib.util.spec_from_file_location(f"das_task_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[spec.name]
+        what = f"{type(error).__name__}: {one_line(error)}"
+        reason = str(error) if isinstance(error, DasError) else f"cannot be run: {what}"
+        raise DasError(f"{path}{':' if isinstance(error, DasError) else ''} {reason}") from error
+    found: list[Any] = [v for v in vars(module).values() if isinstance(v, Task)]
+    task = getattr(module, "task", found[0] if len(found) == 1 else None)
+    if not isinstance(task, Task):
+        raise DasError(f"{path} defines {len(found)} tasks: expected one, or one that is called `task`")
+    return replace(task, name=path.stem)
