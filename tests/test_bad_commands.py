@@ -8,8 +8,9 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from das.cli import COMMANDS, main
+from das.cli import main
 from das.task.files import load_task
+from das.use.commands import COMMANDS
 
 TASK = str(ROOT / "tasks" / "price_tagging.py")
 RUN = ["run", TASK, "--lm", "price-tagger-tiny"]

@@ -8,10 +8,11 @@ import yaml
 from conftest import ROOT
 
 from das import __version__
-from das.cli import COMMANDS, main
+from das.cli import main
 from das.run.fit import variants
 from das.run.settings import FitSettings, Settings, check_keys, read_yaml
 from das.task.files import load_task
+from das.use.commands import COMMANDS
 from das.use.template import TASK as TEMPLATE
 
 TASK = str(ROOT / "tasks" / "price_tagging.py")

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from das.interchange.capture import Capture
 from das.interchange.captures import Captures
-from das.interchange.engine import Capture, Engine
+from das.interchange.engine import Engine
 from das.network.site import Site
 from das.pairs.dataset import Dataset, Labelled, Rows
 

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from das.interchange.engine import Capture, Engine
+from das.interchange.capture import Capture
+from das.interchange.engine import Engine
 from das.network.site import Spot
 from das.task.encoded import Encoded
 from das.task.rendered import Indices

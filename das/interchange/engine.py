@@ -8,9 +8,9 @@ patched forward to float error. `HookEngine` is that full forward, for networks 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from das.errors import DasError
 from das.interchange.attention import KeysValues, Pass, Segment, attending, configurations
+from das.interchange.capture import Capture, Objective
 from das.interchange.standins import Skip, Start, Tail
 from das.network.asking import Part, joined, places, whole_input
 from das.network.lm import LM
@@ -26,39 +27,8 @@ from das.network.site import Spot, entry_of
 from das.network.taps import Tap, patching, recording, tracking
 from das.task.encoded import Encoded
 
-Objective = Callable[[Tensor], Tensor]
-"""Logits (rows, vocabulary) → a number."""
-
 FAR = 1e4
 """By so much the logits of tokens that are no answers are lowered, see `Among`."""
-
-
-@dataclass
-class Capture:
-    """What one batch left behind on its way through the network.
-
-    offset: the column from which keys and values are held; first: the column from which vectors are held.
-    places: (rows, columns from offset on), the tokens' places in their prompts, −1 for padding.
-    vectors: spot → (rows, columns from first on, size), but for block outputs that are the next layer's inputs.
-    inputs: layer → what its block was given, likewise; at the number of layers, what the last one handed on.
-    logits: (rows, vocabulary), the clean answer.
-    """
-
-    prompts: Encoded
-    offset: int
-    first: int
-    places: Tensor
-    vectors: dict[Spot, Tensor]
-    inputs: dict[int, Tensor] = field(default_factory=dict)
-    keys: KeysValues = field(default_factory=dict)
-    logits: Tensor | None = None
-
-    def at(self, spot: Spot, columns: Tensor, rows: Tensor | None = None) -> Tensor:
-        """Values at the columns (rows, n) of the prompts: (rows, n, size). rows: which rows of the capture, in order."""
-        rows = torch.arange(len(columns)) if rows is None else rows
-        held = self.vectors[spot] if spot in self.vectors else self.inputs[spot[1] + 1]
-        vectors: Tensor = held[rows[:, None], columns - self.first if held.shape[1] > 1 else columns * 0]
-        return vectors
 
 
 class HookEngine:
