@@ -1,5 +1,4 @@
-"""Causal: the account of a task, without a network: a DAG of variables with mechanisms, inputs with domains, and what other
-accounts of the same task would look like."""
+"""Causal: the account of a task, without a network: a DAG of variables with mechanisms, and inputs with domains."""
 
 from das import handing_on
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from das.draw.evidence import axes_of
+from das.draw.axes import axes_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -22,14 +22,21 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from das.run.folder import Folder
+from das.draw.axes import axes_of, title, write
 
 FOUND = "#0072b2", "#d55e00"
+
+
 LUCK = "#e9e9e9"
+
+
 NULLS = {
     "untrained": ("untrained network", "#e69f00", "--"),
     "shuffled": ("shuffled answers", "#009e73", "-."),
     "random": ("random subspaces", "#cc79a7", ":"),
 }
+
+
 BASELINES = {
     "whole": ("whole vector", "#222222", "--"),
     "noop": ("no-op", "#222222", ":"),
@@ -37,38 +44,22 @@ BASELINES = {
 }
 """Colours of Okabe and Ito, which colour-blind readers tell apart, each with a line style of its own."""
 
+
 READ_AS = "cause: answers flipped that should flip", "others: answers kept from flipping", "grey: not asked"
+
+
 NOT_ASKED = "#dddddd"
+
+
 INK = {"decoding": "#009e73", "interchange": "#0072b2", "ablation": "#d55e00", "recovery": "#cc79a7"}
 """A colour per level of evidence."""
 
+
 FAILING = "#d55e00"
+
+
 FAILURES = 3.7
 """Inches in width for the groups that fail."""
-
-
-def axes_of(ax: Axes | None, size: tuple[float, float]) -> Axes:
-    """The axes, or those of a new figure of that size in inches."""
-    return Figure(figsize=size, layout="constrained").add_subplot() if ax is None else ax
-
-
-def inches_of(ax: Axes) -> tuple[float, float]:
-    """About how wide and high the axes will be."""
-    box, dpi = ax.get_window_extent(), ax.get_figure(root=True).dpi  # type: ignore[union-attr]
-    return box.width / dpi, box.height / dpi
-
-
-def title(ax: Axes, entry: Mapping[str, Any], text: str) -> None:
-    """The hypothesis, its verdict, and a line of text."""
-    verdict = entry.get("verdict")
-    head = entry["hypothesis"] + (f": {verdict['verdict']}" if verdict else "")
-    width = inches_of(ax)[0]
-    ax.set_title(f"{fitted(head, width, 10)}\n{fitted(text, width, 10)}", fontsize=10)
-
-
-def write(ax: Axes, cell: tuple[int, int], text: str, up: float, size: float, **style: Any) -> None:
-    """In a cell (row, column) of an image, so many points above its middle."""
-    ax.annotate(text, cell[::-1], (0, up), fontsize=size, ha="center", va="center", textcoords="offset points", **style)
 
 
 def luck(entry: Mapping[str, Any]) -> tuple[float, str]:

@@ -11,7 +11,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from das.draw.evidence import axes_of, evidence, inches_of, luck, rank_curve, title, write
+from das.draw.axes import axes_of, inches_of, title, write
+from das.draw.evidence import evidence, luck, rank_curve
 from das.errors import DasError, unknown
 from das.text import fitted, plain, short
 

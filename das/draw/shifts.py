@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 
-from das.draw.evidence import inches_of, write
+from das.draw.axes import inches_of, write
 from das.draw.heatmaps import COLOURS, SKIPPED, hatch, numbers, outline, save, size_of, ticks
 from das.task.variant import BASE
 from das.text import fitted, short, spread, two

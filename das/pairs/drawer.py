@@ -11,7 +11,7 @@ import numpy as np
 from das.causal.columns import Column, Columns, codes, take
 from das.causal.model import CausalModel
 from das.causal.predicates import TRUTHS, parameters, truths
-from das.causal.rivals import least
+from das.pairs.rivals import least
 from das.errors import DasError, called, unknown
 from das.ground.checks import whole
 from das.pairs.families import FAMILIES, Family, Mask, check_families

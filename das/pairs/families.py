@@ -25,7 +25,7 @@ class Family:
     base, source: predicates over variables, by parameter name, that the base's or the source's setting must meet.
     balanced: bases in equal numbers per answer, where there are few answers; else as the prompts come.
     isolating: the swap keeps the answer, and a swap of some other variable by the same source would change it.
-    apart: of many such pairs, those that tell the hypothesis from its rivals (see `das.causal.rivals.least`).
+    apart: of many such pairs, those that tell the hypothesis from its rivals (see `das.pairs.rivals.least`).
     """
 
     accept: Callable[[Column, Column], Mask] | None = None

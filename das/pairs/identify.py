@@ -15,7 +15,7 @@ import numpy as np
 
 from das.causal.columns import Columns, codes
 from das.causal.inputs import MOST_SETTINGS
-from das.causal.rivals import Way, agreement, ways
+from das.pairs.rivals import Way, agreement, ways
 from das.errors import DasError
 from das.ground.checks import whole
 from das.pairs.drawer import make_pairs
@@ -53,7 +53,7 @@ class Claim:
     inputs: by the best set of inputs, whichever hypothesis is true.
     own: hypothesis true in the network → if the subspace carries exactly that one's aligned variable(s), each by the source of
         the claim's variable in the same place; where the numbers of variables differ, all by the first swapped source.
-    largest: hypothesis true in the network → by the best of all sets of its model's variables (see `das.causal.rivals.ways`),
+    largest: hypothesis true in the network → by the best of all sets of its model's variables (see `das.pairs.rivals.ways`),
         inputs, no-op and whole-vector swap among them. 1 for the claim itself.
     computed: the same without inputs. Where a variable's parents act through it alone, interchanging the parents is
         interchanging the variable, so that raw inputs, if they lie together at one site, score 1 in every network

@@ -9,7 +9,7 @@ from conftest import ROOT
 
 from das import Bool, CausalModel, DasError, Hypothesis, Inputs, Pairs, Prompt, Range, Task, load_task, make_pairs
 from das.causal.columns import codes
-from das.causal.rivals import MOST_WAYS, agreement, least, ways
+from das.pairs.rivals import MOST_WAYS, agreement, least, ways
 from das.cli import main
 from das.pairs.audit import audit, audit_text
 from das.pairs.families import FAMILIES
