@@ -33,8 +33,8 @@ from das.interchange.score import score
 from das.pairs.dataset import Dataset
 from das.pairs.drawer import make_pairs
 from das.pairs.pools import split_pools
-from das.run.folder import pair_table, prompt_codes
 from das.run.material import Material
+from das.run.table import pair_table, prompt_codes
 from das.stats import Bootstrap
 
 HYPOTHESIS, EXAM = "left_boundary", 8000

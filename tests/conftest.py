@@ -13,6 +13,7 @@ from das.task.tokenizer import Tokenizer, make_tokenizer
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keeps tests in one process that share something made once for their file; all others go wherever there is time."""
     for item in items:

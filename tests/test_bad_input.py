@@ -41,9 +41,9 @@ from das import (
 )  # fmt: skip
 from das.causal.model import scalar
 from das.pairs.identify import identify
-from das.run.folder import Run
 from das.task.plain_shifts import named_shifts, parse_shift
 from das.task.positions import Position, expand_positions
+from das.use.run import Run
 
 RNG = np.random.default_rng(0)
 

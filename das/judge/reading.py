@@ -66,8 +66,8 @@ def read(engine: Engine, data: Dataset, name: str, site: Site, feature: Feature)
     parts = feature.parts(directions, swap.base, swap.source)
     if parts is None:
         return None
-    moved = (feature.swap(swap.base, swap.source) @ directions).norm()
-    natural = parts.inside.swap(swap.base, swap.source).norm()
+    moved = (feature.swap(swap.base, swap.source).double() @ directions.double()).norm()  # their quotient is near 1
+    natural = parts.inside.swap(swap.base, swap.source).double().norm()
     return Reading(parts, max(0.0, 1 - float(natural / moved)) if moved > 0 else 0.0)
 
 

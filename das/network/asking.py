@@ -238,9 +238,14 @@ def a_few(prompts: Encoded) -> Encoded:
     return prompts.take(np.unique(order[[0, len(order) // 2, max(0, len(order) - 2), -1]]))
 
 
+NOTHING = 1e-6
+"""Logits that are all smaller say nothing: they are what rounding has left of a sum that cancels."""
+
+
 def apart(found: Tensor, expected: Tensor) -> float:
-    """The largest difference, relative to the largest value expected; infinite where it is no number."""
-    error = float((found - expected).abs().max() / expected.abs().max())
+    """The largest difference, relative to the largest value expected (of logits, `NOTHING` at least); infinite where it is no
+    number."""
+    error = float((found - expected).abs().max() / expected.abs().max().clamp(min=NOTHING))
     return error if error == error else float("inf")
 
 

@@ -11,11 +11,11 @@ import numpy as np
 from das.causal.columns import Column, Columns, codes, take
 from das.causal.model import CausalModel
 from das.causal.predicates import TRUTHS, parameters, truths
-from das.pairs.rivals import least
 from das.errors import DasError, called, unknown
 from das.ground.checks import whole
 from das.pairs.families import FAMILIES, Family, Mask, check_families
 from das.pairs.pairs import Pairs, Rows
+from das.pairs.rivals import least
 from das.task.hypothesis import Hypothesis
 
 BALANCED_ANSWERS = 10

@@ -15,12 +15,12 @@ import numpy as np
 
 from das.causal.columns import Columns, codes
 from das.causal.inputs import MOST_SETTINGS
-from das.pairs.rivals import Way, agreement, ways
 from das.errors import DasError
 from das.ground.checks import whole
 from das.pairs.drawer import make_pairs
 from das.pairs.families import FAMILIES, check_families
 from das.pairs.pairs import Pairs
+from das.pairs.rivals import Way, agreement, ways
 from das.task.hypothesis import Hypothesis
 from das.task.task import Task
 from das.text import aligned

@@ -10,22 +10,22 @@ import torch
 from torch import Tensor
 
 from das.errors import DasError
-from das.interchange.subspace import Subspace
+from das.interchange.feature import Feature
 from das.network.asking import places
 from das.network.lm import LM
 from das.network.site import Site
 from das.task.encoded import Encoded
 
 
-def pyvene_logits(lm: LM, base: Encoded, source: Encoded, site: Site, subspace: Subspace) -> Tensor:
-    """Logits (rows, vocabulary) after the last token of `base`, with `subspace` swapped in from `source` at `site`.
+def pyvene_logits(lm: LM, base: Encoded, source: Encoded, site: Site, feature: Feature) -> Tensor:
+    """Logits (rows, vocabulary) after the last token of `base`, with `feature` swapped in from `source` at `site`.
 
     pyvene does it with full forwards and hooks. One variable, at a position of one token, which may differ by row.
     """
     position = site.position
-    if subspace.variables != 1 or base.positions[position].shape[1] != 1:
-        raise DasError("pyvene_logits takes subspaces of one variable at positions of one token")
-    network = _intervenable(lm, site, subspace)
+    if feature.variables != 1 or base.positions[position].shape[1] != 1:
+        raise DasError("pyvene_logits takes features of one variable at positions of one token")
+    network = _intervenable(lm, site, feature)
     spots = [[[int(column)] for column in batch.positions[position][:, 0]] for batch in (source, base)]
     with torch.no_grad():
         _, out = network(_inputs(lm, base), [_inputs(lm, source)], {"sources->base": ([spots[0]], [spots[1]])})
@@ -33,15 +33,15 @@ def pyvene_logits(lm: LM, base: Encoded, source: Encoded, site: Site, subspace: 
     return logits
 
 
-def _intervenable(lm: LM, site: Site, subspace: Subspace) -> Any:
+def _intervenable(lm: LM, site: Site, feature: Feature) -> Any:
     pyvene: Any = importlib.import_module("pyvene")
 
     class Swap(pyvene.Intervention):  # type: ignore[misc]
-        """Adds the subspace's change to the base."""
+        """Adds the feature's change to the base."""
 
         def forward(self, base: Tensor, source: Tensor, subspaces: Any = None, **_: Any) -> Tensor:
             flat, shape = base.flatten(0, -2), base.shape
-            return (flat + subspace.swap(flat, source.flatten(0, -2)[None])).view(shape)
+            return (flat + feature.swap(flat, source.flatten(0, -2)[None])).view(shape)
 
     class Network(pyvene.IntervenableModel):  # type: ignore[misc]
         """Leaves hooks that are not its own where they are, and looks at every row's position."""

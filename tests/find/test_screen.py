@@ -13,13 +13,13 @@ from das.draw.heatmaps import grid
 from das.find.budget import cost, spend
 from das.find.screen import _gradients, _standing, screen
 from das.find.untrained import untrained
+from das.ground.storage import write
 from das.interchange.batch import Batch
 from das.interchange.engine import HookEngine, ResumeEngine
 from das.interchange.score import captures_for
 from das.judge.evaluate import evaluate
 from das.planted.plant import plant
 from das.progress import silent
-from das.run.folder import write
 from das.run.plan import plan
 from das.run.work import Work
 from das.text import short
@@ -207,7 +207,7 @@ def test_a_cell_comes_out_the_same_whatever_was_skipped(part, whole):
 def test_a_run_that_is_killed_after_its_screen_ends_with_the_same_table(planted, part, tmp_path, monkeypatch):
     e, out = experiment(planted, budget=0.35), tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr("das.run.work.train", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr("das.run.work.align", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             e.run(out)
     monkeypatch.setattr("das.run.work.screen", lambda *_, **__: pytest.fail("screened again"))

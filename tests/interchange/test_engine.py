@@ -7,6 +7,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, GPTNeoXConfig, GPTNeoXForC
 
 from das.errors import DasError
 from das.interchange.engine import HookEngine, ResumeEngine
+from das.interchange.feature import Whole
 from das.interchange.selftest import make_engine, self_test
 from das.interchange.subspace import Subspace, random_basis
 from das.network.lm import LM
@@ -146,9 +147,9 @@ def test_swapping_the_whole_last_vector_gives_the_sources_answer(lm):
 @pytest.mark.filterwarnings("ignore")
 def test_the_engine_equals_pyvene(place, layer, rank):
     lm, base, source = llama(groups=2), prompts(), prompts(seed=1)
-    basis = None if rank is None else random_basis(32, 5, torch.Generator().manual_seed(2))[:, None]
-    mask = torch.ones(1, 1) if rank is None else (torch.arange(5) < rank).float()[None]
-    subspace, columns = Subspace(basis, mask), torch.from_numpy(base.positions[place])
+    basis = random_basis(32, 5, torch.Generator().manual_seed(2))[:, None]
+    subspace = Whole() if rank is None else Subspace(basis, (torch.arange(5) < rank).float()[None])
+    columns = torch.from_numpy(base.positions[place])
     engine = ResumeEngine(lm)
     capture, other = engine.capture(base, [out(layer)]), engine.capture(source, [out(layer)], resumable=False)
     before, swapped = capture.at(out(layer), columns)[:, 0], other.at(out(layer), columns)[:, 0]

@@ -19,7 +19,7 @@ from das import CausalModel, Choice, Experiment, Hypothesis, Prompt, Task
 from das.errors import DasError
 from das.interchange.engine import HookEngine, ResumeEngine
 from das.interchange.selftest import make_engine
-from das.network.asking import a_few
+from das.network.asking import a_few, apart
 from das.network.lm import LM
 from das.task.answers import answer_token
 from das.task.encoded import Encoded, encode
@@ -338,3 +338,9 @@ def test_an_encoder_with_its_own_tokenizer_is_swapped_where_it_answers():
 
 def test_a_resumed_network_stays_resumed_when_its_prompts_are_given():
     assert isinstance(make_engine(LM(gpt2(), None), prompts=architectures.prompts()), ResumeEngine)
+
+
+def test_answers_that_are_nothing_but_rounding_are_no_fault():
+    assert apart(torch.full((2, 5), 3e-13), torch.zeros(2, 5)) < 1e-6
+    assert apart(torch.tensor([[0.0, 2e-5]]), torch.tensor([[0.0, 1e-5]])) == pytest.approx(1)
+    assert apart(torch.tensor([[float("nan"), 0.0]]), torch.zeros(1, 2)) == float("inf")

@@ -9,11 +9,11 @@ from conftest import ROOT
 
 from das import Bool, CausalModel, DasError, Hypothesis, Inputs, Pairs, Prompt, Range, Task, load_task, make_pairs
 from das.causal.columns import codes
-from das.pairs.rivals import MOST_WAYS, agreement, least, ways
 from das.cli import main
 from das.pairs.audit import audit, audit_text
 from das.pairs.families import FAMILIES
 from das.pairs.identify import FIRST, Report, examine, identify, way_text
+from das.pairs.rivals import MOST_WAYS, agreement, least, ways
 
 TASK = str(ROOT / "tasks" / "price_tagging.py")
 

@@ -17,9 +17,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from das import DasError, Experiment, Run, cli, lock, storage
+from das import DasError, Experiment, Run, cli
+from das.ground import storage
 from das.ground.storage import SUMS, load, read, read_json, write, write_json
 from das.progress import silent
+from das.run import lock
 from das.run.lock import LOCK, alone
 from das.run.mend import CELL, mend
 from das.run.workers import run_in_processes
@@ -387,7 +389,7 @@ def test_a_command_that_is_stopped_says_how_to_go_on(monkeypatch, capsys, number
 def test_what_does_not_end_is_cut_short():
     script = """
 import os, signal, time
-from das import signals
+from das.use import signals
 signals.GRACE = 0.3
 with signals.stoppable():
     for _ in range(2):

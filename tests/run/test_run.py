@@ -7,21 +7,19 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 import yaml
+from conftest import ROOT
 
 from das import LM, DasError, Experiment, Run, load_task
 from das.cli import main
 from das.find.train import make_logger
 from das.run.plan import plan
 from das.run.settings import read_yaml
-
-ROOT = Path(__file__).parents[1]
 
 TINY = {
     "layers": [1, 2], "positions": ["c.last", "last"], "steps": 20, "batch": 32, "check_every": 10, "chosen_seeds": 2,

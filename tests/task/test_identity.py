@@ -27,8 +27,8 @@ from das.causal.columns import concat, differ
 from das.judge.evidence import questions
 from das.pairs.dataset import Dataset
 from das.pairs.drawer import make_pairs
-from das.run.folder import all_pairs, prompt_codes
 from das.run.material import SPLITS
+from das.run.table import all_pairs, prompt_codes
 from das.task.identity import identities, of_texts, of_tokens
 from das.task.tokenizer import make_tokenizer
 

@@ -18,14 +18,15 @@ from das.draw.paper import ROWS, figures, paper_table
 from das.ground.storage import write
 from das.interchange.accuracy import accuracy
 from das.progress import Lines
-from das.run.folder import Run, prompt_codes
 from das.run.material import Material
 from das.run.settings import Settings
+from das.run.table import prompt_codes
 from das.task.plain_shifts import parse_shift
 from das.transfer.maps import correlated
 from das.transfer.robustness import NOT_SOLVED, NOT_TESTED, Robustness
 from das.transfer.scored import Scored
 from das.transfer.transfer import FEW
+from das.use.run import Run
 
 TINY = {
     "layers": [0, 1], "positions": ["c.last", "last-2", "last"], "steps": 60, "batch": 32, "check_every": 30, "chosen_seeds": 2,
