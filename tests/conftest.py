@@ -13,14 +13,12 @@ from das.task.tokenizer import Tokenizer, make_tokenizer
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_itemcollected(item: pytest.Item) -> None:
     """Keeps tests in one process that share something made once for their file; all others go wherever there is time."""
-    for item in items:
-        fixtures = getattr(item, "_fixtureinfo", None)
-        shared = fixtures.name2fixturedefs.values() if fixtures else ()
-        if any(each[-1].scope == "module" for each in shared if each):
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.split("::")[0]))
+    fixtures = getattr(item, "_fixtureinfo", None)
+    shared = fixtures.name2fixturedefs.values() if fixtures else ()
+    if any(each[-1].scope == "module" for each in shared if each):
+        item.add_marker(pytest.mark.xdist_group(item.nodeid.split("::")[0]))
 
 
 @pytest.fixture(scope="session", autouse=True)

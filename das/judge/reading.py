@@ -34,8 +34,8 @@ from das.interchange.score import captures_for
 from das.network.site import Site
 from das.pairs.dataset import Dataset
 
-ROWS, ANSWERS = 128, 64
-"""Pairs, and answers, whose gradients are looked at; of more answers, as many random mixtures."""
+ROWS, ANSWERS = 128, 8
+"""Pairs, and answers, whose gradients are looked at; of more answers, as many random mixtures, others for every row."""
 
 ENERGY = 0.999
 """The share of the squared gradients that the read directions hold."""
@@ -66,9 +66,10 @@ def read(engine: Engine, data: Dataset, name: str, site: Site, feature: Feature)
     parts = feature.parts(directions, swap.base, swap.source)
     if parts is None:
         return None
-    moved = (feature.swap(swap.base, swap.source).double() @ directions.double()).norm()  # their quotient is near 1
-    natural = parts.inside.swap(swap.base, swap.source).double().norm()
-    return Reading(parts, max(0.0, 1 - float(natural / moved)) if moved > 0 else 0.0)
+    moved = (feature.swap(swap.base, swap.source) @ directions).norm()
+    natural = parts.inside.swap(swap.base, swap.source).norm()
+    beyond = max(0.0, 1 - float(natural / moved)) if moved > 0 else 0.0
+    return Reading(parts, round(beyond, 4))  # a difference of near equals: what follows is rounding
 
 
 def read_directions(engine: Engine, batch: Batch, name: str, site: Site, swap: Swap, feature: Feature) -> Tensor:
@@ -78,7 +79,8 @@ def read_directions(engine: Engine, batch: Batch, name: str, site: Site, swap: S
     logits = batch.resume(engine, site, {name: swap}, [delta])
     tokens = batch.labels([name]).unique()
     answers = logits[..., tokens.to(logits.device)]
-    totals = (answers - answers.mean(-1, keepdim=True)).flatten(0, 1).sum(0) @ _mixtures(len(tokens)).to(logits.device)
+    centred = (answers - answers.mean(-1, keepdim=True)).flatten(0, 1)
+    totals = torch.einsum("ra,raj->j", centred, _mixtures(*centred.shape).to(logits.device))
     gradients = [torch.autograd.grad(total, delta, retain_graph=True)[0].flatten(0, 1) for total in totals]
     _, size, directions = torch.linalg.svd(torch.cat(gradients), full_matrices=False)
     energy = size.square().cumsum(0)
@@ -87,8 +89,8 @@ def read_directions(engine: Engine, batch: Batch, name: str, site: Site, swap: S
     return read
 
 
-def _mixtures(answers: int) -> Tensor:
-    """(answers, at most ANSWERS): each answer, or random mixtures of all, which span as many of their gradients."""
+def _mixtures(rows: int, answers: int) -> Tensor:
+    """(rows, answers, at most ANSWERS): each answer, or random mixtures of all, which over the rows span as much."""
     if answers <= ANSWERS:
-        return torch.eye(answers)
-    return torch.randn(answers, ANSWERS, generator=torch.Generator().manual_seed(0))
+        return torch.eye(answers).expand(rows, -1, -1)
+    return torch.randn(rows, answers, ANSWERS, generator=torch.Generator().manual_seed(0))

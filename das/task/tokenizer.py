@@ -22,7 +22,8 @@ def make_tokenizer(texts: Sequence[str], whole_numbers: bool = False) -> Tokeniz
             pre_tokenizers.Split(Regex(rf"{number}|\n|[^\W\d]+|[^\w\s]"), "isolated"),
         ]
     )
-    words = sorted({piece for text in texts for piece, _ in split.pre_tokenize_str(text)})
+    chunks = {chunk for text in texts for chunk in text.split(" ")}  # texts of a task share most of theirs
+    words = sorted({piece for chunk in chunks for piece, _ in split.pre_tokenize_str(chunk)})
     vocabulary = {word: index for index, word in enumerate(special + words)}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.normalizer = normalizers.Sequence([])
