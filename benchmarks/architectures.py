@@ -22,7 +22,7 @@ import transformers
 from das.errors import DasError
 from das.interchange.engine import HookEngine
 from das.interchange.selftest import make_engine
-from das.network.asking import apart
+from das.network.closeness import apart
 from das.network.lm import LM
 from das.task.encoded import Encoded
 from das.text import aligned

@@ -18,7 +18,8 @@ import torch
 
 from das.errors import DasError
 from das.interchange.engine import Engine, HookEngine, ResumeEngine
-from das.network.asking import a_few, apart, tolerance
+from das.network.asking import a_few
+from das.network.closeness import apart, tolerance
 from das.network.lm import LM
 from das.network.site import Spot
 from das.network.taps import first_tensor

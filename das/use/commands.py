@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from das.errors import DasError, shown
 from das.text import aligned
+
+if TYPE_CHECKING:
+    from das.task.task import Task
 
 
 def run(settings: Any, out: str | None) -> None:
@@ -63,7 +66,12 @@ def check(
     whole("threads", threads, 0, THREADS)
     check_dtype(dtype)
     check_device(device)
-    loaded = load_task(task)
+    _check(load_task(task), lm, positions, accuracy, like, dtype, device, threads)
+
+
+def _check(
+    task: Task, lm: str, positions: list[str] | None, accuracy: bool, like: str | None, dtype: str, device: str, threads: int
+) -> None:  # fmt: skip
     import numpy as np
     import torch
 
@@ -76,19 +84,19 @@ def check(
 
     device = str(device_of(device)) if accuracy else device
     tokenizer = load_tokenizer(lm)
-    loaded.check(tokenizer, positions)
-    print(loaded.show(tokenizer, positions))
-    like = like or (lm if lm in NAMED and loaded.name in NAMED[lm].known else None)
+    task.check(tokenizer, positions)
+    print(task.show(tokenizer, positions))
+    like = like or (lm if lm in NAMED and task.name in NAMED[lm].known else None)
     if like:
-        compared(loaded, tokenizer, like, None)  # before weights are loaded
+        compared(task, tokenizer, like, None)  # before weights are loaded
     if threads:
         torch.set_num_threads(threads)
-    check_limits(load_config(lm), *loaded.draw("base", tokenizer, np.random.default_rng(0), 200), tokenizer)
-    rows, notes, known = check(loaded, tokenizer, positions, LM.load(lm, dtype, device) if accuracy else None)
+    check_limits(load_config(lm), *task.draw("base", tokenizer, np.random.default_rng(0), 200), tokenizer)
+    rows, notes, known = check(task, tokenizer, positions, LM.load(lm, dtype, device) if accuracy else None)
     print("\n".join(["", aligned(rows), "", *notes]))
     if like:
-        print(compared(loaded, tokenizer, like, known))
-    print(f"{loaded.name}: sound with the tokenizer of {lm}")
+        print(compared(task, tokenizer, like, known))
+    print(f"{task.name}: sound with the tokenizer of {lm}")
 
 
 def identify(
