@@ -14,10 +14,14 @@ ROOT = Path(__file__).parents[1]
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Keeps tests in one process that share something made once for their file; all others go wherever there is time."""
-    fixtures = getattr(item, "_fixtureinfo", None)
+    """Keeps tests in one process that share something made once for their file, by a fixture or a cached function; all others
+    go wherever there is time."""
+    fixtures, module = getattr(item, "_fixtureinfo", None), getattr(item, "module", None)
     shared = fixtures.name2fixturedefs.values() if fixtures else ()
-    if any(each[-1].scope == "module" for each in shared if each):
+    cached = (
+        any(hasattr(f, "cache_info") and f.__module__ == module.__name__ for f in vars(module).values()) if module else False
+    )
+    if cached or any(each[-1].scope == "module" for each in shared if each):
         item.add_marker(pytest.mark.xdist_group(item.nodeid.split("::")[0]))
 
 
