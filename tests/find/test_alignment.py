@@ -1,13 +1,18 @@
 """Training finds what was planted, keeps bases orthonormal, and saves what it found."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from das import Alignment, Boundless, Experiment, Nested
+from das.errors import DasError
 from das.find.alignment import Cell
 from das.find.grid import GridTrainer, Schedule
-from das.interchange.subspace import largest_angle
+from das.interchange.feature import Whole
+from das.interchange.subspace import Subspace, largest_angle, random_basis
 from das.network.site import Site
 from das.planted.plant import plant
 
@@ -54,6 +59,27 @@ def test_an_alignment_survives_saving(found, tmp_path):
     assert again.steps == alignment.steps
     assert torch.equal(again.feature.basis, alignment.feature.basis)
     assert torch.equal(again.feature.mask, alignment.feature.mask)
+
+
+@pytest.mark.parametrize("feature", [Subspace(random_basis(8, 3, torch.Generator())[:, None], torch.ones(1, 3)), Whole(2)])
+def test_a_folder_of_before_there_were_features_loads(feature, tmp_path):
+    Alignment(Cell("h", Site(0, "last"), Nested(k=3)), feature, steps=7).save(tmp_path, {})
+    card = json.loads((tmp_path / "card.json").read_text())
+    card.pop("feature")
+    (tmp_path / "card.json").write_text(json.dumps(card))
+    tensors = feature.tensors()
+    save_file(tensors | {"soft": tensors["hard"].clone()}, tmp_path / "alignment.safetensors")
+    again = Alignment.load(tmp_path)
+    assert type(again.feature) is type(feature)
+    assert (again.rank, again.boundary, again.steps) == (feature.size, feature.size, 7)
+
+
+def test_a_feature_that_nobody_knows_is_refused(tmp_path):
+    Alignment(Cell("h", Site(0, "last"), Nested()), Whole()).save(tmp_path, {})
+    card = (tmp_path / "card.json").read_text().replace('"Whole"', '"Unheard"')
+    (tmp_path / "card.json").write_text(card)
+    with pytest.raises(DasError, match="feature of type 'Unheard': expected one of Subspace, Whole"):
+        Alignment.load(tmp_path)
 
 
 @pytest.fixture(scope="module")
