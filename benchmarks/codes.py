@@ -1,4 +1,4 @@
-"""Networks that hold a variable in a known number of directions, built otherwise than `das.planted.plant`: to try finders of
+"""Networks that hold a variable in a known number of directions, built otherwise than `das.planted.planting`: to try finders of
 rank on.
 
 x and y are numbers. Their bits are signs along orthonormal directions of a residual stream, among what a meaningless number
@@ -16,7 +16,7 @@ from torch import nn
 
 from das import LM, CausalModel, Hypothesis, Prompt, Range, Task
 from das.interchange.subspace import random_basis
-from das.planted.plant import Planted, linear
+from das.planted.planting import Planted, linear
 from das.task.tokenizer import make_tokenizer
 
 NOISES = 256

@@ -3,8 +3,8 @@
     python benchmarks/rank.py --json out.json
 
 Plants a variable in a known random subspace of networks of two widths that are built otherwise than those of
-`das.planted.plant` (see `codes`), trains `Nested` and `Boundless` there at their defaults through the public API, and compares
-what they find with what was planted.
+`das.planted.planting` (see `codes`), trains `Nested` and `Boundless` there at their defaults through the public API, and
+compares what they find with what was planted.
 """
 
 from __future__ import annotations

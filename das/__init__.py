@@ -49,3 +49,6 @@ __getattr__, __all__ = handing_on(
 
 def __dir__() -> list[str]:
     return [*__all__, "__version__"]
+
+
+importlib.import_module("das.ground.moved").register()

@@ -5,7 +5,7 @@ from das import handing_on
 __getattr__, __all__ = handing_on(
     __name__,
     {
-        "families": "Family FAMILIES match",
+        "families": "Family FAMILIES match check_families",
         "pairs": "Pairs",
         "pools": "split_pools",
         "drawer": "make_pairs",

@@ -2,4 +2,4 @@
 
 from das import handing_on
 
-__getattr__, __all__ = handing_on(__name__, {"plant": "Planted", "structures": "STRUCTURES"})
+__getattr__, __all__ = handing_on(__name__, {"planting": "Planted plant linear", "structures": "STRUCTURES"})

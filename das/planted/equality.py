@@ -14,7 +14,7 @@ from das.causal.domains import Range
 from das.causal.inputs import Inputs
 from das.causal.model import CausalModel
 from das.network.lm import LM
-from das.planted.plant import Planted
+from das.planted.planting import Planted
 from das.task.hypothesis import Hypothesis
 from das.task.prompt import Prompt
 from das.task.task import Task

@@ -23,7 +23,7 @@ from das.causal.model import CausalModel
 from das.causal.predicates import parameters
 from das.interchange.subspace import random_basis
 from das.network.lm import LM
-from das.planted.plant import Planted, linear
+from das.planted.planting import Planted, linear
 from das.task.hypothesis import Hypothesis
 from das.task.prompt import Prompt
 from das.task.task import Task

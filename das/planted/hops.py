@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from das.causal.domains import Range
 from das.causal.model import CausalModel
-from das.planted.plant import Planted
+from das.planted.planting import Planted
 from das.planted.sums import EMBED, HIDDEN, SEAT, WIDTH
 from das.planted.trained import Flat, Halves, Lesson, learned
 from das.task.hypothesis import Hypothesis

@@ -16,7 +16,7 @@ from das.causal.model import CausalModel
 from das.planted.equality import equality
 from das.planted.held import of_inputs, of_variable
 from das.planted.hops import another_bridge, two_hops
-from das.planted.plant import Plan, Planted, Sum, Xor, linear, plant
+from das.planted.planting import Plan, Planted, Sum, Xor, linear, plant
 from das.planted.sums import adder_gru, adder_mlp, modular, modular_beside
 from das.task.task import Task
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from das.causal.domains import Range
 from das.causal.model import CausalModel
 from das.interchange.subspace import random_basis
-from das.planted.plant import Planted
+from das.planted.planting import Planted
 from das.planted.trained import Flat, Halves, Lesson, Make, Steps, learned
 from das.task.hypothesis import Hypothesis
 from das.task.prompt import Prompt

@@ -11,8 +11,8 @@ __getattr__, __all__ = handing_on(
         "encoded": "Encoded",
         "shifts": "Shift Reword Given Context FewShot Chat Offset",
         "hypothesis": "Hypothesis",
-        "task": "Task",
-        "files": "load_task",
+        "task": "Task ask",
+        "files": "load_task task_file",
         "tokenizer": "Tokenizer make_tokenizer",
     },
 )

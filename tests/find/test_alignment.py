@@ -14,7 +14,7 @@ from das.find.grid import GridTrainer, Schedule
 from das.interchange.feature import Whole
 from das.interchange.subspace import Subspace, largest_angle, random_basis
 from das.network.site import Site
-from das.planted.plant import plant
+from das.planted.planting import plant
 
 SETTINGS = {"layers": [0], "positions": ["last"], "chosen_seeds": 1, "logger": "none", "steps": 300, "batch": 128}
 PAIRS = {"train_pairs": 8192, "val_pairs": 500, "test_pairs": 500, "check_every": 300}

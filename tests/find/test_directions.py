@@ -11,7 +11,7 @@ from das.find.kinds import KINDS, parse_kind
 from das.find.search import Search, align
 from das.interchange.subspace import largest_angle
 from das.network.site import Site
-from das.planted.plant import plant
+from das.planted.planting import plant
 
 SIZES = {"train_pairs": 2048, "val_pairs": 400, "test_pairs": 400, "layers": [0], "positions": ["last"], "logger": "none"}
 FEW = SIZES | {"train_pairs": 256, "val_pairs": 100, "test_pairs": 50}

@@ -23,7 +23,7 @@ from das.interchange.engine import HookEngine, ResumeEngine
 from das.interchange.feature import Whole
 from das.interchange.score import captures_for, score
 from das.network.site import Site
-from das.planted.plant import plant
+from das.planted.planting import plant
 
 PAIRS = {"train_pairs": 64, "val_pairs": 32, "test_pairs": 32}
 STOPS = {**PAIRS, "steps": 60, "batch": 16, "check_every": 5, "patience": 1, "logger": "none", "chosen_seeds": 1}

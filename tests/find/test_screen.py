@@ -18,7 +18,7 @@ from das.interchange.batch import Batch
 from das.interchange.engine import HookEngine, ResumeEngine
 from das.interchange.score import captures_for
 from das.judge.evaluate import evaluate
-from das.planted.plant import plant
+from das.planted.planting import plant
 from das.progress import silent
 from das.run.plan import plan
 from das.run.work import Work

@@ -13,7 +13,7 @@ from das.interchange.score import predictions, score
 from das.interchange.subspace import Subspace, random_basis
 from das.network.lm import LM
 from das.network.site import Site
-from das.planted.plant import plant
+from das.planted.planting import plant
 from das.task.encoded import Encoded
 
 SPOTS = [("block_output", 0), ("mlp_output", 1)]

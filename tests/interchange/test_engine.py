@@ -186,6 +186,6 @@ def test_the_network_is_left_as_it_was():
 
 
 def test_a_network_whose_attention_cannot_be_resumed_gets_full_forwards():
-    from das.planted.plant import plant
+    from das.planted.planting import plant
 
     assert isinstance(make_engine(plant(2).lm), HookEngine)

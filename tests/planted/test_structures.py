@@ -19,7 +19,7 @@ from das.interchange.score import predictions, score
 from das.interchange.subspace import Subspace, largest_angle, random_basis
 from das.judge.verdict import VERDICTS
 from das.planted.hops import BRIDGES, hops_task
-from das.planted.plant import Plan, Xor
+from das.planted.planting import Plan, Xor
 from das.planted.structures import BITS, COPY, STRUCTURES, WIDTH, louder, redundant
 
 EQUALITY, UNTRAINED = "hierarchical equality", "untrained"
