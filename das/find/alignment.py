@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -80,6 +81,12 @@ class Alignment:
     @property
     def rank(self) -> int:
         return self.feature.size
+
+    @property
+    def hard(self) -> Feature:
+        """`feature`, as 0.1 called it; until 0.2."""
+        warnings.warn("Alignment.hard is now Alignment.feature", DeprecationWarning, stacklevel=2)
+        return self.feature
 
     @property
     def boundary(self) -> int:

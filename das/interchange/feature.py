@@ -5,6 +5,7 @@ Finders propose features, the judge tries them, and neither knows how the other 
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,11 @@ class Feature(ABC):
     @abstractmethod
     def swap(self, base: Tensor, sources: Tensor) -> Tensor:
         """The change that the swap makes, in fp32. base: (rows, d); sources: (variables, rows, d). Returns (rows, d)."""
+
+    def delta(self, base: Tensor, sources: Tensor) -> Tensor:
+        """`swap`, as 0.1 called it; until 0.2."""
+        warnings.warn("delta of a feature is now swap", DeprecationWarning, stacklevel=2)
+        return self.swap(base, sources)
 
     @abstractmethod
     def read(self, rows: Tensor, variable: int = 0) -> Tensor:

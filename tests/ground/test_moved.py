@@ -4,8 +4,13 @@ import importlib
 import sys
 
 import pytest
+import torch
 
+from das import Full
+from das.find.alignment import Alignment, Cell
 from das.ground.moved import MOVED
+from das.interchange.feature import Whole
+from das.network.site import Site
 
 
 @pytest.mark.parametrize("old", MOVED)
@@ -37,3 +42,12 @@ def test_wings_that_bear_an_old_name_hand_on_what_it_held():
     assert all(callable(f) for f in (make_pairs, split_pools, plant, ask, load_task))
     assert all(isinstance(c, type) for c in (CausalModel, Family, Pairs, Planted, Hypothesis, Task))
     assert "flip" in FAMILIES
+
+
+def test_what_is_swapped_is_found_by_its_old_names():
+    feature = Whole()
+    base, source = torch.randn(3, 4), torch.randn(1, 3, 4)
+    with pytest.warns(DeprecationWarning, match="is now Alignment.feature"):
+        assert Alignment(Cell("h", Site(0, "last"), Full()), feature).hard is feature
+    with pytest.warns(DeprecationWarning, match="is now swap"):
+        assert torch.equal(feature.delta(base, source), feature.swap(base, source))
