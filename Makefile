@@ -26,7 +26,7 @@ smollm2: .venv/ready
 
 # Two processes of one thread each: more threads wait for one another.
 test: .venv/ready lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(PROCESSES) --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(PROCESSES) --dist loadgroup --no-loadscope-reorder
 
 lint: .venv/ready
 	$(BIN)/ruff check .

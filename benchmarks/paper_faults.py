@@ -201,7 +201,7 @@ def released_mask(boundary: Tensor, columns: int, temperature: float) -> Tensor:
 
 def subspaces(module: GridTrainer, temperature: float | None) -> list[Subspace]:
     """What each cell swaps at evaluation."""
-    hard = [alignment.hard for alignment in module.alignments()]
+    hard = [alignment.feature for alignment in module.alignments()]
     if temperature is None:
         return hard
     (stack,) = module.kept
@@ -259,7 +259,7 @@ class Comparison:
         pairs = data.pairs[HYPOTHESIS]
         noop, flips = baselines(pairs, predictions(self.material.engine, data.prompts)).noop, pairs.label != pairs.base_label
         for name, arm in ARMS.items():
-            ranks = np.reshape([s.rank for s in subspaces(self.trained[arm.hard], None)], (len(SITES), -1))
+            ranks = np.reshape([s.size for s in subspaces(self.trained[arm.hard], None)], (len(SITES), -1))
             for i, site in enumerate(SITES):
                 own = self.right[arm][i]
                 yield {

@@ -13,6 +13,14 @@ from das.task.tokenizer import Tokenizer, make_tokenizer
 ROOT = Path(__file__).parents[1]
 
 
+SLOW = "run", "planted", "transfer", "find", "judge"
+"""Wings whose tests come first, so that no process is left alone with a long one at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.parent.name not in SLOW)
+
+
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Keeps tests in one process that share something made once for their file, by a fixture or a cached function; all others
     go wherever there is time."""

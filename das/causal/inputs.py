@@ -31,6 +31,7 @@ class Inputs:
     draw: `draw(rng, n) → {input: column}`, a joint sampler for some or all inputs; the rest come from their domains.
         Without it, settings are drawn from the domains and kept where every constraint holds.
 
+    >>> from das import Range
     >>> Inputs({"a": Range(1, 3), "b": Range(1, 3)}, where=lambda a, b: a < b).size
     3
     """

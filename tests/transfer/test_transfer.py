@@ -138,7 +138,7 @@ def patched_by_hand(lm, base, source, basis, layer, position):
 
 
 @pytest.fixture(scope="module")
-def unsolved(run):
+def unsolved(run, shifted):
     """The same run under a shift that has two numbers change places: the network answers another sum."""
     swapped = Shift(prompt=Prompt("Compute ({c} + {b}) * {a} =", str))
     task = replace(load_task(ROOT / "tasks" / "arithmetic.py"), shifts={"swapped": swapped})
