@@ -1,4 +1,4 @@
-"""What the inputs of a causal model may be: one domain per input, and what must hold between them."""
+"""Domains: what an input of a causal model may be."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures: heatmaps of IIA, capacity curves, causal models. Each is a function of a run's tables."""
+"""Heatmaps: IIA over layers and positions, and all the figures of a run, each a function of its tables."""
 
 from __future__ import annotations
 
@@ -219,6 +219,3 @@ def save(folder: Path, drawn: Mapping[str, Any]) -> list[Path]:
     for file, figure in drawn.items():
         figure.savefig(folder / file, dpi=150)
     return [folder / file for file in drawn]
-
-
-# --- causal models ---

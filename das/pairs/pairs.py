@@ -1,4 +1,4 @@
-"""Pairs: base and source prompts with the answers that the causal model gives, sampled and split."""
+"""Pairs: base and source prompts with the answers that the causal model gives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an experiment will cost, before weights are loaded."""
+"""Plan: what an experiment will cost, before weights are loaded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prompt: values → text, where every field lies in it, and the token that answers; positions by name."""
+"""Prompt: how values are written as text, and how the network answers."""
 
 from __future__ import annotations
 
