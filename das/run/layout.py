@@ -16,14 +16,14 @@ from das.find.grid import Schedule
 from das.find.kinds import Kind, kind_name
 from das.find.train import check_logger
 from das.network.device import device_of
+from das.network.given import Given
 from das.network.limits import check_limits
 from das.network.lm import LM
 from das.network.site import Site, parse_component
-from das.network.source import hidden_size, layer_count, load_config
 from das.pairs.families import check_families
 from das.progress import Reporter, silent
 from das.run.check import askable, retrained
-from das.run.material import Material, tokenizer_of
+from das.run.material import Material
 from das.run.settings import Settings, check_keys, name_of
 from das.task.encoded import Encoded
 from das.task.files import load_task
@@ -42,11 +42,12 @@ class Layout:
                 raise DasError(f"{name} is {shown(given)}: expected a name, a path, or a das.{kind.__name__}")
         self.settings = Settings(task, lm, **settings)
         s, base = self.settings, load_task(task)
-        self.tokenizer = tokenizer_of(s)
+        self.network = Given(lm, s.dtype, s.device)
+        self.tokenizer = self.network.tokenizer
         self.task = _under(s.under, base, self.tokenizer)
         if s.shifts:
             retrained(s.retrain, s.shifts, askable(base, self.tokenizer, s.shifts)[0])
-        depth = lm.layers if isinstance(lm, LM) else layer_count(self.config)
+        depth = self.network.layers
         self.layers = list(range(depth)) if isinstance(s.layers, str) else list(s.layers)
         for layer in self.layers:
             if not 0 <= layer < depth:
@@ -54,21 +55,20 @@ class Layout:
         self.positions = expand_positions(s.positions or self.task.positions)
         self.hypotheses = self.task.short_names(s.hypotheses)
         check_families(s.families)
-        self._check_components(lm)
+        self._check_components()
         self.task.check(self.tokenizer, self.positions)
         self._check_limits()
 
     def _check_limits(self) -> None:
-        lm, drawn = self.settings.lm, self.task.model.sample(np.random.default_rng(0), 200)
-        config = getattr(lm.model, "config", None) if isinstance(lm, LM) else self.config
+        drawn = self.task.model.sample(np.random.default_rng(0), 200)
         answers = self.task.answer_tokens(self.task.outputs(drawn), drawn, self.tokenizer)
-        check_limits(config, self.sample, answers, self.tokenizer)
+        check_limits(self.network.config, self.sample, answers, self.tokenizer)
 
-    def _check_components(self, lm: Any) -> None:
+    def _check_components(self) -> None:
         components = self.settings.components
         if components == ["block_output"]:
             return
-        network = lm if isinstance(lm, LM) else LM.skeleton(str(lm))
+        network = self.network.skeleton
         for component in components:
             if "." in component and parse_component(component) is None and "{layer}" not in component and len(self.layers) > 1:
                 raise DasError(
@@ -79,8 +79,7 @@ class Layout:
 
     def _check_widths(self) -> None:
         """DasError where a kind of subspace has more columns than there are entries in a position's vectors."""
-        lm, several = self.settings.lm, max(self.variables.values())
-        width = lm.width if isinstance(lm, LM) else hidden_size(self.config)
+        several, width = max(self.variables.values()), self.network.width
         if self.settings.components != ["block_output"]:
             return  # of other components the engine says it, with the size that it has found
         for kind in (self.settings.kind, *self.settings.kinds_beside):
@@ -110,13 +109,6 @@ class Layout:
     def variables(self) -> dict[str, int]:
         """Hypothesis → how many variables it aligns."""
         return {name: len(self.task.hypotheses[name].variables) for name in self.hypotheses}
-
-    @cached_property
-    def config(self) -> Any:
-        """The configuration of the network's language model, read once: of a GGUF file it takes seconds."""
-        lm = self.settings.lm
-        config: Any = lm.model.config if isinstance(lm, LM) else load_config(str(lm))
-        return config.get_text_config()
 
     @cached_property
     def sample(self) -> Encoded:
@@ -155,7 +147,7 @@ class Layout:
 
     def material(self) -> Material:
         """Loads the network, draws and labels the pairs, tokenizes them."""
-        return Material.make(self.settings, self.task, self.tokenizer, self.hypotheses, self.positions)
+        return Material.make(self.settings, self.network, self.task, self.hypotheses, self.positions)
 
 
 def _under(shift: Any, task: Task, tokenizer: Tokenizer) -> Task:

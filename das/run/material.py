@@ -13,8 +13,8 @@ from das.interchange.accuracy import correct
 from das.interchange.engine import Engine
 from das.interchange.selftest import make_engine
 from das.network.asking import a_few
+from das.network.given import Given
 from das.network.lm import LM
-from das.network.source import load_tokenizer
 from das.pairs.dataset import Dataset, Rows
 from das.pairs.drawer import make_pairs
 from das.pairs.pairs import Pairs
@@ -23,7 +23,6 @@ from das.run.settings import Settings
 from das.task.encoded import Encoded
 from das.task.identity import identities
 from das.task.task import Task
-from das.task.tokenizer import Tokenizer
 from das.task.variant import BASE
 
 SPLITS = ("train", "val", "test")
@@ -51,20 +50,19 @@ class Material:
 
     @classmethod
     def make(
-        cls, settings: Settings, task: Task, tokenizer: Tokenizer, hypotheses: Sequence[str], positions: Sequence[str],
-        splits: Sequence[str] = SPLITS, lm: LM | None = None,
+        cls, settings: Settings, network: Given, task: Task, hypotheses: Sequence[str], positions: Sequence[str],
+        splits: Sequence[str] = SPLITS,
     ) -> Material:  # fmt: skip
-        """Draws and labels the pairs of the splits, and tokenizes them; loads the network, if it is not given, where it is
+        """Draws and labels the pairs of the splits, and tokenizes them; the network's weights are loaded where they are
         needed: last, unless prompts are to be those that it answers correctly.
 
         The engine's prefix is that of every prompt of the pairs and of the test pool, of which more is asked than the pairs.
         """
-        s = settings
+        s, tokenizer = settings, network.tokenizer
         sizes = {"train": s.train_pairs, "val": s.val_pairs, "test": s.test_pairs}
         asked, accept = task.variant(BASE), None
         if s.only_correct:
-            lm = lm or load_network(s)
-            accept = partial(correct, asked, lm, engine=make_engine(lm))
+            accept = partial(correct, asked, network.lm, engine=make_engine(network.lm))
         identity = partial(identities, asked, [*task.hypotheses.values()], tokenizer)
         rng = np.random.default_rng([s.seed, 0])
         pools = split_pools(task.model, {split: POOL * n for split, n in sizes.items()}, rng, accept, identity)
@@ -78,24 +76,12 @@ class Material:
         every = [*data.values(), Dataset(task.encode(pools["test"], tokenizer, positions), {})]
         prefix, longest = _common_prefix(every), max(int(d.prompts.lengths.max()) for d in every)
         trial = a_few(Encoded.concat([a_few(d.prompts) for d in every]))
-        lm = lm or load_network(s)
-        engine = make_engine(lm, prefix, s.components, longest, trial)
-        return cls(lm, engine, pairs, data, pools["test"], s.components, prefix, longest, trial)
+        engine = make_engine(network.lm, prefix, s.components, longest, trial)
+        return cls(network.lm, engine, pairs, data, pools["test"], s.components, prefix, longest, trial)
 
     def engine_of(self, lm: LM) -> Engine:
         """An engine like this one for another network."""
         return make_engine(lm, self.prefix, self.components, self.longest, self.trial)
-
-
-def load_network(settings: Settings) -> LM:
-    """The network that the settings name, or hold."""
-    s = settings
-    return s.lm if isinstance(s.lm, LM) else LM.load(str(s.lm), s.dtype, s.device)
-
-
-def tokenizer_of(settings: Settings) -> Tokenizer:
-    """Of the network that the settings name, or hold; loads no weights."""
-    return settings.lm.tokenizer if isinstance(settings.lm, LM) else load_tokenizer(str(settings.lm))
 
 
 def _common_prefix(data: Sequence[Dataset]) -> Rows:

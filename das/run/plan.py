@@ -109,7 +109,7 @@ def _shape_note(settings: Settings) -> str:
 
 def plan(experiment: Layout) -> Plan:
     """Counts from the configuration, the tokenizer and the causal models alone."""
-    e, s, config = experiment, experiment.settings, experiment.config
+    e, s, config = experiment, experiment.settings, experiment.network.config
     tokens = int(e.sample.lengths.max())
     own = tokens - min(e.sample.common_prefix(), tokens - 1)
     grid, refined = e.grid(), e.refinement(dict.fromkeys(e.hypotheses, e.grid()[0].site))

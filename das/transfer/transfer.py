@@ -15,6 +15,7 @@ from das.errors import DasError
 from das.find.alignment import Alignment
 from das.interchange.accuracy import accuracy
 from das.judge.evaluate import examine
+from das.network.given import Given
 from das.network.lm import LM
 from das.network.site import Site
 from das.pairs.dataset import Dataset, Rows
@@ -23,7 +24,7 @@ from das.progress import Reporter
 from das.run.check import askable, retrained
 from das.run.experiment import Experiment
 from das.run.folder import Folder
-from das.run.material import Material, load_network, tokenizer_of
+from das.run.material import Material
 from das.run.provenance import asked_print, provenance
 from das.run.settings import Settings, plain_data
 from das.run.table import pair_table, prompt_codes
@@ -62,7 +63,7 @@ def transfer(
 
 def _specs(run: Folder, settings: Settings, shifts: Any, report: Reporter) -> dict[str, Any]:
     """Name → what was given for it, of the shifts that can be asked; DasError where the run's folder has others so called."""
-    task, tokenizer = load_task(settings.task), tokenizer_of(settings)
+    task, tokenizer = load_task(settings.task), Given(settings.lm).tokenizer
     run.same_as(provenance(task.under(settings.under, tokenizer), tokenizer, settings.lm))
     specs, notes = askable(task, tokenizer, shifts)
     for note in notes or ([] if specs else ["the task declares no shifts: give some"]):
@@ -126,10 +127,10 @@ def _share(settings: Settings, folder: Path, wanted: list[_Wanted], lenient: boo
     """Tests under some shifts in this process. lenient: what cannot be tested under is said and passed over."""
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    lm = load_network(settings)
+    network = Given(settings.lm, settings.dtype, settings.device)
     for each in wanted:
         try:
-            _Under(settings, lm, each).test(ShiftFolder(folder, each.name), report)
+            _Under(settings, network, each).test(ShiftFolder(folder, each.name), report)
         except DasError as error:
             if not lenient:
                 raise DasError(f"shift {each.name!r}: {error}") from error
@@ -139,26 +140,26 @@ def _share(settings: Settings, folder: Path, wanted: list[_Wanted], lenient: boo
 class _Under:
     """A network and a task under one shift."""
 
-    def __init__(self, settings: Settings, lm: LM, wanted: _Wanted) -> None:
-        self.settings, self.lm, self.wanted = settings, lm, wanted
+    def __init__(self, settings: Settings, network: Given, wanted: _Wanted) -> None:
+        self.settings, self.network, self.wanted = settings, network, wanted
         self.plain = load_task(settings.task)
-        self.task: Task = self.plain.under(wanted.spec, lm.tokenizer)
+        self.task: Task = self.plain.under(wanted.spec, network.tokenizer)
         self.hypotheses = self.plain.short_names(settings.hypotheses)
 
     def test(self, folder: ShiftFolder, report: Reporter) -> None:
         """Tests the alignments of the runs that are wanted and writes what comes out."""
-        w, tokenizer = self.wanted, self.lm.tokenizer
+        w, tokenizer = self.wanted, self.network.tokenizer
         found = self.task.coverage(BASE, tokenizer, expand_positions(self.settings.positions or self.task.positions))
         reached = [position for position, share in found.items() if share == 1]
         if not reached:
             raise DasError(f"none of the run's positions exists in every prompt: {', '.join(found)}")
         if w.trained:
-            m = Material.make(self.settings, self.task, tokenizer, self.hypotheses, reached, ["test"], self.lm)
+            m = Material.make(self.settings, self.network, self.task, self.hypotheses, reached, ["test"])
             for name, (spec, path) in w.trained.items():
                 self._test_one(m, folder, name, spec, Folder(path), report)
         if not folder.about:
             asked = self.task.variant(BASE)
-            folder.describe(w.spec, asked.prompt.template, asked_print(asked), w.order, accuracy(asked, self.lm), found)
+            folder.describe(w.spec, asked.prompt.template, asked_print(asked), w.order, accuracy(asked, self.network.lm), found)
 
     def _test_one(self, m: Material, folder: ShiftFolder, trained: str, spec: Any, source: Folder, report: Reporter) -> None:
         """The alignments of one run, on the pairs of which it has seen no prompt in training or validation: neither the words
@@ -183,7 +184,7 @@ class _Under:
         """`base` and `source.<variable>` → each prompt, numbered as the run that trained numbers those of its own."""
         if not source.by_text:
             return prompt_codes(pair_table(pairs))
-        tokenizer = self.lm.tokenizer
+        tokenizer = self.network.tokenizer
         asked = replace(self.task, prompt=self.plain.under(spec, tokenizer).prompt)
         tables = {"base": pairs.base} | {f"source.{v}": table for v, table in pairs.sources.items()}
         return {role: of_texts(asked.render(table).texts, tokenizer) for role, table in tables.items()}

@@ -76,14 +76,14 @@ def _check(
     import torch
 
     from das.network.device import device_of
+    from das.network.given import Given
     from das.network.limits import check_limits
-    from das.network.lm import LM
     from das.network.named import NAMED
-    from das.network.source import load_config, load_tokenizer
     from das.run.check import check, compared
 
     device = str(device_of(device)) if accuracy else device
-    tokenizer = load_tokenizer(lm)
+    network = Given(lm, dtype, device)
+    tokenizer = network.tokenizer
     task.check(tokenizer, positions)
     print(task.show(tokenizer, positions))
     like = like or (lm if lm in NAMED and task.name in NAMED[lm].known else None)
@@ -91,8 +91,8 @@ def _check(
         compared(task, tokenizer, like, None)  # before weights are loaded
     if threads:
         torch.set_num_threads(threads)
-    check_limits(load_config(lm), *task.draw("base", tokenizer, np.random.default_rng(0), 200), tokenizer)
-    rows, notes, known = check(task, tokenizer, positions, LM.load(lm, dtype, device) if accuracy else None)
+    check_limits(network.config, *task.draw("base", tokenizer, np.random.default_rng(0), 200), tokenizer)
+    rows, notes, known = check(task, tokenizer, positions, network.lm if accuracy else None)
     print("\n".join(["", aligned(rows), "", *notes]))
     if like:
         print(compared(task, tokenizer, like, known))

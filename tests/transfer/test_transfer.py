@@ -17,6 +17,7 @@ from das.cli import main
 from das.draw.paper import ROWS, figures, paper_table
 from das.ground.storage import write
 from das.interchange.accuracy import accuracy
+from das.network.given import Given
 from das.progress import Lines
 from das.run.material import Material
 from das.run.settings import Settings
@@ -206,9 +207,7 @@ def test_no_tested_prompt_was_trained_on(run, tmp_path):
     scored = run.shift(given).scored("base", "few")
     pairs = pd.read_parquet(run.folder / "pairs.parquet")
     shifted = task.under(parse_shift(given["few"], {}))
-    m = Material.make(
-        run.settings(), shifted, LM.load("arithmetic-tiny").tokenizer, ["sum", "left_product"], ["last"], ["test"]
-    )
+    m = Material.make(run.settings(), Given("arithmetic-tiny"), shifted, ["sum", "left_product"], ["last"], ["test"])
     for name in ("sum", "left_product"):
         mine = pairs[(pairs["hypothesis"] == name) & (pairs["split"] != "test")]
         seen = set()
