@@ -58,12 +58,15 @@ def _of_hypothesis(name: str, cells: Sequence[Cell], search: Search) -> Iterator
         raise DasError(f"{name}: its pairs do not say which values the variable has, which means and pca go by")
     sites = list(dict.fromkeys(cell.site for cell in cells if cell.hypothesis == name))
     classes = torch.from_numpy(pairs.classes[:, :ROWS])
-    for site, rows in vectors(search.engine, search.data["train"], name, sites):
-        centred = rows[:ROWS] - rows[:ROWS].mean(0)
-        for cell in (cell for cell in cells if (cell.hypothesis, cell.site) == (name, site)):
-            check_width(cell.kind, len(classes), rows.shape[1])
-            columns = {Means: _means, PCA: _components}[type(cell.kind)](centred, classes, cell.kind.width)
-            yield Alignment(cell, _subspace(columns))
+    for site, rows in vectors(search.engine, search.data["train"], name, sites, ROWS):
+        here = [cell for cell in cells if (cell.hypothesis, cell.site) == (name, site)]
+        found = {kind: _found(kind, rows - rows.mean(0), classes) for kind in dict.fromkeys(cell.kind for cell in here)}
+        yield from (Alignment(cell, found[cell.kind]) for cell in here)  # seeds change nothing
+
+
+def _found(kind: Kind, centred: Tensor, classes: Tensor) -> Subspace:
+    check_width(kind, len(classes), centred.shape[1])
+    return _subspace({Means: _means, PCA: _components}[type(kind)](centred, classes, kind.width))
 
 
 def _means(centred: Tensor, classes: Tensor, k: int) -> list[Tensor]:

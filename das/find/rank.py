@@ -118,15 +118,16 @@ def settle(
     One of the latter is cut by its order first. Where a cell has learned something, its columns are then sorted by what is lost
     without each, and cut again: a column that is not needed may lie at any place. room: bytes for captures.
     """
-    captures = captures_for(engine, val, [a.cell.site for a in alignments], room) if alignments else None
+    if not alignments:
+        return
+    captures = captures_for(engine, val, [a.cell.site for a in alignments], room)
     searched = {i: a for i, a in enumerate(alignments) if a.rank and a.cell.kind.slack is not None}
     left = {i: a.cell.kind.slack or 0.0 for i, a in searched.items()}
     ordered = {i: a for i, a in searched.items() if a.cell.kind.ordered}
     _shorten(ordered, left, engine, val, captures)
-    if searched and captures:
-        some = _that_learned(searched, engine, val, captures)
-        _order(some, engine, val, captures)
-        _shorten(some, left, engine, val, captures)
+    some = _that_learned(searched, engine, val, captures)
+    _order(some, engine, val, captures)
+    _shorten(some, left, engine, val, captures)
     for i, curve in curves(alignments, engine, val, progress, captures).items():
         alignments[i].curve = curve
 
@@ -137,9 +138,7 @@ def _subspace(a: Alignment) -> Subspace:
     return a.feature
 
 
-def _shorten(
-    some: Mapping[int, Alignment], left: dict[int, float], engine: Engine, val: Dataset, captures: Captures | None
-) -> None:
+def _shorten(some: Mapping[int, Alignment], left: dict[int, float], engine: Engine, val: Dataset, captures: Captures) -> None:
     """Cuts alignments to the first columns that suffice. left: how much IIA each may still lose; what it loses here is taken
     from that."""
     wanted = {i: (a.cell.hypothesis, a.cell.site, _subspace(a), left[i]) for i, a in some.items()}

@@ -16,9 +16,12 @@ from das.pairs.dataset import Dataset
 
 
 @torch.no_grad()
-def vectors(engine: Engine, data: Dataset, name: str, sites: Sequence[Site]) -> Iterator[tuple[Site, Tensor]]:
-    """What the base prompts of a hypothesis' pairs have at each site, (pairs, n·size); a layer's sites at once."""
-    rows = data.pairs[name].base
+def vectors(
+    engine: Engine, data: Dataset, name: str, sites: Sequence[Site], most: int | None = None
+) -> Iterator[tuple[Site, Tensor]]:
+    """What the base prompts of a hypothesis' pairs have at each site, (pairs, n·size); a layer's sites at once. most: of the
+    first so many pairs alone."""
+    rows = data.pairs[name].base[:most]
     for spot in dict.fromkeys(site.spot for site in sites):
         mine = [site for site in sites if site.spot == spot]
         captures = captures_for(engine, data, mine)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from das.find.alignment import Alignment, Curve
+from das.find.alignment import Alignment
 from das.interchange.engine import Engine
 from das.interchange.feature import Feature, Whole
 from das.interchange.score import Hits, captures_for, predictions, score
@@ -66,12 +66,10 @@ def baselines(pairs: Labelled, predicted: NDArray[np.int64]) -> Baselines:
 
 @dataclass
 class Record:
-    """An alignment with everything measured: `metrics[split][name]`, the rank curve by which its rank was chosen, under its
-    split, and hits on the test pairs (pairs,)."""
+    """An alignment with everything measured: `metrics[split][name]`, and hits on the test pairs (pairs,)."""
 
     alignment: Alignment
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
-    curves: dict[str, Curve] = field(default_factory=dict)
     hits: Hits = field(default_factory=lambda: np.zeros(0, bool))
 
 
@@ -89,7 +87,7 @@ def evaluate(
     def tell(split: str) -> Callable[[float], None]:
         return lambda done: progress(split, done) if progress else None
 
-    records = [Record(a, curves={"val": a.curve} if a.curve else {}) for a in alignments]
+    records = [Record(alignment) for alignment in alignments]
     sites = [a.cell.site for a in alignments]
     for split, data in {"val": splits["val"], **splits}.items():
         captures = captures_for(engine, data, sites, room)

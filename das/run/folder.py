@@ -157,7 +157,8 @@ class Folder:
 
         def fill(partial: Path) -> None:
             partial.mkdir()
-            record.alignment.save(partial, {"metrics": record.metrics, "curves": record.curves})
+            curve = record.alignment.curve
+            record.alignment.save(partial, {"metrics": record.metrics, "curves": {"val": curve} if curve else {}})
             save_file({"test": record.hits.astype(np.uint8)}, partial / "hits.safetensors")
 
         write(folder, fill)
