@@ -9,35 +9,23 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from das.commands.registry import COMMANDS, listing
 from das.errors import unknown
-from das.use.commands import COMMANDS, WITH_SETTINGS
 from das.use.endings import encodable, ended
 from das.use.signals import stoppable
 
-USAGE = """das: does this network really compute that?
+USAGE = f"""das: does this network really compute that?
 
 usage: das COMMAND …            das COMMAND --help says more
 
-  das new NAME                  a task file to start from, in tasks/
-  das check TASK                is the task sound? shows a prompt with its positions   (--lm NAME)
-  das identify TASK             which hypotheses can pairs tell apart, by the DAGs?    (--families …)
-  das fit-lm TASK|YAML          train a small network on a task                        (--out FOLDER)
-  das plan TASK|YAML            cells, memory and time of a run, before weights load   (--lm NAME)
-  das run TASK|YAML             train and judge alignments over layers × positions     (--lm NAME --out FOLDER)
-  das shift RUN                 do its alignments survive another prompt?              (--shifts … --retrain 0.2)
-  das paper-table RUN           the Boundless DAS paper's table beside this run's
-  das plot RUN                  draw a run's figures anew
+{listing()}
 
 A task file is Python and runs as you do. Settings come from the command line, from a YAML file, or both."""
 
 
-def _print_help() -> None:
-    print(USAGE)
-
-
 def _about(command: str) -> str:
     """What a command's docstring says before its arguments."""
-    return (COMMANDS[command].__doc__ or "").partition("Args:")[0]
+    return (COMMANDS[command].function.__doc__ or "").partition("Args:")[0]
 
 
 def _arguments(command: str, words: list[str]) -> tuple[Any, ...] | str:
@@ -46,13 +34,14 @@ def _arguments(command: str, words: list[str]) -> tuple[Any, ...] | str:
     from das.run import settings
     from das.use.options import CONFIG, Option, help_text, options_of, read
 
-    cls = getattr(settings, WITH_SETTINGS[command]) if command in WITH_SETTINGS else None
-    options = options_of(cls or COMMANDS[command])
+    named = COMMANDS[command].settings
+    cls = getattr(settings, named) if named else None
+    options = options_of(cls or COMMANDS[command].function)
     if cls and all(o.name != "out" for o in options):
         options.append(Option("out", str | None, None, "Folder to write to; by default runs/<task>."))
     if cls and words and not words[0].startswith("-"):
         words = [CONFIG if Path(words[0]).suffix in (".yaml", ".yml") else "--task", *words]
-    usage = f"{command} TASK|YAML" if cls else " ".join([command, *(o.name.upper() for o in options if o.needed)])
+    usage = f"{command} {COMMANDS[command].operands}"
     given = read(words, options, usage if cls else command, cls is not None)
     if given.help or given.printing:
         return help_text(f"{usage} [options]", _about(command), options) if given.help else _yaml(given.values)
@@ -75,7 +64,7 @@ def _do(command: str, words: list[str]) -> None:
     if isinstance(given, str):
         print(given, flush=True)
         raise _Told
-    COMMANDS[command](*given)
+    COMMANDS[command].function(*given)
     sys.stdout.flush()
 
 
@@ -89,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     encodable()
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        _print_help()
+        print(USAGE)
         return 0
     if arguments[0] == "--version":
         from das import __version__

@@ -9,8 +9,8 @@ import yaml
 from conftest import ROOT
 
 from das.cli import main
+from das.commands.registry import COMMANDS
 from das.task.files import load_task
-from das.use.commands import COMMANDS
 
 TASK = str(ROOT / "tasks" / "price_tagging.py")
 RUN = ["run", TASK, "--lm", "price-tagger-tiny"]
@@ -216,7 +216,7 @@ def test_whatever_ends_a_command_is_one_line_and_a_status(name, capsys, monkeypa
     def plot(run: str) -> None:
         raise error
 
-    monkeypatch.setitem(COMMANDS, "plot", plot)
+    monkeypatch.setattr("das.commands.plot.plot", plot)
     assert text in one_line(capsys, ["plot", "x"], status)
     monkeypatch.setenv("DAS_DEBUG", "1")
     assert main(["plot", "x"]) == status

@@ -1,5 +1,6 @@
 """The command line: a command says what is wrong in one line and leaves nothing behind."""
 
+import json
 import subprocess
 import sys
 
@@ -9,10 +10,11 @@ from conftest import ROOT
 
 from das import __version__
 from das.cli import main
+from das.commands.registry import COMMANDS
 from das.run.fit import variants
 from das.run.settings import FitSettings, Settings, check_keys, read_yaml
 from das.task.files import load_task
-from das.use.commands import COMMANDS
+from das.use.options import options_of
 from das.use.template import TASK as TEMPLATE
 
 TASK = str(ROOT / "tasks" / "price_tagging.py")
@@ -99,7 +101,7 @@ def test_every_command_has_its_help(command, capsys):
     assert stop.value.code == 0
     out = capsys.readouterr().out
     assert out.startswith(f"usage: das {command} ")
-    assert COMMANDS[command].__doc__.split("\n")[0].split(".")[0][:40] in " ".join(out.split())
+    assert COMMANDS[command].function.__doc__.split("\n")[0].split(".")[0][:40] in " ".join(out.split())
 
 
 # --- wrong words name the nearest ---
@@ -286,3 +288,23 @@ def test_shipped_settings_fit_the_settings_class_and_its_types(path, capsys, mon
     assert stop.value.code == 0
     printed = yaml.safe_load(capsys.readouterr().out)
     assert {key: printed[key] for key in values} == values
+
+
+# --- the registry ---
+
+
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=list(COMMANDS))
+def test_a_command_needs_what_the_list_of_commands_says(command):
+    needed = [o.name.upper() for o in options_of(command.function) if o.needed]
+    assert command.operands.split() == (["TASK|YAML"] if command.settings else needed)
+
+
+def test_tables_are_told_as_data_too(capsys, here):
+    for words in ([], ["--json", "tables.json"], ["--json"], ["--json", "-"]):
+        assert main(["identify", TASK, "--pairs", "200", *words]) == 0
+    out = capsys.readouterr().out
+    tables = (here / "tables.json").read_text()
+    text, told = out[: out.index("{")], out[out.index("{") :]
+    assert told == 2 * tables
+    assert text[: len(text) // 2] == text[len(text) // 2 :]
+    assert json.loads(tables)

@@ -1,9 +1,11 @@
-"""Plain data from YAML: numbers, texts, lists and mappings. Nothing that is read here is ever imported or called."""
+"""Plain data: numbers, texts, lists and mappings, as YAML and JSON hold them. Nothing that is read is imported or called."""
 
 from __future__ import annotations
 
+import math
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,3 +51,12 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         if not isinstance(key, str):
             raise DasError(f"{path}: a setting is called {shown(key)}: expected a text")
     return values
+
+
+def finite(value: Any) -> Any:
+    """As every reader knows JSON: what is no finite number is null."""
+    if isinstance(value, Mapping):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

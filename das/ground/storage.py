@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -18,6 +17,7 @@ import pandas as pd
 from safetensors import SafetensorError
 
 from das.errors import DasError
+from das.ground.plain import finite
 
 SUMS = ".sha256"
 """In every folder that is written to: a line for each version of each file, as `sha256sum` has it. A line is added before its
@@ -68,16 +68,8 @@ def write(path: Path, writer: Callable[[Path], Any]) -> None:
 
 def write_json(path: Path, body: Any) -> None:
     """Writes JSON as every reader knows it: what is no finite number is null."""
-    text = json.dumps(_finite(body), indent=1, allow_nan=False, default=str) + "\n"
+    text = json.dumps(finite(body), indent=1, allow_nan=False, default=str) + "\n"
     write(path, lambda made: made.write_text(text))
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 # --- reading ---

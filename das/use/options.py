@@ -18,6 +18,9 @@ from das.errors import DasError, unknown
 from das.ground.checks import fitted, wanted
 from das.ground.plain import parse, read_yaml
 
+STDOUT = "-"
+"""For a file: standard output."""
+
 HELP, CONFIG, PRINT = ("-h", "--help"), "--config", "--print_config"
 
 
@@ -39,6 +42,11 @@ class Option:
         """What a word of the command line gives."""
         plain = {"null": None}.get(text, text) if self._textual else parse(text, f"--{self.name} {text!r}")
         return fitted(self.name, plain, self.hint)
+
+    @property
+    def alone(self) -> str | None:
+        """What it means without a value, if that means anything: yes, or standard output."""
+        return "true" if self.hint is bool else STDOUT if self.name == "json" else None
 
     @property
     def _textual(self) -> bool:
@@ -87,7 +95,7 @@ def read(words: Sequence[str], options: Sequence[Option], command: str, configs:
             given.values |= _from_file(value if equals else _next(left, name), known)
         elif name.startswith("--"):
             option = _known(name, known, configs)
-            given.values[option.name] = option.value(value if equals else _next(left, name, option.hint))
+            given.values[option.name] = option.value(value if equals else _next(left, name, option))
         elif word.startswith("-") or (place := next(places, None)) is None:
             raise DasError(f"unrecognized arguments: {word}. See: das {command} --help")
         else:
@@ -106,13 +114,15 @@ def _known(name: str, known: Mapping[str, Option], configs: bool) -> Option:
     return option
 
 
-def _next(left: list[str], name: str, hint: Any = str) -> str:
-    """The value that follows an option; of one that is true or false it may be left out."""
-    if left and not (left[0].startswith("--") or (hint is bool and left[0].startswith("-"))):
+def _next(left: list[str], name: str, option: Option | None = None) -> str:
+    """The value that follows an option, or the one that it has without."""
+    hint, alone = (option.hint, option.alone) if option else (str, None)
+    word = left[0] if left else "--"
+    if word == STDOUT or not word.startswith("--" if alone is None else "-"):
         return left.pop(0)
-    if hint is bool:
-        return "true"
-    raise DasError(f"option {name} has no value: expected {wanted(hint)}")
+    if alone is None:
+        raise DasError(f"option {name} has no value: expected {wanted(hint)}")
+    return alone
 
 
 def _from_file(path: str, known: Mapping[str, Option]) -> dict[str, Any]:

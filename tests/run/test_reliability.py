@@ -377,7 +377,7 @@ def test_a_command_that_is_stopped_says_how_to_go_on(monkeypatch, capsys, number
         os.kill(os.getpid(), number)
         time.sleep(30)
 
-    monkeypatch.setitem(cli.COMMANDS, "plot", plot)
+    monkeypatch.setattr("das.commands.plot.plot", plot)
     try:
         assert cli.main(["plot", "x"]) == status
         assert signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler)
@@ -408,7 +408,7 @@ def test_a_signal_that_is_ignored_stays_so(monkeypatch, capsys):
         os.kill(os.getpid(), signal.SIGINT)
         print("on it goes")
 
-    monkeypatch.setitem(cli.COMMANDS, "plot", plot)
+    monkeypatch.setattr("das.commands.plot.plot", plot)
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         assert cli.main(["plot", "x"]) == 0

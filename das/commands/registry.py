@@ -1,0 +1,60 @@
+"""Registry: the commands in the order of the story, a line each. A command's module is loaded when it is called."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from das.text import aligned
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command `name`: the function of that name (`-` is `_`) in the module of that name in `das.commands`.
+
+    operands: what stands after its name. does: in a phrase, for the list of commands. often: options to show beside that.
+    settings: the class in `das.run.settings` that its options fill in; else they are the function's parameters.
+    """
+
+    name: str
+    operands: str
+    does: str
+    often: str = ""
+    settings: str | None = None
+
+    @property
+    def function(self) -> Callable[..., None]:
+        """What does it."""
+        name = self.name.replace("-", "_")
+        found: Callable[..., None] = getattr(importlib.import_module(f"das.commands.{name}"), name)
+        return found
+
+
+GROUPS = {
+    "ask": [
+        Command("new", "NAME", "a task file to start from, in tasks/"),
+        Command("check", "TASK", "is the task sound? shows a prompt with its positions", "--lm NAME"),
+        Command("identify", "TASK", "which hypotheses can pairs tell apart, by the DAGs?", "--families …"),
+        Command("fit-lm", "TASK|YAML", "train a small network on a task", "--out FOLDER", "FitSettings"),
+    ],
+    "run": [
+        Command("plan", "TASK|YAML", "cells, memory and time of a run, before weights load", "--lm NAME", "Settings"),
+        Command("run", "TASK|YAML", "train and judge alignments over layers × positions", "--lm NAME --out FOLDER", "Settings"),
+        Command("shift", "RUN", "do its alignments survive another prompt?", "--shifts … --retrain 0.2"),
+    ],
+    "see": [
+        Command("plot", "RUN", "draw a run's figures anew"),
+        Command("paper-table", "RUN", "the Boundless DAS paper's table beside this run's"),
+    ],
+}
+"""What one does → the commands for it."""
+
+COMMANDS = {command.name: command for group in GROUPS.values() for command in group}
+
+
+def listing() -> str:
+    """The commands as `das` lists them, a block for each group."""
+    rows = [(f"das {c.name} {c.operands}", c.does, f"({c.often})" if c.often else "") for c in COMMANDS.values()]
+    lines = iter(aligned(rows).splitlines())
+    return "\n\n".join("\n".join(f"  {next(lines)}" for _ in group) for group in GROUPS.values())

@@ -1,0 +1,24 @@
+"""`das run`: a run, whole or what is left of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+
+def run(settings: Any, out: str | None) -> None:
+    """Train and judge an alignment for every hypothesis × layer × position; a killed run goes on where it was."""
+    from das.draw.outcome import outcome
+    from das.ground.checks import folder as check_folder
+    from das.progress import console
+    from das.run.experiment import Experiment
+    from das.run.settings import name_of
+
+    report = console()
+    folder = f"runs/{Path(name_of(settings.task)).stem}" if out is None else out
+    check_folder("out", folder)
+    experiment = Experiment.from_settings(settings)
+    done = experiment.run(folder, report)
+    report.say(outcome(done.summary))
+    if settings.shifts:
+        report.say(f"\n{done.robustness().text()}")
