@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PROCESSES ?= 2
 
-.PHONY: demo paper smollm2 test lint bench clean
+.PHONY: demo paper smollm2 test lint docs bench clean
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "das needs Python 3.11 or newer; give another: make PYTHON=...")'
@@ -32,6 +32,11 @@ lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The pages in docs/ as a site, in docs/_build.
+docs: .venv/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	$(BIN)/python -m sphinx --quiet --fail-on-warning docs docs/_build
 
 bench: .venv/ready
 	$(BIN)/python benchmarks/rank.py --json benchmarks/results/rank.json

@@ -1,0 +1,50 @@
+"""What the pages in docs/ say works: every block of Python runs, every command that they name is understood."""
+
+import re
+import shlex
+
+import pytest
+from conftest import ROOT
+
+from das.cli import _arguments
+
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.M | re.S)
+LINK = re.compile(r"\]\((?!https?://|#)([^)#]+)")
+
+
+def blocks(page, *languages):
+    return [text for language, text in BLOCK.findall(page.read_text()) if language in languages]
+
+
+def commands(page):
+    for line in "".join(blocks(page, "sh", "bash", "console")).replace("\\\n", " ").splitlines():
+        words = shlex.split(line, comments=True)
+        if words[:1] == ["das"] and len(words) > 1:
+            yield words[1:]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_block_of_python_runs(page, tmp_path, monkeypatch):
+    (tmp_path / "tasks").symlink_to(ROOT / "tasks")
+    monkeypatch.chdir(tmp_path)
+    names = {"__name__": "__main__"}
+    for number, text in enumerate(blocks(page, "python"), 1):
+        exec(compile(text, f"{page.name}, block {number}", "exec"), names)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_command_is_understood(page, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    for words in commands(page):
+        _arguments(words[0], words[1:])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_lead_somewhere(page):
+    assert not [link for link in LINK.findall(page.read_text()) if not (page.parent / link).exists()]
+
+
+def test_every_page_is_in_the_index():
+    index = (ROOT / "docs" / "index.md").read_text()
+    assert not [page.name for page in (ROOT / "docs").glob("*.md") if page.name != "index.md" and page.name not in index]
