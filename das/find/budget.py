@@ -15,7 +15,7 @@ from das.pairs.dataset import Dataset
 
 def cost(engine: Engine, data: Dataset, site: Site) -> int:
     """Layers × tokens that the engine re-runs for one swap at the site; where no layer lies above it counts as one."""
-    width = int(data.prompts.ids.shape[1])
+    width = data.prompts.width
     if isinstance(engine, HookEngine):
         return engine.lm.layers * width
     return max(1, engine.lm.layers - site.entry) * (width - data.first([site.position]))

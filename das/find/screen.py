@@ -77,7 +77,7 @@ def _effects(engine: Engine, batch: Batch, name: str, sites: Sequence[Site]) -> 
 def _gradients(engine: Engine, batch: Batch, name: str, sites: Sequence[Site]) -> tuple[Tensor, list[Tensor]]:
     """The clean standing (2, pairs), and for each site the gradient of its first row with respect to the values there,
     (pairs, n·size): for all sites one forward and one backward, of as many pairs as the engine takes at once."""
-    tokens = batch.bases.prompts.ids.shape[1] - batch.bases.first
+    tokens = batch.bases.prompts.width - batch.bases.first
     most = min(engine.rows_at_once(site.spot, tokens) for site in sites)
     parts = [_slopes(engine, batch, name, sites, slice(i, i + most)) for i in range(0, len(batch.pairs[name]), most)]
     clean, gradients = zip(*parts, strict=True)

@@ -86,7 +86,7 @@ class Batch:
     ) -> Iterator[dict[str, slice]]:
         """What to run at once at a site, when each hypothesis has so many copies of its pairs to be run there: neighbours
         that have equally many together, as far as the engine takes as many rows."""
-        tokens = self.bases.prompts.ids.shape[1] - int(self.columns[site.position].min())
+        tokens = self.bases.prompts.width - int(self.columns[site.position].min())
         most = engine.rows_at_once(site.spot, tokens, gradients)
         for names in _runs(list(self.pairs), copies):
             pairs = max(len(self.pairs[name]) for name in names)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from das.interchange.attention import KeysValues
 from das.network.site import Spot
-from das.task.encoded import Encoded
+from das.task.rendered import Prompts
 
 Objective = Callable[[Tensor], Tensor]
 """Logits (rows, vocabulary) → a number."""
@@ -27,7 +27,7 @@ class Capture:
     logits: (rows, vocabulary), the clean answer.
     """
 
-    prompts: Encoded
+    prompts: Prompts
     offset: int
     first: int
     places: Tensor

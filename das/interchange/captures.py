@@ -14,8 +14,7 @@ from torch import Tensor
 from das.interchange.capture import Capture
 from das.interchange.engine import Engine
 from das.network.site import Spot
-from das.task.encoded import Encoded
-from das.task.rendered import Indices
+from das.task.rendered import Indices, Prompts
 
 AT_ONCE = 128
 """Prompts that are run through the network together."""
@@ -28,7 +27,7 @@ class Captures:
     whenever it is asked for. answers: the network's own answer (token) to each prompt that was a base; −1: not known.
     """
 
-    def __init__(self, engine: Engine, prompts: Encoded, spots: Collection[Spot], first: int, room: float = 0.0) -> None:
+    def __init__(self, engine: Engine, prompts: Prompts, spots: Collection[Spot], first: int, room: float = 0.0) -> None:
         self.prompts, self.answers = prompts, np.full(len(prompts), -1)
         self._room = _Room(room)
         shelf = partial(_Shelf, engine, prompts, spots, first, room=self._room, answers=self.answers)
@@ -60,7 +59,7 @@ class _Shelf:
     """Captures of one kind, a slot per prompt, in tensors that grow by blocks."""
 
     def __init__(
-        self, engine: Engine, prompts: Encoded, spots: Collection[Spot], first: int, room: _Room, answers: Indices,
+        self, engine: Engine, prompts: Prompts, spots: Collection[Spot], first: int, room: _Room, answers: Indices,
         resumable: bool,
     ) -> None:  # fmt: skip
         self.engine, self.prompts, self.spots, self.first = engine, prompts, spots, first
@@ -108,14 +107,14 @@ def _size(capture: Capture) -> int:
     return sum(t.numel() * t.element_size() for t in _tensors(capture).values())
 
 
-def _gather(captures: list[Capture], block: Indices, slot: Indices, prompts: Encoded) -> Capture:
+def _gather(captures: list[Capture], block: Indices, slot: Indices, prompts: Prompts) -> Capture:
     """Indices from several captures, in order: row i is row `slot[i]` of capture `block[i]`."""
     used = np.unique(block)
     where = [(np.flatnonzero(block == b), slot[block == b]) for b in used]
     return _pick([captures[b] for b in used], where, len(block), prompts)
 
 
-def _pick(captures: Sequence[Capture], where: Sequence[tuple[Indices | None, Indices]], n: int, prompts: Encoded) -> Capture:
+def _pick(captures: Sequence[Capture], where: Sequence[tuple[Indices | None, Indices]], n: int, prompts: Prompts) -> Capture:
     parts = [_tensors(capture) for capture in captures]
     index = [(None if to is None else torch.from_numpy(to), torch.from_numpy(at)) for to, at in where]
     done = {}

@@ -21,11 +21,12 @@ from das.errors import DasError
 from das.interchange.attention import KeysValues, Pass, Segment, attending, configurations
 from das.interchange.capture import Capture, Objective
 from das.interchange.standins import Skip, Start, Tail
-from das.network.asking import Part, joined, places, whole_input
+from das.network.asking import Part, joined, places, tokens, whole_input
 from das.network.lm import LM
 from das.network.site import Spot, entry_of
 from das.network.taps import Tap, patching, recording, tracking
 from das.task.encoded import Encoded
+from das.task.rendered import Prompts
 
 FAR = 1e4
 """By so much the logits of tokens that are no answers are lowered, see `Among`."""
@@ -41,9 +42,9 @@ class HookEngine:
         self.lm, self.why = lm, why
 
     @torch.no_grad()
-    def capture(self, prompts: Encoded, spots: Collection[Spot], resumable: bool = True, first: int = 0) -> Capture:
+    def capture(self, prompts: Prompts, spots: Collection[Spot], resumable: bool = True, first: int = 0) -> Capture:
         """Values at the spots, from column `first` on; `resumable` is for the other engine."""
-        keep, taps = prompts.ids.shape[1] - first, {spot: self.lm.tap(*spot) for spot in spots}
+        keep, taps = prompts.width - first, {spot: self.lm.tap(*spot) for spot in spots}
         parts, found, logits = self.lm.asking.parts(prompts), list[dict[Spot, Tensor]](), list[Tensor]()
         for part in parts:
             found.append({})
@@ -70,7 +71,7 @@ class HookEngine:
         """The clean answers to some rows of a capture, and in place of its vectors the gradients of a function of these answers
         with respect to the values at the spots, all by one forward and one backward for each length that is asked by itself."""
         prompts = capture.prompts.take(rows)
-        keep, taps = prompts.ids.shape[1] - capture.first, {spot: self.lm.tap(*spot) for spot in spots}
+        keep, taps = prompts.width - capture.first, {spot: self.lm.tap(*spot) for spot in spots}
         parts, found, logits = self.lm.asking.parts(prompts), list[dict[Spot, Tensor]](), list[Tensor]()
         for part in parts:
             found.append({})
@@ -114,11 +115,11 @@ class ResumeEngine:
         return logits
 
     @torch.no_grad()
-    def capture(self, prompts: Encoded, spots: Collection[Spot], resumable: bool = True, first: int = 0) -> Capture:
+    def capture(self, prompts: Prompts, spots: Collection[Spot], resumable: bool = True, first: int = 0) -> Capture:
         """Values at the spots, from column `first` on, and where it is to be resumed there, what that needs: the inputs, keys
         and values of the layers above, and the clean logits; without that, nothing above the deepest spot is run."""
-        offset, (rows, width) = len(self.prefix), prompts.ids.shape
-        self._check_prefix(prompts)
+        offset, rows, width, ids = len(self.prefix), len(prompts), prompts.width, tokens(prompts).ids
+        self._check_prefix(tokens(prompts))
         place = places(prompts)[:, offset:]
         place = torch.where(place < offset, -1, place)
         keep, depth = width - max(first, offset), self.lm.layers
@@ -131,7 +132,7 @@ class ResumeEngine:
         taps: dict[Any, Tap] = {entry: self._input(entry) for entry in entries}
         taps |= {spot: self.lm.tap(*spot) for spot in spots if not resumable or spot[0] != "block_output"}
         with recording(taps, rows, keep, vectors):
-            logits = self._forward(attention, blocks, input_ids=torch.from_numpy(prompts.ids[:, offset:]).to(self.lm.device))
+            logits = self._forward(attention, blocks, input_ids=torch.from_numpy(ids[:, offset:]).to(self.lm.device))
         inputs = {entry: vectors.pop(entry) for entry in entries}
         keys = self._needed(attention.record or {}, entries)
         return Capture(prompts, offset, width - keep, place, vectors, inputs, keys, logits if resumable else None)
@@ -147,7 +148,7 @@ class ResumeEngine:
 
     def _check_prefix(self, prompts: Encoded) -> None:
         n = len(self.prefix)
-        start = prompts.ids.shape[1] - prompts.lengths
+        start = prompts.width - prompts.lengths
         if n and not all((prompts.ids[r, s : s + n] == self.prefix).all() for r, s in enumerate(start)):
             raise DasError("a prompt does not begin with the prefix that this engine was made for")
 

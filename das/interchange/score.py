@@ -16,7 +16,7 @@ from das.interchange.feature import Feature, changes
 from das.memory import trim
 from das.network.site import Site
 from das.pairs.dataset import Dataset, Rows
-from das.task.encoded import Encoded
+from das.task.rendered import Prompts
 
 MOST = 128
 """Pairs of all hypotheses that are captured together: what a large network leaves behind of a prompt takes 20 MB and more."""
@@ -83,7 +83,7 @@ def _hits(engine: Engine, batch: Batch, site: Site, wanted: Wanted[Key]) -> dict
 
 
 @torch.no_grad()
-def predictions(engine: Engine, prompts: Encoded, known: Rows | None = None, rows: int = 256) -> Rows:
+def predictions(engine: Engine, prompts: Prompts, known: Rows | None = None, rows: int = 256) -> Rows:
     """The network's own answer (token) to every prompt. known: those that are there already, −1 elsewhere."""
     answers = np.full(len(prompts), -1) if known is None else known.copy()
     missing = np.flatnonzero(answers < 0)

@@ -24,12 +24,13 @@ from das.network.lm import LM
 from das.network.site import Spot
 from das.network.taps import first_tensor
 from das.task.encoded import Encoded
+from das.task.rendered import Prompts
 
 Kind = type[ResumeEngine] | type[HookEngine]
 
 
 def make_engine(
-    lm: LM, prefix: Any = None, components: Sequence[str] | None = None, length: int = 9, prompts: Encoded | None = None
+    lm: LM, prefix: Any = None, components: Sequence[str] | None = None, length: int = 9, prompts: Prompts | None = None
 ) -> Engine:
     """The fastest engine that gives this network's exact answers to prompts of up to `length` tokens; DasError where not even
     a full forward can be patched, with the figures.
@@ -68,7 +69,7 @@ def _untried(lm: LM, components: Sequence[str] | None) -> HookEngine:
 @torch.no_grad()
 def self_test(
     lm: LM, engine: Kind = ResumeEngine, components: Sequence[str] = ("block_output",), prefix: Any = (1, 2), length: int = 9,
-    prompts: Encoded | None = None,
+    prompts: Prompts | None = None,
 ) -> float:  # fmt: skip
     """Largest relative difference between `engine` and the network's own answers, clean (each prompt alone) and patched (full
     forwards), with patches at several places, in every third layer.
@@ -80,7 +81,7 @@ def self_test(
     some = _some_prompts(lm, prefix, length) if prompts is None else prompts
     spots = [(component, layer) for component in components for layer in _thinned(lm.layers)]
     reference, candidate = HookEngine(lm), engine(lm, prefix)
-    width, reach = some.ids.shape[1], min(6, int(some.lengths.min()) - len(prefix))
+    width, reach = some.width, min(6, int(some.lengths.min()) - len(prefix))
     clean, capture = reference.capture(some, spots), candidate.capture(some, spots, first=width - reach)
     assert capture.logits is not None
     worst = apart(capture.logits, lm.asking.alone(some))
@@ -134,7 +135,7 @@ def _unfit(lm: LM, components: Sequence[str]) -> str:
 
 
 @torch.no_grad()
-def _check_runs(lm: LM, spots: Sequence[Spot], prompts: Encoded) -> None:
+def _check_runs(lm: LM, spots: Sequence[Spot], prompts: Prompts) -> None:
     """DasError unless every component is run exactly once in a forward, on a vector for each token of the prompt, or on one
     vector."""
     one = prompts.take([int(prompts.lengths.argmin())])
@@ -169,7 +170,7 @@ def _by_token(shape: tuple[int, ...], tokens: int) -> bool:
     return (len(shape) == 3 and shape[0] == 1 and shape[1] in (1, tokens)) or (len(shape) == 2 and shape[0] in (1, tokens))
 
 
-def _check_swaps(engine: HookEngine, prompts: Encoded, spots: Sequence[Spot]) -> None:
+def _check_swaps(engine: HookEngine, prompts: Prompts, spots: Sequence[Spot]) -> None:
     """DasError unless patching with what was captured changes nothing, and another patch does something, in some layer of each
     component, with a gradient."""
     if not spots:
@@ -177,7 +178,7 @@ def _check_swaps(engine: HookEngine, prompts: Encoded, spots: Sequence[Spot]) ->
     clean = engine.capture(prompts, spots)
     assert clean.logits is not None
     shortest = int(prompts.lengths.min())
-    columns = prompts.ids.shape[1] - 1 - torch.arange(shortest).expand(len(prompts), -1)
+    columns = prompts.width - 1 - torch.arange(shortest).expand(len(prompts), -1)
     moved, name = dict.fromkeys((component for component, _ in spots), 0.0), type(engine.lm.model).__name__
     for spot in spots:
         with torch.no_grad():

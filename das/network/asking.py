@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from das.errors import DasError
 from das.network.closeness import apart, tolerance
 from das.task.encoded import Encoded
-from das.task.rendered import Indices
+from das.task.rendered import Indices, Prompts
 from das.task.tokenizer import Tokenizer
 
 
@@ -50,12 +50,15 @@ WAYS = (
 way of their own."""
 
 
+P = TypeVar("P", bound=Prompts)
+
+
 @dataclass(frozen=True)
 class Part:
     """Prompts that are run together: those of a batch in `rows`, without the first `cut` columns of the batch."""
 
     rows: Indices
-    prompts: Encoded
+    prompts: Any
     cut: int
 
 
@@ -78,8 +81,9 @@ class Asking:
         """Those that the network's arguments allow."""
         return [way for way in WAYS if self.takes.issuperset(way.told) and self._needs.issubset(way.told)]
 
-    def parts(self, prompts: Encoded) -> list[Part]:
+    def parts(self, asked: Prompts) -> list[Part]:
         """What is run together of a batch: everything, or the prompts of one length at a time."""
+        prompts = tokens(asked)
         every, lengths = np.arange(len(prompts)), np.unique(prompts.lengths)
         if len(lengths) > 1 and self.way is None:
             self.settle(prompts)
@@ -113,19 +117,20 @@ class Asking:
         return {name: told[name].to(self._device).repeat(copies, 1) for name in names}
 
     @torch.no_grad()
-    def alone(self, prompts: Encoded) -> Tensor:
+    def alone(self, asked: Prompts) -> Tensor:
         """Logits (rows, vocabulary) of each prompt by itself, unpadded, with nothing given but what the network
         cannot do without."""
+        prompts = tokens(asked)
         rows = [_part(prompts, np.array([row])).prompts for row in range(len(prompts))]
         return torch.cat([self._read(torch.from_numpy(p.ids).to(self._device), self._told(p, self._needs)) for p in rows])
 
-    def settle(self, prompts: Encoded) -> float:
+    def settle(self, prompts: Prompts) -> float:
         """Finds the first way in which the network answers a few prompts of several lengths as it answers each alone, and says
         by how much they differ (relative to the largest logit). DasError where there is none, with the figures.
 
         A way that was found before is kept as long as it holds for these prompts too.
         """
-        some = a_few(prompts)
+        some = a_few(tokens(prompts))
         expected, figures = self._reference(some), []
         for way in [way for way in self.ways() if self.way is None or way == self.way or not way.padded]:
             error = self._off(some, way, expected)
@@ -229,16 +234,25 @@ def joined(parts: Sequence[Part], found: Sequence[Tensor], axis: int = 0) -> Ten
     return whole.index_select(axis, order.to(whole.device))
 
 
-def a_few(prompts: Encoded) -> Encoded:
+def a_few(prompts: P) -> P:
     """Up to four of the prompts, of lengths as different as they have: shortest, middle and the longest, twice."""
     order = np.argsort(prompts.lengths, kind="stable")
     return prompts.take(np.unique(order[[0, len(order) // 2, max(0, len(order) - 2), -1]]))
 
 
-def places(prompts: Encoded) -> Tensor:
-    """(rows, length): each token's place in its prompt, −1 for padding."""
-    start = prompts.ids.shape[1] - prompts.lengths
-    place = np.arange(prompts.ids.shape[1]) - start[:, None]
+def tokens(prompts: Prompts) -> Encoded:
+    """Prompts that are words. DasError for what a network that reads words cannot be given."""
+    if not isinstance(prompts, Encoded):
+        raise DasError(
+            "this network reads words, and the task's inputs are tensors: give a das.Net, or a task with a das.Prompt"
+        )
+    return prompts
+
+
+def places(prompts: Prompts) -> Tensor:
+    """(rows, length): each column's place in its prompt, −1 for padding."""
+    start = prompts.width - prompts.lengths
+    place = np.arange(prompts.width) - start[:, None]
     return torch.from_numpy(np.maximum(place, -1))
 
 

@@ -29,6 +29,7 @@ from das.network.source import (
 )
 from das.network.taps import Tap, find_tap, recording
 from das.task.encoded import Encoded
+from das.task.rendered import Prompts
 from das.task.tokenizer import Tokenizer
 
 
@@ -109,7 +110,7 @@ class LM:
         block = self.blocks[layer] if len(self.blocks) else None
         return find_tap(block, self.model, component, layer, self._heads)
 
-    def size(self, component: str, layer: int, prompt: Encoded | None = None) -> int:
+    def size(self, component: str, layer: int, prompt: Prompts | None = None) -> int:
         """The length of a component's vectors at one position. prompt: one to try, for networks that take no two tokens."""
         if component == "block_output" and len(self.blocks):
             return self.width
@@ -117,7 +118,7 @@ class LM:
             self._sizes[component, layer] = self._tried_size(component, layer, prompt)
         return self._sizes[component, layer]
 
-    def _tried_size(self, component: str, layer: int, prompt: Encoded | None) -> int:
+    def _tried_size(self, component: str, layer: int, prompt: Prompts | None) -> int:
         found: dict[str, Tensor] = {}
         if prompt is None:
             ids = np.array([[1, 1 if self.mask is None else self.mask]], np.int64)
@@ -170,7 +171,7 @@ class LM:
 
     # --- asking it ---
 
-    def logits(self, prompts: Encoded, copies: int = 1) -> Tensor:
+    def logits(self, prompts: Prompts, copies: int = 1) -> Tensor:
         """Logits (copies · rows, vocabulary) in answer to the prompts, from full forwards: after the last token; at the mask of
         an encoder; at the first token of an encoder–decoder's answer. Prompts of several lengths are padded, or asked one
         length at a time, as `das.network.asking` found right for this network."""

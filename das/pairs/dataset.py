@@ -13,8 +13,7 @@ from das.causal.columns import Columns, codes, concat, objects
 from das.network.lm import LM
 from das.network.site import Site
 from das.pairs.pairs import Pairs
-from das.task.encoded import Encoded, encode
-from das.task.identity import of_tokens
+from das.task.rendered import Prompts
 from das.task.task import Task
 from das.task.tokenizer import Tokenizer
 
@@ -50,7 +49,7 @@ class Dataset:
     """prompts: the distinct prompts (of settings that are, one each: see `das.task.identity`); pairs: hypothesis → its pairs as
     rows of them."""
 
-    prompts: Encoded
+    prompts: Prompts
     pairs: Mapping[str, Labelled]
 
     @classmethod
@@ -59,8 +58,8 @@ class Dataset:
         tables: list[Columns] = [table for p in pairs.values() for table in (p.base, *p.sources.values())]
         every = concat(tables)
         rendered = task.render(every)
-        code = codes(*every.values(), objects(rendered.texts))  # equal values may be written differently: True and 1
-        prompts = encode(rendered.take(np.unique(code, return_index=True)[1]), tokenizer, positions)
+        code = codes(*every.values(), objects(rendered.names))  # equal values may be written differently: True and 1
+        prompts = rendered.take(np.unique(code, return_index=True)[1]).encode(tokenizer, positions)
         rows = iter(np.split(code, np.cumsum([len(next(iter(t.values()))) for t in tables])[:-1]))
         labelled = {}
         for name, p in pairs.items():
@@ -72,8 +71,8 @@ class Dataset:
 
     @cached_property
     def identities(self) -> Rows:
-        """Of the prompts (see `das.task.identity.of_tokens`). (prompts,)"""
-        return of_tokens(self.prompts)
+        """Of the prompts (see `das.task.identity`). (prompts,)"""
+        return self.prompts.identities()
 
     def roles(self, name: str, variables: Iterable[str]) -> dict[str, Rows]:
         """Of a hypothesis' pairs, `base` and `source.<variable>` → each prompt's identity. (pairs,)"""
@@ -92,8 +91,6 @@ class Dataset:
 
     def shared_prefix(self) -> Rows:
         """The tokens that all prompts begin with, up to the first position that is patched or read."""
-        width = self.prompts.ids.shape[1]
-        start = width - self.prompts.lengths
-        reach = min([int((at.min(1) - start).min()) for at in self.prompts.positions.values()], default=width)
-        n = min(self.prompts.common_prefix(), reach, int(self.prompts.lengths.min()) - 1)
-        return self.prompts.ids[0, start[0] : start[0] + n]
+        start = self.prompts.width - self.prompts.lengths
+        reached = [int((at.min(1) - start).min()) for at in self.prompts.positions.values()]
+        return self.prompts.prefix(min(reached, default=self.prompts.width))

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from das.network.asking import tokens
 from das.network.lm import LM
 from das.task.task import Task
 from das.task.tokenizer import Tokenizer
@@ -143,9 +144,9 @@ class Asked:
         columns = [table[task.model.output] for table in (task.model.run(base), swapped)]
         answers, place = np.unique(np.concatenate(columns), return_inverse=True)
         own, other = torch.from_numpy(place).split(SEEN)
-        tokens = torch.from_numpy(task.answer_tokens(answers, base, tokenizer))
-        one, two = (torch.from_numpy(task.encode(rows, tokenizer).ids) for rows in (base, source))
-        return cls(one, two, own, other, tokens)
+        said = torch.from_numpy(task.answer_tokens(answers, base, tokenizer))
+        one, two = (torch.from_numpy(tokens(task.encode(rows, tokenizer)).ids) for rows in (base, source))
+        return cls(one, two, own, other, said)
 
 
 def teach(network: Halves, asked: Asked, lesson: Lesson, rng: np.random.Generator) -> None:

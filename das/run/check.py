@@ -69,7 +69,7 @@ def compared(task: Task, tokenizer: Tokenizer, like: str, found: Accuracy | None
         raise unknown("network", like, NAMED)
     if (known := NAMED[like].known.get(task.name)) is None:
         return f"nothing is published of {like} and {task.name} to compare with"
-    tokens = len(tokenizer(task.example().texts[0])["input_ids"])
+    tokens = task.example().encode(tokenizer).width
     if tokens != known.tokens:
         raise DasError(f"this copy makes {tokens} tokens of the prompt, {like} {known.tokens}: it has another tokenizer")
     if found is None:
@@ -87,7 +87,7 @@ def _cells(task: Task, shifted: Task, tokenizer: Tokenizer, specs: Sequence[str]
     here = [name for name in specs if found[name] == 1]
     home = task.tokens_at(tokenizer, here)
     lost = [f"{name} in {share:.0%}" for name, share in found.items() if share < 1]
-    yield str(len(tokenizer(shifted.example().texts[0])["input_ids"]))
+    yield str(shifted.example().encode(tokenizer).width)
     yield f"{len(here)} of {len(found)}" + (f" ({', '.join(lost)})" if lost else "")
     yield f"{sum(token == home[name] for name, token in shifted.tokens_at(tokenizer, here).items())} of {len(here)}"
     if known:

@@ -30,7 +30,7 @@ def cell_flops(e: Layout, cells: Sequence[Cell]) -> list[float]:
 
 def _suffixes(e: Layout) -> dict[str, int]:
     """Position → tokens from there on, at most."""
-    return {position: e.sample.ids.shape[1] - int(at.min()) for position, at in e.sample.positions.items()}
+    return {position: e.sample.width - int(at.min()) for position, at in e.sample.positions.items()}
 
 
 def checked(s: Settings) -> int:

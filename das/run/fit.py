@@ -21,7 +21,7 @@ from das.ground.checks import folder
 from das.ground.storage import read_json, write_json
 from das.interchange.accuracy import task_accuracy
 from das.network.adapter import adapted, save
-from das.network.asking import whole_input
+from das.network.asking import tokens, whole_input
 from das.network.lm import LM
 from das.network.quiet import quiet
 from das.progress import Reporter, silent
@@ -48,7 +48,7 @@ def corpus(task: Task) -> list[str]:
         few = asked.inputs.size is not None and asked.inputs.size <= 20_000
         drawn = asked.inputs.enumerate() if few else asked.inputs.sample(rng, 5000)
         columns = asked.run(drawn)
-        texts += asked.prompt.render(columns).texts + asked.prompt.answer_texts(columns[asked.model.output])
+        texts += asked.prompt.render(columns).names + asked.prompt.answer_texts(columns[asked.model.output])
     for _ in range(10):
         texts += task.prompt.answer_texts(task.outputs(task.model.sample(rng, 5000)))
     return texts
@@ -78,7 +78,7 @@ class _Batches:
         counts = rng.multinomial(self.settings.batch, shares / shares.sum())
         parts = [self.task.draw(name, self.tokenizer, rng, int(n)) for name, n in zip(phase, counts, strict=True) if n]
         prompts, answers = zip(*parts, strict=True)
-        return Encoded.concat(prompts), torch.from_numpy(np.concatenate(answers))
+        return Encoded.concat([tokens(part) for part in prompts]), torch.from_numpy(np.concatenate(answers))
 
 
 def answer_logits(model: Any, prompts: Encoded) -> Tensor:

@@ -25,9 +25,9 @@ from das.progress import Reporter, silent
 from das.run.check import askable, retrained
 from das.run.material import Material
 from das.run.settings import Settings, check_keys, name_of
-from das.task.encoded import Encoded
 from das.task.files import load_task
 from das.task.positions import expand_positions
+from das.task.rendered import Prompts
 from das.task.task import Task
 from das.task.tokenizer import Tokenizer
 
@@ -111,7 +111,7 @@ class Layout:
         return {name: len(self.task.hypotheses[name].variables) for name in self.hypotheses}
 
     @cached_property
-    def sample(self) -> Encoded:
+    def sample(self) -> Prompts:
         """Some prompts of the task, as tokens with their positions."""
         return self.task.encode(self.task.model.sample(np.random.default_rng(0), 200), self.tokenizer, self.positions)
 

@@ -20,8 +20,8 @@ from das.pairs.drawer import make_pairs
 from das.pairs.pairs import Pairs
 from das.pairs.pools import split_pools
 from das.run.settings import Settings
-from das.task.encoded import Encoded
 from das.task.identity import identities
+from das.task.rendered import Prompts
 from das.task.task import Task
 from das.task.variant import BASE
 
@@ -46,7 +46,7 @@ class Material:
     components: Sequence[str]
     prefix: Rows
     longest: int
-    trial: Encoded
+    trial: Prompts
 
     @classmethod
     def make(
@@ -75,7 +75,7 @@ class Material:
         data = {split: Dataset.make(task, tokenizer, p, positions) for split, p in pairs.items()}
         every = [*data.values(), Dataset(task.encode(pools["test"], tokenizer, positions), {})]
         prefix, longest = _common_prefix(every), max(int(d.prompts.lengths.max()) for d in every)
-        trial = a_few(Encoded.concat([a_few(d.prompts) for d in every]))
+        trial = a_few(type(every[0].prompts).concat([a_few(d.prompts) for d in every]))
         engine = make_engine(network.lm, prefix, s.components, longest, trial)
         return cls(network.lm, engine, pairs, data, pools["test"], s.components, prefix, longest, trial)
 

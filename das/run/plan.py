@@ -111,7 +111,7 @@ def plan(experiment: Layout) -> Plan:
     """Counts from the configuration, the tokenizer and the causal models alone."""
     e, s, config = experiment, experiment.settings, experiment.network.config
     tokens = int(e.sample.lengths.max())
-    own = tokens - min(e.sample.common_prefix(), tokens - 1)
+    own = tokens - len(e.sample.prefix(tokens - 1))
     grid, refined = e.grid(), e.refinement(dict.fromkeys(e.hypotheses, e.grid()[0].site))
     chosen = len(set(refined) - set(grid))
     share = 1.0 if s.budget is None else s.budget

@@ -24,8 +24,8 @@ from das.causal.inputs import Inputs
 from das.network.lm import LM
 from das.network.source import weight_files
 from das.task.files import task_file
+from das.task.form import Form
 from das.task.hypothesis import Hypothesis
-from das.task.prompt import Prompt
 from das.task.task import Task
 from das.task.tokenizer import Tokenizer
 from das.task.variant import Variant
@@ -53,7 +53,7 @@ def asked_print(asked: Variant) -> Print:
         return {}
     values = asked.run(drawn)
     answers = asked.prompt.answer_texts(values[asked.model.output])
-    return {"inputs": _table(drawn), "words": _of(asked.prompt.render(values).texts, answers)}
+    return {"inputs": _table(drawn), "words": _of(asked.prompt.render(values).names, answers)}
 
 
 def _drawn(inputs: Inputs) -> Columns:
@@ -118,16 +118,16 @@ def _hypothesis(h: Hypothesis, drawn: Columns) -> Print:
     return made
 
 
-def _words(prompt: Prompt) -> Print:
-    answers = prompt.answers
-    said = _code(answers, set()) if callable(answers) else [sorted((repr(k), text) for k, text in answers.items())]
-    return {"prompt's words": _of(prompt.template, sorted(prompt.fillers.items())), "answers' words": _of(*said)}
+def _words(prompt: Form) -> Print:
+    return {name: _of(*(said for part in parts for said in _said(part))) for name, parts in prompt.parts().items()}
+
+
+def _said(part: Any) -> Iterable[Any]:
+    return _code(part, set()) if callable(part) else [part]
 
 
 def _tokens(task: Task, tokenizer: Tokenizer, drawn: Columns) -> str:
-    rendered, outputs = task.render(drawn), task.model.run(drawn)[task.model.output]
-    texts = [*rendered.texts, *task.prompt.answer_texts(outputs)]
-    return _of(tokenizer(texts)["input_ids"])
+    return _of(task.prompt.read(task.render(drawn), task.model.run(drawn)[task.model.output], tokenizer))
 
 
 def _code(function: Any, seen: set[Any]) -> Iterator[Any]:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from das.errors import DasError, unknown
 from das.task.answers import closing
 from das.task.positions import Position
-from das.task.rendered import Indices, Rendered
+from das.task.rendered import Indices, Prompts, hashed
 from das.task.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from das.task.texts import Texts
 
 
 @dataclass
-class Encoded:
+class Encoded(Prompts):
     """Prompts as token ids, left-padded to one length, with the columns of the named positions.
 
     ids: (rows, length); lengths: (rows,), tokens that are not padding, at the right.
@@ -30,6 +33,13 @@ class Encoded:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def width(self) -> int:
+        return int(self.ids.shape[1])
+
+    def identities(self) -> Indices:
+        return of_tokens(row[self.width - n :] for row, n in zip(self.ids, self.lengths, strict=True))
+
     def take(self, rows: Any) -> Encoded:
         return Encoded(self.ids[rows], self.lengths[rows], {name: at[rows] for name, at in self.positions.items()})
 
@@ -39,9 +49,8 @@ class Encoded:
         ids = np.pad(self.ids, ((0, 0), (extra, 0)), constant_values=pad)
         return Encoded(ids, self.lengths, {name: at + extra for name, at in self.positions.items()})
 
-    @staticmethod
-    def concat(parts: Sequence[Encoded]) -> Encoded:
-        """Several batches one below another; only the positions that all have are kept."""
+    @classmethod
+    def concat(cls, parts: Sequence[Encoded]) -> Encoded:
         length = max(part.ids.shape[1] for part in parts)
         parts = [part.padded(length) for part in parts]
         shared = [name for name in parts[0].positions if all(name in part.positions for part in parts)]
@@ -56,6 +65,10 @@ class Encoded:
         real = np.arange(self.ids.shape[1]) >= (self.ids.shape[1] - self.lengths)[:, None]
         return float((self.ids[real] == token).mean())
 
+    def prefix(self, most: int) -> Indices:
+        start, n = self.width - int(self.lengths[0]), min(self.common_prefix(), int(self.lengths.min()) - 1)
+        return self.ids[0, start : start + min(n, most)]
+
     def common_prefix(self) -> int:
         """How many first tokens all prompts share."""
         shortest = int(self.lengths.min())
@@ -65,7 +78,12 @@ class Encoded:
         return int(np.argmax(differs)) if differs.any() else shortest
 
 
-def encode(rendered: Rendered, tokenizer: Tokenizer, positions: Sequence[str] = ()) -> Encoded:
+def of_tokens(rows: Iterable[Indices]) -> Indices:
+    """The identity of each row's prompt: a hash of its tokens."""
+    return hashed(row.astype("<i8").tobytes() for row in rows)
+
+
+def encode(rendered: Texts, tokenizer: Tokenizer, positions: Sequence[str] = ()) -> Encoded:
     """Tokenizes and resolves each named position per row through the tokenizer's character offsets.
 
     Raises DasError where a position does not exist, or where a whole span has a different number of tokens by row.
@@ -86,20 +104,7 @@ def encode(rendered: Rendered, tokenizer: Tokenizer, positions: Sequence[str] = 
     return encoded
 
 
-def check_fields(rendered: Rendered, tokenizer: Tokenizer) -> None:
-    """DasError where what a field writes has no token: the network would not read it. A field may well write nothing."""
-
-    def written(spans: Indices) -> list[bool]:
-        return [bool(text[a:b].strip()) for text, (a, b) in zip(rendered.texts, spans, strict=True)]
-
-    where = {name: written(spans) for name, spans in rendered.spans.items()}
-    encode(rendered, tokenizer, [f"{name}.first" for name, there in where.items() if all(there)])
-    for name, there in where.items():
-        if any(there) and not all(there):
-            encode(rendered.take(np.flatnonzero(there)), tokenizer, [f"{name}.first"])
-
-
-def _resolve(at: Position, spec: str, offsets: Indices, lengths: Indices, rendered: Rendered) -> Indices:
+def _resolve(at: Position, spec: str, offsets: Indices, lengths: Indices, rendered: Texts) -> Indices:
     width = offsets.shape[1]
     start = width - lengths
     if at.name == "":
@@ -118,7 +123,7 @@ def _resolve(at: Position, spec: str, offsets: Indices, lengths: Indices, render
     return at_column
 
 
-def _tokens_of(name: str, offsets: Indices, rendered: Rendered) -> tuple[Indices, Indices]:
+def _tokens_of(name: str, offsets: Indices, rendered: Texts) -> tuple[Indices, Indices]:
     """First and last column of the tokens that overlap the field's characters."""
     span = rendered.spans[name]
     inside = (offsets[..., 0] < span[:, 1:]) & (offsets[..., 1] > span[:, :1]) & (span[:, :1] < span[:, 1:])
@@ -135,48 +140,3 @@ def _whole(spec: str, first: Indices, last: Indices) -> Indices:
             f"position {spec!r} covers {counts.min()} to {counts.max()} tokens: choose one, such as {spec}.first or {spec}.last"
         )
     return first[:, None] + np.arange(counts[0])
-
-
-def coverage(rendered: Rendered, tokenizer: Tokenizer, positions: Sequence[str]) -> dict[str, float]:
-    """Position → the share of the prompts in which it exists; of a whole span, with its commonest number of tokens."""
-    return {spec: _covered(rendered, tokenizer, spec) for spec in positions}
-
-
-def _covered(rendered: Rendered, tokenizer: Tokenizer, spec: str) -> float:
-    try:
-        encode(rendered, tokenizer, [spec])
-        return 1.0
-    except DasError:
-        sizes: list[int] = []
-        for row in range(len(rendered.texts)):
-            try:
-                sizes.append(encode(rendered.take(row), tokenizer, [spec]).positions[spec].shape[1])
-            except DasError:
-                sizes.append(0)
-        return max(np.bincount(sizes)[1:], default=0) / len(sizes)
-
-
-def tokens_at(rendered: Rendered, tokenizer: Tokenizer, positions: Sequence[str]) -> dict[str, str]:
-    """Position → the text of its token(s) in the first prompt, in the order of the prompt."""
-    one = rendered.take(0)
-    encoded = encode(one, tokenizer, positions)
-    offsets = tokenizer(one.texts, return_offsets_mapping=True)["offset_mapping"][0]
-    order = sorted(encoded.positions.items(), key=lambda item: tuple(item[1][0]))
-    return {name: one.texts[0][offsets[at[0, 0]][0] : offsets[at[0, -1]][1]] for name, at in order}
-
-
-def show(rendered: Rendered, tokenizer: Tokenizer, positions: Sequence[str], row: int = 0) -> str:
-    """One prompt with its chosen tokens in ⟦brackets⟧, and below it each position with its token."""
-    one = rendered.take(row)
-    encoded = encode(one, tokenizer, positions)
-    offsets = tokenizer(one.texts, return_offsets_mapping=True)["offset_mapping"][0]
-    chosen = {int(column) for at in encoded.positions.values() for column in at[0]}
-    text, end = "", 0
-    for column, (a, b) in enumerate(offsets):
-        piece = one.texts[0][max(a, end) : b]
-        text += one.texts[0][end:a] + (f"⟦{piece}⟧" if column in chosen and piece else piece)
-        end = max(b, end)
-    tokens = tokenizer.convert_ids_to_tokens(encoded.ids[0].tolist())
-    width = max((len(name) for name in positions), default=0)
-    lines = [f"  {name:<{width}}  {' '.join(repr(tokens[c]) for c in at[0])}" for name, at in encoded.positions.items()]
-    return "\n".join([text, "", *lines])

@@ -1,4 +1,4 @@
-"""Identity: a prompt is the tokens that the network reads of it.
+"""Identity: a prompt is what the network reads of it: its tokens, or the tensors that it is given.
 
 Settings of a causal model's inputs that are written alike (0.11 and 0.12 as `{x:.1f}`, a value that a list holds twice, texts
 that a tokenizer does not tell apart) are one prompt. Splits, doubles and left-out prompts go by its number here.
@@ -11,7 +11,6 @@ is asked depends on which of them it is, and the first that was drawn stands for
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,6 @@ from numpy.typing import NDArray
 
 from das.causal.columns import Column, Columns, codes, differ, row_of, same_length, take
 from das.errors import DasError
-from das.task.encoded import Encoded
 from das.task.tokenizer import Tokenizer
 from das.task.variant import Variant
 
@@ -33,29 +31,11 @@ TWINS, PARTNERS = 256, 16
 """Of so many settings whose text another one has, each is swapped with so many others."""
 
 
-def of_tokens(prompts: Encoded) -> Rows:
-    """The identity of each prompt: 64 bits of a hash of its tokens, the same in every process. (rows,)"""
-    start = prompts.ids.shape[1] - prompts.lengths
-    return _hashed(row[begin:] for row, begin in zip(prompts.ids, start, strict=True))
-
-
-def of_texts(texts: Sequence[str], tokenizer: Tokenizer) -> Rows:
-    """The identity of each text (see `of_tokens`). (rows,)"""
-    index = {text: row for row, text in enumerate(dict.fromkeys(texts))}
-    found = _hashed(np.array(ids, np.int64) for ids in tokenizer(list(index))["input_ids"])
-    return found[[index[text] for text in texts]]
-
-
-def _hashed(tokens: Iterable[Rows]) -> Rows:
-    digests = [hashlib.blake2b(row.astype("<i8").tobytes(), digest_size=8).digest() for row in tokens]
-    return np.array([int.from_bytes(digest, "big", signed=True) for digest in digests], np.int64)
-
-
 def identities(asked: Variant, hypotheses: Iterable[Hypothesis], tokenizer: Tokenizer, inputs: Columns) -> Rows:
     """The identity of each row's prompt. DasError where one prompt is that of two settings that are answered differently, or
     are, in place of each other, in a swap under one of the hypotheses. (rows,)"""
-    texts = asked.prompt.render(asked.run(inputs)).texts
-    found = of_texts(texts, tokenizer)
+    rendered = asked.prompt.render(asked.run(inputs))
+    found, texts = rendered.identities(tokenizer), rendered.names
     one, other = _twins(found, inputs)
     for told in _told_apart(asked, hypotheses, inputs, one, other) if len(one) else ():
         row = int(np.argmax(told.where))

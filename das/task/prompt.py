@@ -14,8 +14,12 @@ import numpy as np
 
 from das.causal.columns import Column, key, same_length
 from das.errors import DasError, called, shown, unknown
+from das.task.answers import answer_tokens
+from das.task.form import Form
 from das.task.positions import FIELD
 from das.task.rendered import Indices, Rendered
+from das.task.texts import Texts
+from das.task.tokenizer import Tokenizer
 
 CONVERSIONS: dict[str | None, Callable[[Any], Any]] = {None: lambda value: value, "r": repr, "s": str, "a": ascii}
 """`{field!r}` and the like, as in `str.format`."""
@@ -27,7 +31,7 @@ def literal(text: str) -> str:
 
 
 @dataclass(frozen=True)
-class Prompt:
+class Prompt(Form):
     """How a setting of the inputs is written, and how the network answers.
 
     template: text with `{field}` or `{field:.2f}` for variables of the causal model, as in `str.format`; of a variable that
@@ -81,6 +85,14 @@ class Prompt:
         return list(dict.fromkeys(_variable(name) for name in self._named if name not in self.fillers))
 
     @property
+    def written(self) -> str:
+        return self.template
+
+    def parts(self) -> dict[str, list[Any]]:
+        said = self.answers if callable(self.answers) else sorted((repr(key), text) for key, text in self.answers.items())
+        return {"prompt's words": [self.template, sorted(self.fillers.items())], "answers' words": [said]}
+
+    @property
     def _named(self) -> list[str]:
         """The fields as the template names them, fillers too, each once."""
         return list(dict.fromkeys(name for _, name, _, _ in self._pieces if name is not None))
@@ -92,7 +104,7 @@ class Prompt:
         texts = [literal(text) for text, *_ in self._pieces]
         return ("".join(texts[: named[0] + 1]), "".join(texts[named[-1] + 1 :])) if named else (self.template, self.template)
 
-    def render(self, columns: Mapping[str, Column]) -> Rendered:
+    def render(self, columns: Mapping[str, Column]) -> Texts:
         """One text per row. A field that occurs twice has the span of its first occurrence."""
         for name in self.fields:
             if name not in columns:
@@ -103,7 +115,7 @@ class Prompt:
         values |= {name: [_one_of(texts, name + row) for row in settings] for name, texts in self.fillers.items()}
         spans = {name: np.zeros((n, 2), np.int64) for name in self._named}
         texts = [self._write({name: column[row] for name, column in values.items()}, row, spans) for row in range(n)]
-        return Rendered(texts, spans)
+        return Texts(texts, spans)
 
     def _write(self, values: Mapping[str, Any], row: int, spans: Mapping[str, Indices]) -> str:
         text = ""
@@ -137,6 +149,37 @@ class Prompt:
         values = outputs.tolist()
         marks = [(repr(type(value)), key(value)) for value in values]  # a function may write True otherwise than 1
         return [known[m] if m in known else known.setdefault(m, self.answer(v)) for m, v in zip(marks, values, strict=True)]
+
+    def read(self, rendered: Rendered, outputs: Column, tokenizer: Tokenizer) -> Any:
+        return tokenizer([*rendered.names, *self.answer_texts(outputs)])["input_ids"]
+
+    def answer_tokens(self, outputs: Column, one: Rendered, tokenizer: Tokenizer) -> Indices:
+        return answer_tokens(tokenizer, one.names[0], self.answer_texts(outputs))
+
+    def check_answers(self, outputs: Column, one: Rendered, tokenizer: Tokenizer) -> None:
+        texts = self.answer_texts(outputs)
+        _check_written(outputs, texts)
+        owner: dict[int, str] = {}
+        for text, token in zip(texts, answer_tokens(tokenizer, one.names[0], texts).tolist(), strict=True):
+            if owner.setdefault(token, text) != text:
+                raise DasError(
+                    f"answers {owner[token]!r} and {text!r} begin with the same token "
+                    f"{tokenizer.convert_ids_to_tokens(token)!r}: choose answers that differ in their first token"
+                )
+            if token == tokenizer.unk_token_id:
+                raise DasError(f"answer {text!r} is unknown to the tokenizer")
+
+
+def _check_written(outputs: Column, texts: Sequence[str]) -> None:
+    """DasError where values that are equal, such as 1 and True, are written differently."""
+    written: dict[Any, tuple[Any, str]] = {}
+    for value, text in zip(outputs.tolist(), texts, strict=True):
+        other, known = written.setdefault(key(value), (value, text))
+        if known != text:
+            raise DasError(
+                f"the outputs {other!r} and {value!r} are one value to a causal model, but their answers are {known!r} and "
+                f"{text!r}: let every mechanism give one type"
+            )
 
 
 def _text_of(value: Any, said: Any) -> str:

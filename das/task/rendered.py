@@ -1,8 +1,14 @@
-"""Rendered: texts, and where every field lies in each."""
+"""Rendered: settings as they are put to a network, in words or as tensors; and prompts, as the network takes them.
+
+What lies above this wing asks for no more than stands here: it works whatever a network reads.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,14 +16,82 @@ from numpy.typing import NDArray
 Indices = NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class Rendered:
-    """Texts and, for every field, its character span in each: `spans[field]` is (rows, 2), start and end."""
+class Prompts(ABC):
+    """Rows that a network is given together, with the columns of the named positions.
 
-    texts: list[str]
-    spans: dict[str, Indices]
+    positions: name → (rows, places of the span), columns of the prompts. lengths: (rows,), how many of the `width` columns, at
+    the right, are a prompt's own. whole: a prompt has no places: what a module makes of it is one vector.
+    """
 
-    def take(self, rows: int | Indices) -> Rendered:
+    positions: dict[str, Indices]
+    lengths: Indices
+    whole: bool = False
+
+    @property
+    @abstractmethod
+    def width(self) -> int:
+        """How many columns there are."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def take(self, rows: Any) -> Self:
+        """Some of them."""
+
+    @classmethod
+    @abstractmethod
+    def concat(cls, parts: Sequence[Any]) -> Self:
+        """Several batches one below another; only the positions that all have are kept."""
+
+    @abstractmethod
+    def prefix(self, most: int) -> Indices:
+        """The tokens that all begin with, up to `most` of them; none of what is no text."""
+
+    @abstractmethod
+    def identities(self) -> Indices:
+        """Of each: equal for those that a network cannot tell apart, the same in every process. (rows,)"""
+
+
+def hashed(rows: Iterable[bytes]) -> Indices:
+    """64 bits of a hash of each, the same in every process."""
+    digests = [hashlib.blake2b(row, digest_size=8).digest() for row in rows]
+    return np.array([int.from_bytes(digest, "big", signed=True) for digest in digests], np.int64)
+
+
+class Rendered(ABC):
+    """Settings as they are put to a network, a row for each. tokenizer: the network's, which only words need."""
+
+    @property
+    @abstractmethod
+    def names(self) -> list[str]:
+        """How each is called in words; those that are alike have one name."""
+
+    @abstractmethod
+    def take(self, rows: int | Indices) -> Self:
         """One of them, or some."""
-        rows = np.atleast_1d(rows)
-        return Rendered([self.texts[row] for row in rows], {name: span[rows] for name, span in self.spans.items()})
+
+    @abstractmethod
+    def encode(self, tokenizer: Any, positions: Sequence[str] = ()) -> Prompts:
+        """As the network takes them, with the named positions resolved. DasError where one does not exist, or where a whole
+        span has a different number of places by row."""
+
+    @abstractmethod
+    def check(self, tokenizer: Any, positions: Sequence[str]) -> None:
+        """DasError unless the positions exist and the network can read all that is there."""
+
+    @abstractmethod
+    def identities(self, tokenizer: Any) -> Indices:
+        """Of each (see `Prompts.identities`). (rows,)"""
+
+    @abstractmethod
+    def coverage(self, tokenizer: Any, positions: Sequence[str]) -> dict[str, float]:
+        """Position → the share of the rows in which it exists; of a whole span, with its commonest number of places."""
+
+    @abstractmethod
+    def at(self, tokenizer: Any, positions: Sequence[str]) -> dict[str, str]:
+        """Position → what stands there in the first row, in the order of the prompt."""
+
+    @abstractmethod
+    def show(self, tokenizer: Any, positions: Sequence[str]) -> str:
+        """The first row with its positions, to be read."""

@@ -16,6 +16,7 @@ from das.causal.inputs import Inputs
 from das.causal.model import CausalModel
 from das.errors import DasError, shown, unknown
 from das.ground.checks import fitted, short_text, whole
+from das.task.form import Form
 from das.task.prompt import Prompt, literal
 from das.task.tokenizer import Tokenizer
 from das.task.variant import Change, Variant
@@ -33,14 +34,15 @@ class Shift(Change):
     model: only for siblings whose question differs: what they answer.
     """
 
-    prompt: Prompt | None = None
+    prompt: Form | None = None
     inputs: Inputs | None = None
     model: CausalModel | None = None
 
     def __post_init__(self) -> None:
-        for name, kind in (("prompt", Prompt), ("inputs", Inputs), ("model", CausalModel)):
+        kinds = (("prompt", Form, "Prompt"), ("inputs", Inputs, "Inputs"), ("model", CausalModel, "CausalModel"))
+        for name, kind, called in kinds:
             if (given := getattr(self, name)) is not None and not isinstance(given, kind):
-                raise DasError(f"{name} of a Shift is {shown(given)}: expected a das.{kind.__name__}")
+                raise DasError(f"{name} of a Shift is {shown(given)}: expected a das.{called}")
 
     def apply(self, asked: Variant, tokenizer: Tokenizer | None = None) -> Variant:
         return Variant(self.prompt or asked.prompt, self.inputs or asked.inputs, self.model or asked.model)
@@ -72,7 +74,7 @@ class Reword(Change):
                 raise DasError(f"words and answers are texts, not {text!r}: in YAML put them in quotes")
 
     def apply(self, asked: Variant, tokenizer: Tokenizer | None = None) -> Variant:
-        prompt = asked.prompt
+        prompt = in_words(asked)
         for old in self.words:
             if old not in prompt.template:
                 raise DasError(f"{old!r} is not in the template, so it cannot be reworded: {prompt.template!r}")
@@ -132,7 +134,7 @@ class Context(Change):
         return [self.text] if isinstance(self.text, str) else list(self.text)
 
     def apply(self, asked: Variant, tokenizer: Tokenizer | None = None) -> Variant:
-        prompt = asked.prompt
+        prompt = in_words(asked)
         spaced = tuple(_spaced(text, behind=self.where == "after") for text in self._texts)
         at = self._place(prompt)
         name = next(f"context{i}" for i in ["", *range(2, 100)] if f"context{i}" not in {*prompt.fields, *prompt.fillers})
@@ -186,8 +188,9 @@ class FewShot(Change):
             raise DasError(f"few_shot is {self.n}: the inputs have only {len(distinct_rows)} different settings")
         answers = drawn[asked.model.output]
         rows = distinct_rows[_in_turn(codes(answers[distinct_rows]))[: self.n]]
-        texts = asked.prompt.render({name: column[rows] for name, column in drawn.items()}).texts
-        solved = [text + answer for text, answer in zip(texts, asked.prompt.answer_texts(answers[rows]), strict=True)]
+        prompt = in_words(asked)
+        texts = prompt.render({name: column[rows] for name, column in drawn.items()}).texts
+        solved = [text + answer for text, answer in zip(texts, prompt.answer_texts(answers[rows]), strict=True)]
         return _around(asked, "".join(example + self.between for example in solved))
 
 
@@ -225,7 +228,7 @@ class Chat(Change):
             raise DasError("the tokenizer's chat template drops the message")
         for token in tokenizer("")["input_ids"]:  # what the tokenizer puts first by itself
             head = head.removeprefix(tokenizer.decode([token]))
-        return _around(replace(asked, prompt=_stripped(asked.prompt)), head, tail)
+        return _around(replace(asked, prompt=_stripped(in_words(asked))), head, tail)
 
 
 def _stripped(prompt: Prompt) -> Prompt:
@@ -254,5 +257,15 @@ class Offset(Change):
 
 
 def _around(asked: Variant, before: str, after: str = "") -> Variant:
-    template = literal(before) + asked.prompt.template + literal(after)
-    return replace(asked, prompt=replace(asked.prompt, template=template))
+    prompt = in_words(asked)
+    return replace(asked, prompt=replace(prompt, template=literal(before) + prompt.template + literal(after)))
+
+
+def in_words(asked: Variant) -> Prompt:
+    """The words in which it is asked. DasError where it is asked without."""
+    if not isinstance(asked.prompt, Prompt):
+        raise DasError(
+            "this shift changes words, and the task has none: its inputs are put to the network as tensors. Give other inputs "
+            "(given, or das.Shift(inputs=…)), or das.Shift(prompt=das.Tensors(…))"
+        )
+    return asked.prompt

@@ -9,18 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from das.causal.columns import Column, Columns, differ, joined, key
+from das.causal.columns import Column, Columns, differ, joined
 from das.causal.model import CausalModel
 from das.errors import DasError, shown, unknown
 from das.ground.checks import distinct, fitted, named
-from das.task.answers import answer_tokens
-from das.task.encoded import Encoded, check_fields, coverage, encode, show, tokens_at
+from das.task.form import Form
 from das.task.hypothesis import Hypothesis
 from das.task.identity import identities
 from das.task.plain_shifts import check_names, parse_shift
 from das.task.positions import expand_positions
-from das.task.prompt import Prompt
-from das.task.rendered import Rendered
+from das.task.rendered import Prompts, Rendered
 from das.task.shifts import Shift
 from das.task.tokenizer import Tokenizer
 from das.task.variant import BASE, Change, Variant
@@ -36,7 +34,7 @@ class Task:
         `fit-lm` can train on beside it.
     """
 
-    prompt: Prompt
+    prompt: Form
     hypotheses: Mapping[str, Hypothesis]
     positions: Sequence[str] = ("last",)
     shifts: Mapping[str, Change] = field(default_factory=dict)
@@ -44,8 +42,8 @@ class Task:
     name: str = "task"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.prompt, Prompt):
-            raise DasError(f"the prompt of a task is {shown(self.prompt)}: expected a das.Prompt")
+        if not isinstance(self.prompt, Form):
+            raise DasError(f"the prompt of a task is {shown(self.prompt)}: expected a das.Prompt, or das.Tensors")
         self._check_named("hypotheses", Hypothesis)
         if not self.hypotheses:
             raise DasError("a task needs at least one hypothesis")
@@ -110,14 +108,14 @@ class Task:
         hypotheses = {n: Hypothesis(h.model.over(variant.inputs), *h.variables) for n, h in self.hypotheses.items()}
         return replace(self, prompt=variant.prompt, hypotheses=hypotheses)
 
-    def draw(self, variant: str, tokenizer: Tokenizer, rng: np.random.Generator, n: int) -> tuple[Encoded, NDArray[np.int64]]:
+    def draw(self, variant: str, tokenizer: Tokenizer, rng: np.random.Generator, n: int) -> tuple[Prompts, NDArray[np.int64]]:
         """`n` drawn prompts of a variant (see `variant`) and the tokens that answer them."""
         asked = self.variant(variant, tokenizer)
         return ask(asked, asked.inputs.sample(rng, n), tokenizer)
 
-    def encode(self, inputs: Columns, tokenizer: Tokenizer, positions: Sequence[str] = ()) -> Encoded:
-        """The prompts of the given input rows as tokens, with named positions resolved."""
-        return encode(self.render(inputs), tokenizer, positions)
+    def encode(self, inputs: Columns, tokenizer: Tokenizer, positions: Sequence[str] = ()) -> Prompts:
+        """The prompts of the given input rows as a network takes them, with named positions resolved."""
+        return self.render(inputs).encode(tokenizer, positions)
 
     def render(self, inputs: Columns) -> Rendered:
         """The prompts of the given input rows."""
@@ -128,17 +126,16 @@ class Task:
 
     def answer_tokens(self, outputs: Column, inputs: Columns, tokenizer: Tokenizer) -> NDArray[np.int64]:
         """The token that answers each row of the output column; `inputs` gives one prompt to put before it."""
-        text = self.prompt.render(self._shown({name: column[:1] for name, column in inputs.items()})).texts[0]
-        return answer_tokens(tokenizer, text, self.prompt.answer_texts(outputs))
+        return self.prompt.answer_tokens(outputs, self.render({name: column[:1] for name, column in inputs.items()}), tokenizer)
 
     def example(self, seed: int = 0) -> Rendered:
         """A drawn prompt."""
-        return self.prompt.render(self._shown(self.model.sample(np.random.default_rng(seed), 1)))
+        return self.render(self.model.sample(np.random.default_rng(seed), 1))
 
     def show(self, tokenizer: Tokenizer, positions: Sequence[str] | None = None, seed: int = 0) -> str:
         """A drawn prompt with the tokens at the positions marked."""
         specs = expand_positions(self.positions if positions is None else positions)
-        return show(self.example(seed), tokenizer, specs)
+        return self.example(seed).show(tokenizer, specs)
 
     def outputs(self, inputs: Columns) -> Column:
         """Answers on the given rows, and counterfactual ones under every hypothesis with the rows as each other's sources:
@@ -152,7 +149,7 @@ class Task:
 
     def tokens_at(self, tokenizer: Tokenizer, positions: Sequence[str], seed: int = 0) -> dict[str, str]:
         """Position → the text of its token in a drawn prompt, in the order of the prompt."""
-        return tokens_at(self.example(seed), tokenizer, positions)
+        return self.example(seed).at(tokenizer, positions)
 
     def check(self, tokenizer: Tokenizer, positions: Sequence[str] | None = None, n: int = 500) -> None:
         """DasError unless the task can be run: hypotheses that answer alike and always the same, one answer to a text, distinct
@@ -166,7 +163,7 @@ class Task:
                 raise DasError(f"hypothesis {name!r} does not answer as the first hypothesis does on {row}")
         asked, where = self.variant(BASE), self.positions if positions is None else positions
         try:
-            _check_text(asked, drawn, self.outputs(drawn), tokenizer, where)
+            _check_asked(asked, drawn, self.outputs(drawn), tokenizer, where)
             identities(asked, self.hypotheses.values(), tokenizer, drawn)
         except DasError as error:
             raise DasError(f"prompt: {error}") from error
@@ -178,7 +175,7 @@ class Task:
         drawn = variant.inputs.sample(np.random.default_rng(0), n)
         here = self.under(shift, tokenizer) if variant.model is self.model else None
         outputs = here.outputs(drawn) if here else variant.model.run(drawn)[variant.model.output]
-        _check_text(variant, drawn, outputs, tokenizer, positions)
+        _check_asked(variant, drawn, outputs, tokenizer, positions)
         identities(variant, here.hypotheses.values() if here else (), tokenizer, drawn)
 
     def fault(self, shift: Any, tokenizer: Tokenizer) -> str:
@@ -194,7 +191,7 @@ class Task:
         """Position → the share of a shift's drawn prompts in which it exists."""
         variant = self.variant(shift, tokenizer)
         drawn = variant.run(variant.inputs.sample(np.random.default_rng(0), n))
-        return coverage(variant.prompt.render(drawn), tokenizer, positions)
+        return variant.prompt.render(drawn).coverage(tokenizer, positions)
 
 
 def _check_steady(name: str, model: CausalModel, inputs: Columns) -> None:
@@ -208,41 +205,15 @@ def _check_steady(name: str, model: CausalModel, inputs: Columns) -> None:
             )
 
 
-def _check_written(outputs: Column, texts: Sequence[str]) -> None:
-    """DasError where values that are equal, such as 1 and True, are written differently."""
-    written: dict[Any, tuple[Any, str]] = {}
-    for value, text in zip(outputs.tolist(), texts, strict=True):
-        other, known = written.setdefault(key(value), (value, text))
-        if known != text:
-            raise DasError(
-                f"the outputs {other!r} and {value!r} are one value to a causal model, but their answers are {known!r} and "
-                f"{text!r}: let every mechanism give one type"
-            )
-
-
-def _check_text(asked: Variant, inputs: Columns, outputs: Column, tokenizer: Tokenizer, positions: Sequence[str]) -> None:
-    """DasError unless prompts and answers are words that the tokenizer knows, told apart by their first token."""
+def _check_asked(asked: Variant, inputs: Columns, outputs: Column, tokenizer: Tokenizer, positions: Sequence[str]) -> None:
+    """DasError unless the network can be asked, and its answers told apart."""
     rendered = asked.prompt.render(asked.run(inputs))
-    check_fields(rendered, tokenizer)
-    prompts = encode(rendered, tokenizer, expand_positions(positions))
-    if (unread := prompts.count(tokenizer.unk_token_id)) > 0:
-        raise DasError(f"{unread:.0%} of the prompts' tokens are unknown to the tokenizer: the network cannot read them")
-    texts = asked.prompt.answer_texts(outputs)
-    _check_written(outputs, texts)
-    owner: dict[int, str] = {}
-    for text, token in zip(texts, answer_tokens(tokenizer, rendered.texts[0], texts).tolist(), strict=True):
-        if owner.setdefault(token, text) != text:
-            raise DasError(
-                f"answers {owner[token]!r} and {text!r} begin with the same token "
-                f"{tokenizer.convert_ids_to_tokens(token)!r}: choose answers that differ in their first token"
-            )
-        if token == tokenizer.unk_token_id:
-            raise DasError(f"answer {text!r} is unknown to the tokenizer")
+    rendered.check(tokenizer, positions)
+    asked.prompt.check_answers(outputs, rendered, tokenizer)
 
 
-def ask(asked: Variant, inputs: Columns, tokenizer: Tokenizer) -> tuple[Encoded, NDArray[np.int64]]:
+def ask(asked: Variant, inputs: Columns, tokenizer: Tokenizer) -> tuple[Prompts, NDArray[np.int64]]:
     """The prompts of a variant on the given input rows, and the tokens that answer them."""
     columns = asked.run(inputs)
     rendered = asked.prompt.render(columns)
-    answers = answer_tokens(tokenizer, rendered.texts[0], asked.prompt.answer_texts(columns[asked.model.output]))
-    return encode(rendered, tokenizer), answers
+    return rendered.encode(tokenizer), asked.prompt.answer_tokens(columns[asked.model.output], rendered, tokenizer)

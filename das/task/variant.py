@@ -11,7 +11,7 @@ from das.causal.columns import Columns
 from das.causal.inputs import Inputs
 from das.causal.model import CausalModel
 from das.errors import DasError
-from das.task.prompt import Prompt
+from das.task.form import Form
 from das.task.tokenizer import Tokenizer
 
 BASE = "base"
@@ -22,7 +22,7 @@ BASE = "base"
 class Variant:
     """One way to ask: the words, the inputs, and the causal model that answers."""
 
-    prompt: Prompt
+    prompt: Form
     inputs: Inputs
     model: CausalModel
 

@@ -30,7 +30,6 @@ from das.run.settings import Settings, plain_data
 from das.run.table import pair_table, prompt_codes
 from das.run.workers import run_in_processes
 from das.task.files import load_task
-from das.task.identity import of_texts
 from das.task.positions import expand_positions
 from das.task.task import Task
 from das.task.variant import BASE
@@ -70,7 +69,7 @@ def _specs(run: Folder, settings: Settings, shifts: Any, report: Reporter) -> di
         report.say(note)
     for name, spec in specs.items():
         asked = task.variant(spec, tokenizer)
-        ShiftFolder(run.folder, name).begin(spec, asked.prompt.template, asked_print(asked))
+        ShiftFolder(run.folder, name).begin(spec, asked.prompt.written, asked_print(asked))
     return specs
 
 
@@ -159,7 +158,7 @@ class _Under:
                 self._test_one(m, folder, name, spec, Folder(path), report)
         if not folder.about:
             asked = self.task.variant(BASE)
-            folder.describe(w.spec, asked.prompt.template, asked_print(asked), w.order, accuracy(asked, self.network.lm), found)
+            folder.describe(w.spec, asked.prompt.written, asked_print(asked), w.order, accuracy(asked, self.network.lm), found)
 
     def _test_one(self, m: Material, folder: ShiftFolder, trained: str, spec: Any, source: Folder, report: Reporter) -> None:
         """The alignments of one run, on the pairs of which it has seen no prompt in training or validation: neither the words
@@ -187,7 +186,7 @@ class _Under:
         tokenizer = self.network.tokenizer
         asked = replace(self.task, prompt=self.plain.under(spec, tokenizer).prompt)
         tables = {"base": pairs.base} | {f"source.{v}": table for v, table in pairs.sources.items()}
-        return {role: of_texts(asked.render(table).texts, tokenizer) for role, table in tables.items()}
+        return {role: asked.render(table).identities(tokenizer) for role, table in tables.items()}
 
 
 def _alignments(run: Folder) -> Iterator[Alignment]:

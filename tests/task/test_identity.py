@@ -29,7 +29,8 @@ from das.pairs.dataset import Dataset
 from das.pairs.drawer import make_pairs
 from das.run.material import SPLITS
 from das.run.table import all_pairs, prompt_codes
-from das.task.identity import identities, of_texts, of_tokens
+from das.task.identity import identities
+from das.task.texts import Texts
 from das.task.tokenizer import make_tokenizer
 
 YES_NO = {True: " yes", False: " no"}
@@ -116,10 +117,10 @@ def test_no_text_is_in_two_splits(make):
     task, texts = make()
     lm = network(texts)
     m = material(task, lm)
-    read = [set(of_texts(sorted(texts_of(task, m.pairs[split]["h"])), lm.tokenizer).tolist()) for split in SPLITS]
+    read = [set(Texts(sorted(texts_of(task, m.pairs[split]["h"])), {}).identities(lm.tokenizer).tolist()) for split in SPLITS]
     assert min(map(len, read)) > 5
     assert len(set.union(*read)) == sum(map(len, read))
-    ids = of_texts(task.render(m.pool).texts, lm.tokenizer)
+    ids = task.render(m.pool).identities(lm.tokenizer)
     assert len(set(ids.tolist())) == len(ids)
 
 
@@ -140,10 +141,10 @@ def test_a_set_of_values_has_one_order_in_every_process():
 def test_identity_is_of_tokens_whatever_stands_around_them():
     lm = network(["a b c d"])
     prompts = Prompt("{x}", YES_NO).render({"x": np.array(["a b", "a  b", "a b c", "a b"])})
-    ids = of_texts(prompts.texts, lm.tokenizer)
+    ids = prompts.identities(lm.tokenizer)
     assert ids[0] == ids[1] == ids[3] != ids[2]
     padded = das.task.encoded.encode(prompts, lm.tokenizer).padded(9, pad=1)
-    assert of_tokens(padded).tolist() == ids.tolist()
+    assert padded.identities().tolist() == ids.tolist()
 
 
 def rough(x, y):
@@ -420,8 +421,8 @@ def test_pairs_keep_the_identity_of_base_and_sources():
     table = all_pairs(m.pairs, m.data)
     found = prompt_codes(table[table["split"] == "test"])
     pairs = m.pairs["test"]["h"]
-    assert found["base"].tolist() == of_texts(task.render(pairs.base).texts, lm.tokenizer).tolist()
-    assert found["source.same"].tolist() == of_texts(task.render(pairs.sources["same"]).texts, lm.tokenizer).tolist()
+    assert found["base"].tolist() == task.render(pairs.base).identities(lm.tokenizer).tolist()
+    assert found["source.same"].tolist() == task.render(pairs.sources["same"]).identities(lm.tokenizer).tolist()
 
 
 @pytest.mark.parametrize("seed", [1, 4])

@@ -7,7 +7,7 @@ import pytest
 
 from das import CausalModel, DasError, Hypothesis, Prompt, Range, Task
 from das.task.answers import answer_token, answer_tokens
-from das.task.encoded import Encoded, encode, show, tokens_at
+from das.task.encoded import Encoded, encode
 from das.task.positions import Position, expand_positions
 
 # "<s> costs between 5 . 4 9 and 1 2 . 0 0 dollars" with one token per digit and mark
@@ -208,7 +208,7 @@ def test_common_prefix_counts_the_first_tokens_that_all_share(lower, upper, pref
 
 
 def test_show_marks_the_tokens_and_lists_them(rendered, tokenizer):
-    text = show(rendered, tokenizer, ["lower.first", "upper", "last"], row=1)
+    text = rendered.take(1).show(tokenizer, ["lower.first", "upper", "last"])
     assert text.splitlines() == [
         "costs between ⟦0⟧.05 and ⟦9⟧⟦.⟧⟦9⟧⟦9⟧ ⟦dollars⟧",
         "",
@@ -219,7 +219,7 @@ def test_show_marks_the_tokens_and_lists_them(rendered, tokenizer):
 
 
 def test_tokens_at_gives_texts_in_the_order_of_the_prompt(rendered, tokenizer):
-    found = tokens_at(rendered, tokenizer, ["last", "lower", "first+1", "upper.last"])
+    found = rendered.at(tokenizer, ["last", "lower", "first+1", "upper.last"])
     assert list(found.items()) == [("first+1", "costs"), ("lower", "5.49"), ("upper.last", "0"), ("last", "dollars")]
 
 

@@ -1,0 +1,50 @@
+"""Form: how a task's inputs are put to a network, and its answers: in words (`das.Prompt`) or as tensors (`das.Tensors`)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from das.causal.columns import Column
+from das.task.rendered import Indices, Rendered
+from das.task.tokenizer import Tokenizer
+
+
+class Form(ABC):
+    """What a task asks of it."""
+
+    @property
+    @abstractmethod
+    def fields(self) -> list[str]:
+        """The variables that are shown to the network, each once."""
+
+    @property
+    @abstractmethod
+    def written(self) -> str:
+        """How it is put, to be read."""
+
+    @abstractmethod
+    def parts(self) -> dict[str, list[Any]]:
+        """What it is made of, in words → values and functions, by which a run tells whether it is still the same."""
+
+    @abstractmethod
+    def render(self, columns: Mapping[str, Column]) -> Rendered:
+        """What a network is given of each row."""
+
+    @abstractmethod
+    def read(self, rendered: Rendered, outputs: Column, tokenizer: Tokenizer) -> Any:
+        """What reaches the network of what is asked, and of the answers, as plain data."""
+
+    @abstractmethod
+    def answer_texts(self, outputs: Column) -> list[str]:
+        """The answer to each row of the output column, in words."""
+
+    @abstractmethod
+    def answer_tokens(self, outputs: Column, one: Rendered, tokenizer: Tokenizer) -> Indices:
+        """The answer to each row of the output column: its number among all that the network scores. one: something that is
+        asked, for an answer's tokens depend on what stands before it."""
+
+    @abstractmethod
+    def check_answers(self, outputs: Column, one: Rendered, tokenizer: Tokenizer) -> None:
+        """DasError unless the network can give the answers, and they can be told apart."""

@@ -1,0 +1,95 @@
+"""Texts: settings as they are put in words, and where every field lies in each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from das.errors import DasError
+from das.task.encoded import Encoded, encode, of_tokens
+from das.task.positions import expand_positions
+from das.task.rendered import Indices, Rendered
+from das.task.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Texts(Rendered):
+    """Texts and, for every field, its character span in each: `spans[field]` is (rows, 2), start and end."""
+
+    texts: list[str]
+    spans: dict[str, Indices]
+
+    @property
+    def names(self) -> list[str]:
+        return self.texts
+
+    def take(self, rows: int | Indices) -> Texts:
+        rows = np.atleast_1d(rows)
+        return Texts([self.texts[row] for row in rows], {name: span[rows] for name, span in self.spans.items()})
+
+    def encode(self, tokenizer: Tokenizer, positions: Sequence[str] = ()) -> Encoded:
+        return encode(self, tokenizer, positions)
+
+    def check(self, tokenizer: Tokenizer, positions: Sequence[str]) -> None:
+        self._check_fields(tokenizer)
+        prompts = encode(self, tokenizer, expand_positions(positions))
+        if (unread := prompts.count(tokenizer.unk_token_id)) > 0:
+            raise DasError(f"{unread:.0%} of the prompts' tokens are unknown to the tokenizer: the network cannot read them")
+
+    def _check_fields(self, tokenizer: Tokenizer) -> None:
+        """DasError where what a field writes has no token: the network would not read it. A field may well write nothing."""
+
+        def written(spans: Indices) -> list[bool]:
+            return [bool(text[a:b].strip()) for text, (a, b) in zip(self.texts, spans, strict=True)]
+
+        where = {name: written(spans) for name, spans in self.spans.items()}
+        encode(self, tokenizer, [f"{name}.first" for name, there in where.items() if all(there)])
+        for name, there in where.items():
+            if any(there) and not all(there):
+                encode(self.take(np.flatnonzero(there)), tokenizer, [f"{name}.first"])
+
+    def identities(self, tokenizer: Tokenizer) -> Indices:
+        index = {text: row for row, text in enumerate(dict.fromkeys(self.texts))}
+        found = of_tokens(np.array(ids, np.int64) for ids in tokenizer(list(index))["input_ids"])
+        return found[[index[text] for text in self.texts]]
+
+    def coverage(self, tokenizer: Tokenizer, positions: Sequence[str]) -> dict[str, float]:
+        return {spec: self._covered(tokenizer, spec) for spec in positions}
+
+    def _covered(self, tokenizer: Tokenizer, spec: str) -> float:
+        try:
+            encode(self, tokenizer, [spec])
+            return 1.0
+        except DasError:
+            sizes: list[int] = []
+            for row in range(len(self.texts)):
+                try:
+                    sizes.append(encode(self.take(row), tokenizer, [spec]).positions[spec].shape[1])
+                except DasError:
+                    sizes.append(0)
+            return max(np.bincount(sizes)[1:], default=0) / len(sizes)
+
+    def at(self, tokenizer: Tokenizer, positions: Sequence[str]) -> dict[str, str]:
+        one = self.take(0)
+        encoded = encode(one, tokenizer, positions)
+        offsets = tokenizer(one.texts, return_offsets_mapping=True)["offset_mapping"][0]
+        order = sorted(encoded.positions.items(), key=lambda item: tuple(item[1][0]))
+        return {name: one.texts[0][offsets[at[0, 0]][0] : offsets[at[0, -1]][1]] for name, at in order}
+
+    def show(self, tokenizer: Tokenizer, positions: Sequence[str]) -> str:
+        """With its chosen tokens in ⟦brackets⟧, and below it each position with its token."""
+        one = self.take(0)
+        encoded = encode(one, tokenizer, positions)
+        offsets = tokenizer(one.texts, return_offsets_mapping=True)["offset_mapping"][0]
+        chosen = {int(column) for at in encoded.positions.values() for column in at[0]}
+        text, end = "", 0
+        for column, (a, b) in enumerate(offsets):
+            piece = one.texts[0][max(a, end) : b]
+            text += one.texts[0][end:a] + (f"⟦{piece}⟧" if column in chosen and piece else piece)
+            end = max(b, end)
+        tokens = tokenizer.convert_ids_to_tokens(encoded.ids[0].tolist())
+        width = max((len(name) for name in positions), default=0)
+        lines = [f"  {name:<{width}}  {' '.join(repr(tokens[c]) for c in at[0])}" for name, at in encoded.positions.items()]
+        return "\n".join([text, "", *lines])
