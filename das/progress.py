@@ -35,6 +35,23 @@ class _Silent:
 silent: Reporter = _Silent()
 
 
+class Watched:
+    """Tells another reporter, and calls `look` after every step."""
+
+    def __init__(self, report: Reporter, look: Callable[[], None]) -> None:
+        self.say, self.look, self._task = report.say, look, report.task
+
+    @contextmanager
+    def task(self, name: str, total: float) -> Iterator[Step]:
+        with self._task(name, total) as step:
+
+            def told(done: float, note: str) -> None:
+                step(done, note)
+                self.look()
+
+            yield told
+
+
 def console() -> Reporter:
     """Bars where standard output is a terminal, lines where it is a file or a pipe."""
     return Bars() if sys.stdout.isatty() else Lines()

@@ -8,6 +8,8 @@ from typing import Any
 
 def run(settings: Any, out: str | None) -> None:
     """Train and judge an alignment for every hypothesis × layer × position; a killed run goes on where it was."""
+    from das.draw.early import draw_early
+    from das.draw.heatmaps import pictures
     from das.draw.outcome import outcome
     from das.ground.checks import folder as check_folder
     from das.progress import console
@@ -17,8 +19,7 @@ def run(settings: Any, out: str | None) -> None:
     report = console()
     folder = f"runs/{Path(name_of(settings.task)).stem}" if out is None else out
     check_folder("out", folder)
-    experiment = Experiment.from_settings(settings)
-    done = experiment.run(folder, report)
+    done = Experiment.from_settings(settings).run(folder, report, after=[pictures], look=draw_early)
     report.say(outcome(done.summary))
     if settings.shifts:
         report.say(f"\n{done.robustness().text()}")

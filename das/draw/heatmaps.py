@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ from matplotlib.patches import Rectangle
 from das.draw.axes import axes_of, inches_of, title, write
 from das.draw.evidence import evidence, luck, rank_curve
 from das.errors import DasError, unknown
+from das.ground.storage import write as write_file
+from das.run.stages import DONE
 from das.text import fitted, plain, short
 
 if TYPE_CHECKING:
@@ -74,8 +77,13 @@ def _grid(run: Folder, hypothesis: str, column: str) -> Grid:
     positions = [p for p in summary["tokens"] if p in set(sites["position"])]
     if column not in mine:
         return rows, positions, np.full((len(rows), len(positions)), np.nan)
-    values = mine.groupby(["layer", "component", "position"])[column].mean().unstack()
-    return rows, positions, values.reindex(index=pd.MultiIndex.from_tuples(rows), columns=positions).to_numpy()
+    return rows, positions, spread(mine, column, rows, positions)
+
+
+def spread(table: pd.DataFrame, column: str, rows: Sequence[Any], positions: Sequence[str]) -> Any:
+    """A column of a table of cells as a map (rows, positions), mean over seeds; nan where there is none."""
+    values = table.groupby(["layer", "component", "position"])[column].mean().unstack()
+    return values.reindex(index=pd.MultiIndex.from_tuples(rows), columns=list(positions)).to_numpy()
 
 
 def heatmap(run: Folder, hypothesis: str, ax: Axes | None = None, metric: str = "iia", bar: bool = True) -> Axes:
@@ -86,8 +94,7 @@ def heatmap(run: Folder, hypothesis: str, ax: Axes | None = None, metric: str = 
     entry = run.summary["hypotheses"][hypothesis]
     ax = axes_of(ax, size_of(rows, positions))
     top = 1.0 if metric != "distance" else float(np.nanmax(values, initial=1e-9))
-    image = ax.imshow(values, origin="lower", aspect="auto", cmap=COLOURS, vmin=0, vmax=top)
-    ax.set_facecolor(SKIPPED)
+    image = image_of(ax, values, top)
     low, high = (_grid(run, hypothesis, f"test_iia_{end}")[2] for end in ("low", "high"))
     limit, null = luck(entry)
     whose = "95 % interval" if metric == "iia" else "the IIA's 95 % interval"
@@ -101,6 +108,18 @@ def heatmap(run: Folder, hypothesis: str, ax: Axes | None = None, metric: str = 
     return ax
 
 
+def image_of(ax: Axes, values: Any, top: float = 1.0) -> Any:
+    """A map in colours from 0 to `top`, grey where there is no number."""
+    ax.set_facecolor(SKIPPED)
+    return ax.imshow(values, origin="lower", aspect="auto", cmap=COLOURS, vmin=0, vmax=top)
+
+
+def grey_numbers(ax: Axes, values: Any, instead: Any) -> None:
+    """Writes into the cells of a map that have no number what there is instead."""
+    for row, column in np.argwhere(np.isnan(values) & np.isfinite(instead)):
+        write(ax, (row, column), short(instead[row, column]), 0, 7, color="#777777")
+
+
 def _skipped(ax: Axes, run: Folder, hypothesis: str, values: Any) -> str:
     """Writes into the cells that were not trained what a whole-vector swap scores there on the screen's training pairs; what
     is to be said of them."""
@@ -108,9 +127,7 @@ def _skipped(ax: Axes, run: Folder, hypothesis: str, values: Any) -> str:
     if screened is None or not np.isnan(values).any():
         return ""
     rows, positions, _ = _grid(run, hypothesis, "")
-    whole = screened[screened["hypothesis"] == hypothesis].set_index(["layer", "component", "position"])["whole"]
-    for row, column in np.argwhere(np.isnan(values)):
-        write(ax, (row, column), short(whole[(*rows[row], positions[column])]), 0, 7, color="#777777")
+    grey_numbers(ax, values, spread(screened[screened["hypothesis"] == hypothesis], "whole", rows, positions))
     return ", grey: not trained (whole swap)"
 
 
@@ -202,20 +219,30 @@ def all_heatmaps(run: Folder, metric: str = "iia") -> Figure:
 # --- all of them ---
 
 
+def maps(run: Folder) -> dict[str, Any]:
+    """The heatmaps of a run, by the names of their files."""
+    names = run.summary["hypotheses"]
+    return {f"heatmap_{name}.png": heatmap(run, name).get_figure() for name in names} | {"heatmaps.png": all_heatmaps(run)}
+
+
 def figures(run: Folder) -> list[Path]:
     """Draws every figure of a run into its folder; their paths."""
-    drawn: dict[str, Any] = {}
+    drawn = maps(run)
     for name, entry in run.summary["hypotheses"].items():
-        drawn[f"heatmap_{name}.png"] = heatmap(run, name).get_figure()
         drawn[f"rank_{name}.png"] = rank_curve(run, name).get_figure()
         if entry.get("scorecard"):
             drawn[f"evidence_{name}.png"] = evidence(entry)
-    drawn["heatmaps.png"] = all_heatmaps(run)
     return save(run.folder, drawn)
+
+
+def pictures(run: Folder, stage: str) -> None:
+    """Draws the heatmaps after a stage of a run; after the last one they are there."""
+    if stage != DONE:
+        save(run.folder, maps(run))
 
 
 def save(folder: Path, drawn: Mapping[str, Any]) -> list[Path]:
     """Writes figures, by the names of their files; their paths."""
     for file, figure in drawn.items():
-        figure.savefig(folder / file, dpi=150)
+        write_file(folder / file, partial(figure.savefig, format="png", dpi=150))
     return [folder / file for file in drawn]

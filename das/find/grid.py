@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -87,6 +87,7 @@ class GridTrainer(pl.LightningModule):
         self.register_buffer("stale", torch.zeros(len(cells), dtype=torch.long))
         self.register_buffer("stopped", torch.full((len(cells),), schedule.steps))
         self.note = ""
+        self.checked: dict[int, float] = {}
 
     @property
     def active(self) -> list[int]:
@@ -206,6 +207,7 @@ class GridTrainer(pl.LightningModule):
     def check(self) -> None:
         """Scores the active cells, keeps those that are about as good as ever, and stops those that gain no more."""
         scores = self._validate()
+        self.checked |= scores
         noop = {name: unswapped(pairs, self.captures[1]) for name, pairs in self.data[2].pairs.items()}
         for i, iia in scores.items():
             if iia >= self.best[i] - 2 * self.schedule.gain:
@@ -218,6 +220,11 @@ class GridTrainer(pl.LightningModule):
                 self.stopped[i] = self.global_step
         self.log_dict({"val_iia_mean": float(np.mean(list(scores.values()))), "val_iia_max": max(scores.values())})
         self.trainer.should_stop = not self.active
+
+    def looks(self) -> list[dict[str, Any]]:
+        """How the cells do: the validation IIA of each at its last check."""
+        cells = {i: self.cells[i] for i in self.checked}
+        return [{"hypothesis": c.hypothesis, **asdict(c.site), "iia": self.checked[i]} for i, c in cells.items()]
 
     def focus(self) -> None:
         """Finds the width that nearly suffices of every Nested cell that has learned something: around it widths are drawn from

@@ -17,11 +17,11 @@ from das.errors import DasError, unknown
 from das.find.alignment import Alignment, Cell
 from das.find.grid import GridTrainer
 from das.find.search import Search
-from das.ground.storage import intact, remove, write, writing
+from das.ground.storage import intact, remove, write, write_json, writing
 from das.network.quiet import quiet
 from das.progress import Reporter, Step
 
-LAST = "last.ckpt"
+CHECKPOINTS, LAST, LOOKS = "checkpoints", "last.ckpt", "looks.json"
 LOGGERS = {name.removesuffix("Logger").lower(): name for name in loggers.__all__ if name != "Logger"}
 
 
@@ -56,7 +56,8 @@ class Progress(pl.Callback):
 
 
 class Checkpoints(pl.Callback):
-    """Writes the state of a training to `last.ckpt` in a folder, every so many steps and where it ends."""
+    """Writes the state of a training to `last.ckpt` in a folder, every so many steps and where it ends, and to `looks.json` how
+    its cells do on validation pairs."""
 
     def __init__(self, folder: Path, every: int) -> None:
         self.folder, self.every = folder, every
@@ -65,6 +66,7 @@ class Checkpoints(pl.Callback):
         step = trainer.global_step
         if step % self.every == 0 or step == trainer.max_steps or trainer.should_stop:
             write(self.folder / LAST, lambda path: trainer.save_checkpoint(path))
+            write_json(self.folder / LOOKS, {"step": step, "cells": pl_module.looks()})
 
 
 def _placed(device: torch.device) -> dict[str, Any]:
@@ -105,7 +107,7 @@ def _readable(checkpoint: Path) -> bool:
 
 def _work(folder: Path, cells: Sequence[Cell]) -> Path:
     """Where the checkpoints of exactly these cells lie."""
-    return folder / "checkpoints" / f"{zlib.crc32(' '.join(sorted(c.id for c in cells)).encode()):08x}"
+    return folder / CHECKPOINTS / f"{zlib.crc32(' '.join(sorted(c.id for c in cells)).encode()):08x}"
 
 
 def train(cells: Sequence[Cell], search: Search) -> list[Alignment]:
@@ -134,6 +136,6 @@ def begun(folder: Path, cells: Sequence[Cell]) -> bool:
 
 def forget(folder: Path, cells: Sequence[Cell] | None = None) -> None:
     """Removes the checkpoints of cells that are finished; by default all."""
-    remove(folder / "checkpoints" if cells is None else _work(folder, cells))
+    remove(folder / CHECKPOINTS if cells is None else _work(folder, cells))
     with contextlib.suppress(OSError):
-        (folder / "checkpoints").rmdir()
+        (folder / CHECKPOINTS).rmdir()

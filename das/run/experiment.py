@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -20,14 +21,16 @@ from das.ground.storage import read_table, remove, write
 from das.judge.nulls import NULLS, draws_of
 from das.memory import give_back
 from das.network.site import Site
-from das.progress import Reporter, silent
+from das.progress import Reporter, Watched, silent
 from das.run.costs import cell_flops
+from das.run.early import Early, Watch, early
 from das.run.folder import Folder
 from das.run.layout import Layout
 from das.run.lock import alone
 from das.run.mend import SCREEN, mend
 from das.run.provenance import provenance
 from das.run.settings import Settings
+from das.run.stages import DONE, PURPOSES, so_far
 from das.run.summary import Summary
 from das.run.work import Work
 from das.run.workers import refuse_at_start, run_in_processes
@@ -36,6 +39,12 @@ if TYPE_CHECKING:
     from das.use.run import Run
 
 Job = Callable[[Work], None]
+After = Callable[["Run", str], None]
+"""What is called after a stage, with the run and the stage's name (a key of `das.run.stages.PURPOSES`, or `DONE`). The run's
+tables and its summary say what there is so far; no hypothesis has a verdict before the last."""
+Look = Callable[[Path, Early], Any]
+"""What is called with a run's folder and what there is to see of its grid."""
+
 T = TypeVar("T")
 
 
@@ -45,9 +54,13 @@ class Experiment(Layout):
     >>> run = Experiment("price_tagging", "price-tagger-tiny", layers=[2], positions=["last"]).run("runs/x")  # doctest: +SKIP
     """
 
-    def run(self, out: str | Path, report: Reporter = silent) -> Run:
+    def run(self, out: str | Path, report: Reporter = silent, after: Sequence[After] = (), look: Look | None = None) -> Run:
         """Trains and judges every cell that `out` does not hold yet, and writes tables, summary and figures there. DasError
-        where another process is at it."""
+        where another process is at it.
+
+        after: called in turn after every stage that did something, and at the end. look: called with the folder and what can be
+        seen of the grid before it is trained and while it is.
+        """
         from das.use.run import Run
 
         refuse_at_start()
@@ -56,26 +69,59 @@ class Experiment(Layout):
         with alone(run.folder):
             run.prepare(self.settings, provenance(self.task, self.tokenizer, self.settings.lm))
             mend(run.folder, report)
-            self._run(Work(self, run, report))
+            self._run(run, report, after, look)
             run.figures()
             if self.settings.shifts:
                 run.shift(self.settings.shifts, self.settings.retrain, report, self.settings.task, self.settings.lm)
+        for each in after:
+            each(run, DONE)
         report.say(f"done in {time.time() - started:.0f} s: {run.folder}")
         return run
 
-    def _run(self, work: Work) -> None:
-        run = work.run
-        if not (run.folder / "audit.json").exists():
-            self._share(work, [Work.audit])
-        grid = self.within_budget(work)
-        self._train(work, "grid", grid)
+    def _run(self, run: Run, report: Reporter, after: Sequence[After], look: Look | None) -> None:
+        work = Work(self, run, report)
+        grid, trained = self._grid(work, look)
         chosen = run.choose(grid)
         more = [cell for cell in self.refinement(chosen) if cell not in set(grid)]
-        self._train(work, "chosen cells", more)
-        self._search_nulls(work, grid, chosen)
-        self._examine(work, chosen)
         cells = list(dict.fromkeys([*grid, *more]))
+
+        def tell(stage: str, some: Sequence[Cell]) -> None:
+            if after:
+                seen = run.so_far(*so_far(Summary(run, some, chosen, self.labels(grid)), stage))
+                for each in after:
+                    each(seen, stage)
+
+        if trained:
+            tell("grid", grid)
+        if self._train(work, "chosen cells", more):
+            tell("chosen cells", cells)
+        if self._search_nulls(work, grid, chosen):
+            tell("nulls", cells)
+        self._examine(work, chosen)
         Summary(run, cells, chosen, self.labels(grid)).write()
+
+    def _grid(self, work: Work, look: Look | None) -> tuple[list[Cell], bool]:
+        """Does all up to the grid, and the grid; its cells, and whether there was anything to do."""
+        with self._watched(work, look) as see:
+            if not (work.run.folder / "audit.json").exists():
+                self._share(work, "pairs", [partial(Work.begin, look=look is not None)])
+            see()
+            grid = self.within_budget(work)
+            return grid, self._train(work, "grid", grid)
+
+    @contextmanager
+    def _watched(self, work: Work, look: Look | None) -> Iterator[Callable[[], None]]:
+        """Within it `look` is called now and then with what there is to see; gives what does so at once."""
+        if look is None:
+            yield lambda: None
+            return
+        folder, report, tokens = work.run.folder, work.report, self.task.tokens_at(self.tokenizer, self.positions)
+        watch = Watch(folder, lambda: look(folder, early(folder, self.grid(), self.names, tokens)))
+        work.report = Watched(report, watch.look)
+        try:
+            yield watch.look
+        finally:
+            work.report = report
 
     def within_budget(self, work: Work) -> list[Cell]:
         """The cells of the grid that are to be trained: those of the sites that the folder's screen says, if there is a
@@ -100,11 +146,11 @@ class Experiment(Layout):
         """What the screen finds."""
         parts = {name: work.run.screen_part(name) for name in self.hypotheses}
         shards = _dealt([name for name, part in parts.items() if not part.exists()], self.settings.workers)
-        self._share(work, [partial(Work.screen, hypotheses=shard) for shard in shards])
+        self._share(work, "screen", [partial(Work.screen, hypotheses=shard) for shard in shards])
         return pd.concat([read_table(part) for part in parts.values()], ignore_index=True)
 
-    def _train(self, work: Work, stage: str, cells: Sequence[Cell]) -> None:
-        """Trains and judges the cells that are not there.
+    def _train(self, work: Work, stage: str, cells: Sequence[Cell]) -> bool:
+        """Trains and judges the cells that are not there; whether there were any.
 
         How a stage is shared out depends on the settings alone, not on what is there: cells that are run at once may differ
         in their last bits by the company they keep. So a share that was stopped midway, its checkpoint there, is finished as
@@ -112,36 +158,39 @@ class Experiment(Layout):
         """
         has, workers = work.run.has, self.settings.workers
         if all(has(cell) for cell in cells):
-            return
+            return False
         shards = _shards(cells, cell_flops(self, cells), workers) if workers > 1 else [list(cells)]
         left = [shard for shard in shards if not all(has(cell) for cell in shard)]
         wanted = [shard if begun(work.run.folder, _trained(shard)) else _at_sites_without(has, shard) for shard in left]
-        self._share(work, [partial(Work.train, stage=stage, cells=shard) for shard in wanted])
+        self._share(work, stage, [partial(Work.train, stage=stage, cells=shard) for shard in wanted])
         forget(work.run.folder)
+        return True
 
-    def _search_nulls(self, work: Work, grid: Sequence[Cell], chosen: Mapping[str, Site]) -> None:
-        """The same search where there is nothing to be found, as often as was asked for and not done yet."""
+    def _search_nulls(self, work: Work, grid: Sequence[Cell], chosen: Mapping[str, Site]) -> bool:
+        """The same search where there is nothing to be found, as often as was asked for and not done yet; whether it was."""
         n, run = self.settings.nulls, work.run
         shards = _dealt([(null, draw) for null in NULLS for draw in range(n)], self.settings.workers)  # whatever is there
         wanted = [[each for each in shard if not run.null_path(*each).exists()] for shard in shards]
         if not any(wanted):
-            return
+            return False
         found = {name: run.card(Cell(name, site, self.settings.kind))["rank"] for name, site in chosen.items()}
         ranks = {name: max(1, round(rank / self.variables[name])) for name, rank in found.items()}
         cells = draws_of(grid, chosen, n, self.settings.seed)
         searches = [partial(Work.search, wanted=some, draws=cells, chosen=chosen, ranks=ranks) for some in wanted if some]
-        self._share(work, searches)
+        self._share(work, "nulls", searches)
         forget(run.folder / "nulls")
+        return True
 
     def _examine(self, work: Work, chosen: Mapping[str, Site]) -> None:
         """Writes the scorecards of the chosen cells that have none, and where they fail."""
         left = [cell.hypothesis for cell in self.refinement(chosen) if not work.run.examined(cell)]
         shards = _dealt(dict.fromkeys(left), self.settings.workers)
-        self._share(work, [partial(Work.examine, sites={name: chosen[name] for name in shard}) for shard in shards])
+        self._share(work, "evidence", [partial(Work.examine, sites={name: chosen[name] for name in shard}) for shard in shards])
 
-    def _share(self, work: Work, jobs: Sequence[Job]) -> None:
-        """Does jobs, each in a process of its own; where one worker is all that was asked for, in this one."""
+    def _share(self, work: Work, stage: str, jobs: Sequence[Job]) -> None:
+        """Does a stage's jobs, each in a process of its own; where one worker is all that was asked for, in this one."""
         if jobs:
+            work.report.say(f"\n{stage}: {PURPOSES[stage]}")
             with work.run.timed():
                 self._do(work, jobs)
 

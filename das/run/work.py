@@ -18,6 +18,7 @@ from das.find.search import Search, align
 from das.find.train import forget
 from das.ground.storage import write, write_json
 from das.interchange.engine import Engine, HookEngine
+from das.interchange.feature import Whole
 from das.interchange.score import score
 from das.judge.evaluate import evaluate
 from das.judge.evidence import questions, scorecards, values_of
@@ -30,10 +31,14 @@ from das.pairs.audit import audit, audit_text
 from das.pairs.dataset import Dataset
 from das.pairs.upstream import ordinary, telling
 from das.progress import Reporter
+from das.run.early import write_reach
 from das.run.folder import Folder
 from das.run.layout import Layout
 from das.run.material import SPLITS, Material
 from das.run.table import all_pairs
+
+FEW = 128
+"""Pairs per hypothesis for a first look at the grid."""
 
 
 class Work:
@@ -70,6 +75,25 @@ class Work:
         write_json(folder / "audit.json", audits)
         for name in self.layout.hypotheses:
             self.report.say(audit_text(name, audits["test"][name]))
+
+    def reach(self) -> None:
+        """Writes what swapping the whole vector does at every site, on a few validation pairs: a first look at the grid."""
+        m, every = self.material, self.layout.variables
+        few = {
+            name: pairs.take(np.random.default_rng(0).permutation(len(pairs))[:FEW])
+            for name, pairs in m.data["val"].pairs.items()
+        }
+        sites = dict.fromkeys((cell.hypothesis, cell.site) for cell in self.layout.grid())
+        wanted = {(name, site): (name, site, [Whole(every[name])]) for name, site in sites}
+        with self.report.task(f"first look: {len(sites)} sites", 1) as step:
+            found = score(m.engine, Dataset(m.data["val"].prompts, few), wanted, progress=partial(step, note=""))
+        write_reach(self.run.folder, {key: float(hits.mean()) for key, hits in found.items()})
+
+    def begin(self, look: bool) -> None:
+        """What comes before a grid: the audit and, if so, a first look."""
+        self.audit()
+        if look:
+            self.reach()
 
     def screen(self, hypotheses: Sequence[str]) -> None:
         """Screens the sites of hypotheses: writes what is found, and what a cell at each site costs. It sees training pairs

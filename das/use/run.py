@@ -13,6 +13,7 @@ from das.run.folder import Folder
 from das.stats import Bootstrap, Difference
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
 
     from das.transfer.robustness import Robustness
@@ -61,6 +62,12 @@ class Run(Folder):
 
         return Robustness(self)
 
+    # --- while it is under way ---
+
+    def so_far(self, summary: dict[str, Any], results: pd.DataFrame) -> Run:
+        """The run as it would be opened, were these its summary and its results."""
+        return _SoFar(self.folder, summary, results)
+
     # --- pictures ---
 
     def heatmap(self, hypothesis: str, ax: Axes | None = None, metric: str = "iia") -> Axes:
@@ -79,6 +86,21 @@ class Run(Folder):
         with writing(self.folder):
             drawn = heatmaps.figures(self)
             return drawn + _shift_figures(self.robustness()) if (self.folder / "shift.json").exists() else drawn
+
+
+class _SoFar(Run):
+    """A run that is under way."""
+
+    def __init__(self, folder: Path, summary: dict[str, Any], results: pd.DataFrame) -> None:
+        super().__init__(folder)
+        self._summary, self._results = summary, results
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        return self._summary
+
+    def results(self) -> pd.DataFrame:
+        return self._results
 
 
 def _shift_figures(robustness: Robustness) -> list[Path]:

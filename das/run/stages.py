@@ -1,0 +1,37 @@
+"""Stages: what a run does in turn, what each part is for, and what can be said between them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from das.run.summary import Summary
+
+PURPOSES = {
+    "pairs": "pairs of prompts are drawn and labelled by the causal models",
+    "screen": "how much every site matters to the answer, so that the budget goes to the best",
+    "grid": "an alignment is trained for every hypothesis at every site",
+    "chosen cells": "more seeds, and the kinds beside, where each hypothesis does best",
+    "nulls": "the same search where there is nothing to be found: what luck reaches",
+    "evidence": "what the chosen alignments carry and leave alone; the verdicts rest on it",
+}
+"""Stage → what it is for."""
+
+DONE = "done"
+"""After the last stage."""
+
+OPEN = "not judged yet"
+"""In place of a verdict."""
+
+
+def so_far(summary: Summary, stage: str) -> tuple[dict[str, Any], pd.DataFrame]:
+    """What `summary.json` and the results would say after a stage, without verdicts: those rest on what is still to come."""
+    body = summary.body() | {"stage": stage}
+    for entry in body["hypotheses"].values():
+        noop, ceiling = (entry["baselines"][name] for name in ("noop", "ceiling"))
+        sentence = (
+            f"{entry['hypothesis']}: {OPEN}; IIA {entry['test_iia']:.2f} so far (no-op {noop:.2f}, ceiling {ceiling:.2f})."
+        )
+        entry["verdict"] |= {"verdict": OPEN, "sentence": sentence, "p": None}
+    return body, summary.results()
