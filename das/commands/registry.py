@@ -44,6 +44,7 @@ GROUPS = {
         Command("shift", "RUN", "do its alignments survive another prompt?", "--shifts … --retrain 0.2"),
     ],
     "see": [
+        Command("look", "RUN CELL", "inside an alignment: prompts in its columns, entries, heads, tokens, angles"),
         Command("plot", "RUN", "draw a run's figures anew"),
         Command("paper-table", "RUN", "the Boundless DAS paper's table beside this run's"),
     ],

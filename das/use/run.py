@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +11,14 @@ from das.ground.storage import writing
 from das.progress import Reporter, silent
 from das.run.folder import Folder
 from das.stats import Bootstrap, Difference
+from das.use.cells import cell_id
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
     from das.transfer.robustness import Robustness
+    from das.use.inside import Inside
 
 
 class Run(Folder):
@@ -67,6 +69,24 @@ class Run(Folder):
     def so_far(self, summary: dict[str, Any], results: pd.DataFrame) -> Run:
         """The run as it would be opened, were these its summary and its results."""
         return _SoFar(self.folder, summary, results)
+
+    # --- what was found ---
+
+    def look(self, cell: str, prompts: int = 500, task: Any = None, lm: Any = None) -> Inside:
+        """What an alignment is made of (see `das.use.inside.Inside`): its prompts' coordinates, entries, units and tokens, and
+        its angles to others of the run. cell: an id, or a hypothesis, whose chosen cell is meant. task, lm: the objects
+        themselves, where the run was given objects and no names."""
+        from das.use.look import look
+
+        return look(self, cell_id(self, cell), prompts, task, lm)
+
+    def angles(self, cells: Sequence[str] | None = None) -> pd.DataFrame:
+        """How near alignments lie to each other, beside random subspaces (see `das.use.angles.overlaps`). cells: ids or
+        hypotheses; by default the chosen cells of all hypotheses."""
+        from das.use.angles import overlaps
+
+        wanted = self.summary["hypotheses"] if cells is None else cells
+        return overlaps([self.alignment(name) for name in dict.fromkeys(cell_id(self, name) for name in wanted)])
 
     # --- pictures ---
 

@@ -1,0 +1,54 @@
+"""Cells: which of a run's cells is meant, and which stand beside it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from das.errors import unknown
+from das.run.folder import Folder
+
+PLACE = ["layer", "position", "component"]
+
+MOST = 12
+"""Alignments that one is compared with when nobody says which."""
+
+
+def cell_id(run: Folder, name: str) -> str:
+    """A cell's id from itself, or from a hypothesis, with or without its variables: its chosen cell, first seed. DasError where
+    there is neither."""
+    table = run.table()
+    if name in set(table["cell"]):
+        return name
+    hypotheses = run.summary["hypotheses"]
+    short = name.split(".")[0]
+    if short not in hypotheses or name not in (short, hypotheses[short]["hypothesis"]):
+        raise unknown("cell", name, [*hypotheses, *table["cell"]])
+    return str(chosen(run, short)["cell"].iloc[0])
+
+
+def chosen(run: Folder, hypothesis: str) -> pd.DataFrame:
+    """The rows of the run's table of a hypothesis' chosen cell, a seed each."""
+    table, entry = run.table(), run.summary["hypotheses"][hypothesis]
+    mine = (table["hypothesis"] == hypothesis) & (table["subspace"] == entry["subspace"])
+    cells: pd.DataFrame = table[mine & _at(table, entry)].sort_values("seed")
+    return cells
+
+
+def companions(run: Folder, cell: str) -> list[str]:
+    """Cells to compare one with, at most `MOST`: its other seeds, the chosen cells of other hypotheses, and its like in other
+    layers, the nearest first."""
+    table = run.table()
+    (me,) = table[table["cell"] == cell].to_dict("records")
+    alike = (table["hypothesis"] == me["hypothesis"]) & (table["subspace"] == me["subspace"])
+    seeds = table[alike & _at(table, me)]["cell"]
+    others = [chosen(run, name)["cell"].iloc[0] for name in run.summary["hypotheses"] if name != me["hypothesis"]]
+    column = alike & (table[[*PLACE[1:], "seed"]] == [me[part] for part in (*PLACE[1:], "seed")]).all(axis=1)
+    layers = table[column].assign(far=(table["layer"] - me["layer"]).abs()).sort_values("far", kind="stable")["cell"]
+    return [each for each in dict.fromkeys([*seeds, *others, *layers]) if each != cell][:MOST]
+
+
+def _at(table: pd.DataFrame, place: Any) -> Any:
+    """The rows at a place."""
+    return (table[PLACE] == [place[part] for part in PLACE]).all(axis=1)
