@@ -34,6 +34,7 @@ __getattr__, __all__ = handing_on(
         "task.hypothesis": "Hypothesis",
         "task.task": "Task",
         "task.files": "load_task",
+        "task.pointing": "Substring",
         "network.lm": "LM",
         "pairs.families": "Family",
         "pairs.pairs": "Pairs",
@@ -43,6 +44,7 @@ __getattr__, __all__ = handing_on(
         "run.settings": "Settings FitSettings",
         "run.experiment": "Experiment",
         "use.run": "Run",
+        "use.apply": "apply generate swapped",
     },
 )
 

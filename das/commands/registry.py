@@ -43,6 +43,9 @@ GROUPS = {
         Command("run", "TASK|YAML", "train and judge alignments over layers × positions", "--lm NAME --out FOLDER", "Settings"),
         Command("shift", "RUN", "do its alignments survive another prompt?", "--shifts … --retrain 0.2"),
     ],
+    "use": [
+        Command("apply", "RUN CELL BASE", "swap what was found between prompts of your own", "--source … --generate 20"),
+    ],
     "see": [
         Command("look", "RUN CELL", "inside an alignment: prompts in its columns, entries, heads, tokens, angles"),
         Command("plot", "RUN", "draw a run's figures anew"),

@@ -59,6 +59,15 @@ def make_engine(
     return engine
 
 
+def tried(lm: LM, spots: Sequence[Spot], prompts: Prompts) -> HookEngine:
+    """The engine of full forwards, for a few swaps, where trying the other one would take longer than they do. DasError where
+    the network does not answer these prompts as it does each alone, or runs a component otherwise than once."""
+    some = a_few(prompts)
+    lm.asking.settle(some)
+    _check_runs(lm, spots, some)
+    return HookEngine(lm)
+
+
 def _untried(lm: LM, components: Sequence[str] | None) -> HookEngine:
     """For a module that is no network of transformers, of which nothing says what random prompts it takes."""
     for component in components or ():

@@ -202,11 +202,17 @@ def tracking(taps: Mapping[Key, Tap], into: dict[Key, Tensor]) -> Iterator[None]
 
 
 @contextmanager
-def patching(tap: Tap, columns: Tensor, values: Tensor) -> Iterator[None]:
-    """Puts `values` (rows, n, size) at the columns (rows, n) of what passes the tap, for the time of a `with` block."""
-
-    handle = tap.watch(lambda value: _with(value, tap.put(_tensor(value), columns, values)))
+def changing(tap: Tap, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Has `change` make another tensor, of the same shape, of what passes the tap, for the time of a `with` block."""
+    handle = tap.watch(lambda value: _with(value, change(_tensor(value))))
     try:
         yield
     finally:
         handle.remove()
+
+
+@contextmanager
+def patching(tap: Tap, columns: Tensor, values: Tensor) -> Iterator[None]:
+    """Puts `values` (rows, n, size) at the columns (rows, n) of what passes the tap, for the time of a `with` block."""
+    with changing(tap, lambda value: tap.put(value, columns, values)):
+        yield

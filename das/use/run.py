@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +18,21 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
+    from das.network.lm import LM
+    from das.task.task import Task
     from das.transfer.robustness import Robustness
+    from das.use.applied import Applied
+    from das.use.generated import Generated
     from das.use.inside import Inside
+    from das.use.swapper import Swapper
 
 
 class Run(Folder):
-    """A run folder with what can be done with it: tables, comparisons, alignments, figures, tests under shifts."""
+    """A run folder with what can be done with it: tables, comparisons, alignments, figures, tests under shifts, its
+    alignments used on prompts of one's own."""
+
+    _restored: tuple[LM, Task] | None = None
+    """The network and the task, once they have been needed."""
 
     def compare(self, cell_id: str, other_id: str) -> Difference:
         """How much better one cell does than another, with its interval and p-value: on the test pairs where both are of one
@@ -87,6 +97,34 @@ class Run(Folder):
 
         wanted = self.summary["hypotheses"] if cells is None else cells
         return overlaps([self.alignment(name) for name in dict.fromkeys(cell_id(self, name) for name in wanted)])
+
+    # --- use ---
+
+    def swapper(self, cell: str, task: Any = None, lm: Any = None) -> Swapper:
+        """An alignment of the run with its network and task, ready for prompts of one's own. cell: an id, or a hypothesis,
+        whose chosen cell it is. task, lm: others than the run was made from, or the objects where it was given such."""
+        from das.use.restored import restored
+        from das.use.swapper import Swapper
+
+        alignment = self.alignment(cell_id(self, cell))
+        if (task, lm) != (None, None):
+            return Swapper(alignment, *restored(self, task, lm))
+        if self._restored is None:
+            self._restored = restored(self)
+        return Swapper(alignment, *self._restored)
+
+    def apply(self, cell: str, base: Any, source: Any = None, **given: Any) -> Applied:
+        """What a swap by one of the run's alignments makes of the network's answer to a base, a text or values of the task's
+        inputs (see `das.use.apply.apply`). cell: see `swapper`."""
+        return self.swapper(cell).apply(base, source, **given)
+
+    def generate(self, cell: str, base: Any, source: Any = None, **given: Any) -> Generated:
+        """How the network goes on from a base under the swap (see `das.use.apply.generate`). cell: see `swapper`."""
+        return self.swapper(cell).generate(base, source, **given)
+
+    def swapped(self, cell: str, source: Any = None, **given: Any) -> AbstractContextManager[Any]:
+        """Keeps the swap in every call of the network in a `with` block (see `das.use.apply.swapped`). cell: see `swapper`."""
+        return self.swapper(cell).swapped(source, **given)
 
     # --- pictures ---
 

@@ -1,0 +1,210 @@
+"""Holding: a swap that is made in every forward of a network, whoever calls it and generates with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from das.errors import DasError
+from das.interchange.calls import Call, Where, columns_of, frame_of, read_call
+from das.interchange.feature import Feature
+from das.network.lm import LM
+from das.network.site import Spot
+from das.network.taps import changing
+
+
+@dataclass
+class _Prompts:
+    """Prompts that a network goes on from. columns: (rows, n), those to be swapped; seen: up to which column they were run."""
+
+    ids: Tensor
+    columns: Tensor
+    seen: int = 0
+
+
+@dataclass
+class _Now:
+    """A forward that is under way. columns: (rows, n), counted in this call; here: the rows that have theirs in it."""
+
+    call: Call
+    columns: Tensor
+    here: Tensor
+    runs: int = 0
+
+
+class _Holding:
+    """What the hooks of one held swap share.
+
+    sources: (variables, rows, n·size), with one row for all prompts or a row for each.
+    """
+
+    def __init__(self, lm: LM, spot: Spot, feature: Feature, sources: Tensor, where: Where) -> None:
+        self.lm, self.feature, self.sources, self.where = lm, feature, sources, where
+        self.tap = lm.tap(*spot)
+        self.frame, self.answer = frame_of(lm, self.tap.module)
+        self.name, self.made = f"{spot[0]}[{spot[1]}]", 0
+        self.prompts: _Prompts | None = None
+        self.generating = False
+        self.now: _Now | None = None
+
+    # --- where ---
+
+    def enter(self, _module: nn.Module, args: Any, kwargs: Any) -> None:
+        """Before a forward: finds the columns of it that are to be swapped."""
+        call = read_call(self.frame, args, kwargs)
+        length = call.ids.shape[1]
+        past, columns = self._of_answer(call) if self.answer else self._of_prompts(call)
+        at = columns.to(call.ids.device) - past
+        inside = (at >= 0) & (at < length)
+        if bool((inside.any(1) != inside.all(1)).any()):
+            raise DasError("the tokens of the swap's place come in several forwards: run the prompt in one")
+        self.now = _Now(call, at.clamp(0, length - 1), inside.all(1))
+
+    def _of_answer(self, call: Call) -> tuple[int, Tensor]:
+        """Of a decoder beside an encoder, whose tokens are counted from the one that the answer begins with."""
+        if call.past is None or (call.mask is not None and not bool(call.mask.all())):
+            raise DasError("a swap in a decoder is held in calls without padding, with a cache that says how long it is")
+        return call.past, torch.from_numpy(self.where([])).expand(len(call.ids), -1)
+
+    def _of_prompts(self, call: Call) -> tuple[int, Tensor]:
+        begun = self.prompts
+        if begun is None or (not self.generating and call.past == 0):
+            if call.past:
+                raise DasError("the cache was filled before the swap was held, or beside it: begin the prompt in the block")
+            if call.past is None:
+                raise DasError(
+                    "this network does not say of how many tokens it keeps something: let it generate, or run it whole"
+                )
+            begun = self.prompts = _Prompts(call.ids, columns_of(self.lm, call.ids, call.mask, self.where))
+        past = begun.seen if call.past is None else call.past
+        self._check_goes_on(call, past, begun)
+        begun.seen = past + call.ids.shape[1]
+        return past, begun.columns.repeat_interleave(len(call.ids) // len(begun.ids), 0)
+
+    def _check_goes_on(self, call: Call, past: int, begun: _Prompts) -> None:
+        """DasError where a forward is not of the prompts, or of what was generated from them."""
+        width, rows = begun.ids.shape[1], len(begun.ids)
+        both = max(0, min(width - past, call.ids.shape[1]))
+        own = begun.ids[:, past : past + both].to(call.ids.device)
+        many = len(call.ids) // rows if len(call.ids) % rows == 0 and (self.generating or len(call.ids) == rows) else 0
+        same = bool(many) and bool((call.ids[:, :both] == own.repeat_interleave(many, 0)).all())
+        again = past == 0 and begun.seen >= width
+        if not self.generating:
+            same = same and past == begun.seen
+        if not same or past > begun.seen or (again and both < width) or (0 < past < min(begun.seen, width)):
+            raise DasError(
+                "a forward does not go on from the prompts that were begun in the block (another cache, guidance by a second "
+                "prompt, other rows): the swap would be made at a place that nobody chose"
+            )
+
+    # --- the swap ---
+
+    def swap(self, value: Tensor) -> Tensor:
+        """What passes the tap, with the feature swapped in the rows that have their place here."""
+        if self.now is None:
+            raise DasError(f"a part of the network with {self.name} is run by itself: call {type(self.frame).__name__}")
+        now = self.now
+        now.runs += 1
+        if not bool(now.here.any()):
+            return value
+        rows, length = now.call.ids.shape
+        held = self.tap.read(value, rows)
+        if held.shape[1] not in (1, length):
+            raise DasError(f"{self.name} hands on {held.shape[1]} vectors for {length} tokens: their places are not known")
+        columns = now.columns.to(held.device)
+        at = columns if held.shape[1] > 1 else columns * 0
+        base = held[torch.arange(rows, device=held.device)[:, None], at].flatten(1)
+        new = base.float() + self.feature.swap(base, self._sources(rows).to(base))
+        new = torch.where(now.here.to(held.device)[:, None], new.to(base), base)
+        return self.tap.put(value, columns, new.unflatten(1, (columns.shape[1], -1)))
+
+    def _sources(self, rows: int) -> Tensor:
+        """(variables, rows, n·size): one source for all rows, or each prompt's for its rows, of which beams have several."""
+        count = self.sources.shape[1]
+        if count == 1:
+            return self.sources.expand(-1, rows, -1)
+        if rows % count or (rows != count and not self.generating):
+            raise DasError(f"there are {count} sources and {rows} prompts in a call: give one source, or one for each prompt")
+        return self.sources.repeat_interleave(rows // count, 1)
+
+    def leave(self, _module: nn.Module, _args: Any, output: Any) -> None:
+        """After a forward, and after one that failed, which gives nothing."""
+        now, self.now = self.now, None
+        if now is None or output is None or not bool(now.here.any()):
+            return
+        if now.runs != 1:
+            raise DasError(f"{self.name} was run {now.runs or 'no'} times in a forward that should swap there once")
+        self.made += 1
+
+    # --- generation ---
+
+    def generate(self, own: Any) -> Callable[..., Any]:
+        """The network's `generate`, under the swap: its prompts are known from the start, however they are then run."""
+
+        @wraps(own)
+        def held(*args: Any, **kwargs: Any) -> Any:
+            if self.generating:
+                raise DasError("the network generates while it generates (as its own assistant): a swap is not held there")
+            before, plainly = self.made, {"disable_compile": True} if hasattr(self.lm.model, "generation_config") else {}
+            self._begin(args, kwargs)
+            self.generating = True
+            try:
+                found = own(*args, **kwargs | plainly)
+            finally:
+                self.generating, self.prompts = False, None
+            if self.made == before:
+                raise DasError("nothing was swapped while this was generated: what was given (a cache) holds the place already")
+            return found
+
+        return held
+
+    def _begin(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        if self.frame is not self.lm.model:
+            return  # the encoder is told its prompts, and the decoder has none
+        ids = kwargs.get("input_ids", kwargs.get("inputs", args[0] if args else None))
+        if not isinstance(ids, Tensor) or ids.dim() != 2:
+            raise DasError("a swap is held while text is generated from token ids (rows, tokens): give input_ids")
+        self.prompts = _Prompts(ids, columns_of(self.lm, ids, kwargs.get("attention_mask"), self.where))
+
+
+@contextmanager
+def holding(lm: LM, spot: Spot, feature: Feature, sources: Tensor, where: Where) -> Iterator[None]:
+    """Swaps a feature in every forward of the network for the time of a `with` block, calls and `generate` of the user's own.
+
+    sources: (variables, rows, n·size), what the sources have at their places, with one row for all prompts or a row for each;
+    where: the tokens of each prompt whose vectors are swapped. The swap is made where that token is run: once where a cache
+    keeps what was made of it, anew in every forward that runs it anew. DasError where a call does not say where that is, and
+    where nothing was swapped in the whole block.
+    """
+    held = _Holding(lm, spot, feature, sources, where)
+    with ExitStack() as stack:
+        stack.callback(held.frame.register_forward_pre_hook(held.enter, with_kwargs=True).remove)
+        stack.enter_context(changing(held.tap, held.swap))
+        stack.callback(held.frame.register_forward_hook(held.leave, always_call=True).remove)
+        if own := getattr(lm.model, "generate", None):
+            stack.enter_context(_instead(lm.model, "generate", held.generate(own)))
+        yield
+    if not held.made:
+        raise DasError(
+            "nothing was swapped: the network was not called in the block, or not the one that das holds (a compiled copy?)"
+        )
+
+
+@contextmanager
+def _instead(thing: Any, name: str, value: Any) -> Iterator[None]:
+    """An object with another attribute, for the time of a `with` block."""
+    before = vars(thing).get(name)
+    object.__setattr__(thing, name, value)
+    try:
+        yield
+    finally:
+        if before is None:
+            object.__delattr__(thing, name)
+        else:
+            object.__setattr__(thing, name, before)

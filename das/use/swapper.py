@@ -1,0 +1,216 @@
+"""Swapper: an alignment and a network, ready to be used on prompts of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from das.causal.columns import Columns
+from das.errors import DasError, shown
+from das.find.alignment import Alignment
+from das.interchange.applied import swapped, unlabelled
+from das.interchange.calls import Where, frame_of
+from das.interchange.engine import HookEngine
+from das.interchange.holding import holding
+from das.interchange.selftest import tried
+from das.interchange.vectors import vectors
+from das.network.limits import check_limits
+from das.network.lm import LM
+from das.pairs.dataset import Dataset, Rows
+from das.task.encoded import Encoded
+from das.task.hypothesis import Hypothesis
+from das.task.positions import Position
+from das.task.rendered import Prompts
+from das.task.task import Task
+from das.use.applied import AFTER, BEFORE, Applied, Expected, token_text
+from das.use.asked import Asked, asked, placed
+from das.use.calling import of_base, pointed
+from das.use.generated import Generated, continued
+from das.use.own_pairs import At, OwnPairs, Places, sources_of
+
+SPAN = 65
+"""An alignment of a place of several tokens is held against fewer than so many."""
+
+
+@dataclass(frozen=True)
+class Swapper:
+    """task: with it, prompts may be given as values of its inputs, and the causal model says what is expected."""
+
+    alignment: Alignment
+    lm: LM
+    task: Task | None = None
+
+    def __post_init__(self) -> None:
+        cell, depth = self.alignment.cell, self.lm.layers
+        if not 0 <= cell.site.layer < depth:
+            raise DasError(f"{cell.id} lies at layer {cell.site.layer}, and {self.lm.name} has layers 0 to {depth - 1}")
+        if len(self.variables) != (count := self.alignment.feature.variables):
+            raise DasError(f"{cell.id} swaps {count} variables, and the task's hypothesis aligns {', '.join(self.variables)}")
+
+    @property
+    def _hypothesis(self) -> Hypothesis | None:
+        return self.task.hypothesis(self.alignment.cell.hypothesis) if self.task else None
+
+    @cached_property
+    def variables(self) -> list[str]:
+        """The aligned variables; numbers from 1 where no task names them."""
+        known = self._hypothesis
+        return list(known.variables) if known else [str(i + 1) for i in range(self.alignment.feature.variables)]
+
+    @property
+    def what(self) -> str:
+        """The alignment, in a line."""
+        cell = self.alignment.cell
+        return f"{cell.hypothesis}{'.' + '+'.join(self.variables) if self.task else ''} at {cell.site}"
+
+    # --- what can be done with it ---
+
+    def apply(self, base: Any, source: Any = None, *, sources: Any = None, **places: At) -> Applied:
+        """See `das.use.apply.apply`."""
+        pairs = self._pairs(base, source, sources, Places.given(places))
+        engine = self._engine(pairs.data.prompts)
+        logits = {name: self._clean(pairs.tokens(name)) for name in pairs.prompts}
+        logits[AFTER] = swapped(engine, pairs.data, self.alignment.cell.site, self.alignment.feature)
+        for name, each in logits.items():
+            if not bool(each.isfinite().all()):
+                raise DasError(f"{self.lm.name} gives logits that are not finite ({name}): its weights overflow in this dtype")
+        texts = {name: each.rendered.names for name, each in pairs.prompts.items()}
+        marks = {name: self._marks(pairs.tokens(name)) for name in pairs.prompts}
+        return Applied(self.what, self.lm.tokenizer, logits, texts, marks, self._expected(pairs))
+
+    def generate(
+        self, base: Any, source: Any = None, *, sources: Any = None, tokens: int = 20, options: Mapping[str, Any] | None = None,
+        **places: At,
+    ) -> Generated:  # fmt: skip
+        """See `das.use.apply.generate`."""
+        pairs = self._pairs(base, source, sources, Places.given(places))
+        self._engine(pairs.data.prompts)
+        own, bases = self._vectors(pairs.data), pairs.tokens(BEFORE)
+
+        def under(rows: Rows) -> AbstractContextManager[None]:
+            return self._holding(own[:, rows], self._where(bases.take(rows), None))
+
+        said = {name: continued(self.lm, pairs.tokens(name), tokens, options or {}) for name in pairs.prompts}
+        said[AFTER] = continued(self.lm, bases, tokens, options or {}, under)
+        return Generated(self.what, self.lm.tokenizer, {n: each.rendered.names for n, each in pairs.prompts.items()}, said)
+
+    @contextmanager
+    def swapped(self, source: Any = None, *, base: Any = None, sources: Any = None, **places: At) -> Iterator[Any]:
+        """See `das.use.apply.swapped`."""
+        at = Places.given(places)
+        first = None if base is None else asked(base, self.task, "base")
+        own, taken = self._sources(source, sources, first.values if first else None)
+        if kept := [name for name, origin in taken.items() if origin is None]:
+            raise DasError(f"{kept[0]} has no source: in calls of your own every variable is swapped, so give it one")
+        any_source = next(iter(own.values()))
+        pairs = OwnPairs.make(any_source, own, taken, lambda name, each: self._placed(each, at.of("source")))
+        self._engine(pairs.data.prompts)
+        where = self._where(self._placed(first, at.of(BEFORE)) if first else None, at.of(BEFORE))
+        with self._holding(self._vectors(pairs.data), where):
+            yield self.lm.model
+
+    # --- prompts and places ---
+
+    @property
+    def _in_answer(self) -> bool:
+        """Whether the site lies in a decoder beside an encoder, whose tokens are the answer's and not the prompt's."""
+        return frame_of(self.lm, self.lm.tap(*self.alignment.cell.site.spot).module)[1]
+
+    def _pairs(self, base: Any, source: Any, sources: Any, places: Places) -> OwnPairs:
+        first = asked(base, self.task, "base")
+        own, taken = sources_of(
+            source, sources, self.variables, lambda given, name: asked(given, self.task, name, first.values)
+        )
+        return OwnPairs.make(first, own, taken, lambda name, each: self._placed(each, places.of(name)))
+
+    def _sources(self, source: Any, sources: Any, like: Columns | None) -> tuple[dict[str, Asked], dict[str, str | None]]:
+        return sources_of(source, sources, self.variables, lambda given, name: asked(given, self.task, name, like))
+
+    def _placed(self, prompts: Asked, pointer: At) -> Prompts:
+        position = self.alignment.cell.site.position
+        if self._in_answer:
+            if pointer not in (None, 0):
+                raise DasError(f"the place is {shown(pointer)}: in a decoder it is the token that the answer begins with, 0")
+            pointer = "last"  # of the prompt, which such a site has no vector of
+        found = placed(prompts, self.lm.tokenizer, position, pointer, self.task)
+        check_limits(getattr(self.lm.model, "config", None), found, np.zeros(0, np.int64), self.lm.tokenizer)
+        self._check_fits(found)
+        return found
+
+    def _check_fits(self, prompts: Prompts) -> None:
+        """DasError where the alignment is not of the vectors that the network has at the place."""
+        cell, feature = self.alignment.cell, self.alignment.feature
+        size, count = self.lm.size(*cell.site.spot, prompts.take([0])), prompts.positions[cell.site.position].shape[1]
+        one = Position.parse(cell.site.position).end is not None
+        if feature.fits(size * count) and (count == 1 or not one):
+            return
+        if fitting := [n for n in range(1, 2 if one else SPAN) if feature.fits(size * n)]:
+            raise DasError(
+                f"the place covers {count} tokens ({self._marks(prompts)[0]!r}), and the alignment swaps {fitting[0]}: "
+                "point at as many, such as Substring(…, token='last'), or by a token's number"
+            )
+        raise DasError(f"{cell.id} is not of vectors of {size} entries, which {self.lm.name} has at {cell.site}")
+
+    def _where(self, base: Prompts | None, pointer: At) -> Where:
+        """Where the swap is made in calls: at the base's places, or where the pointer leads."""
+        position = self.alignment.cell.site.position
+        if self._in_answer:
+            if pointer not in (None, 0):
+                raise DasError(f"the place is {shown(pointer)}: in a decoder it is the token that the answer begins with, 0")
+            return lambda prompts: np.zeros((1, 1), np.int64)
+        if base is not None:
+            return of_base(base, position)
+        if pointer is None and Position.parse(position).name:
+            raise DasError(
+                f"the alignment lies at {position}, a place in the task's prompt: say where that is in calls of your own, "
+                "position=… (the number of a token, or a piece of the text), or give base="
+            )
+        return pointed(self.lm.tokenizer, position if pointer is None else pointer)
+
+    # --- the network ---
+
+    def _engine(self, prompts: Prompts) -> HookEngine:
+        return tried(self.lm, [self.alignment.cell.site.spot], prompts)
+
+    @torch.no_grad()
+    def _clean(self, prompts: Prompts) -> Tensor:
+        parts = np.array_split(np.arange(len(prompts)), -(-len(prompts) // 16))
+        return torch.cat([self.lm.logits(prompts.take(rows)).cpu() for rows in parts])
+
+    def _vectors(self, data: Dataset) -> Tensor:
+        """What the sources of every variable have at the site, (variables, rows, n·size)."""
+        rows = data.pairs[""].sources
+        every = unlabelled(data.prompts, rows.ravel(), rows.ravel()[None])
+        ((_, found),) = vectors(HookEngine(self.lm), every, "", [self.alignment.cell.site])
+        apart: Tensor = found.unflatten(0, rows.shape)
+        return apart
+
+    def _holding(self, sources: Tensor, where: Where) -> AbstractContextManager[None]:
+        return holding(self.lm, self.alignment.cell.site.spot, self.alignment.feature, sources, where)
+
+    def _marks(self, prompts: Prompts) -> list[str]:
+        """The tokens at the place of each prompt."""
+        position = self.alignment.cell.site.position
+        if not isinstance(prompts, Encoded):
+            return [position] * len(prompts)
+        columns = prompts.positions[position]
+        ids = np.take_along_axis(prompts.ids, columns, 1).tolist()
+        return ["".join(token_text(self.lm.tokenizer, token) for token in row) for row in ids]
+
+    def _expected(self, pairs: OwnPairs) -> Expected | None:
+        """What the causal model says comes out, where all prompts were given as values."""
+        known, values = self._hypothesis, {name: each.values for name, each in pairs.prompts.items()}
+        if known is None or self.task is None or any(each is None for each in values.values()):
+            return None
+        base: Any = values[BEFORE]
+        sources: Any = {variable: values[name] for variable, name in pairs.taken.items() if name}
+        outputs = known.model.interchange(base, sources)[known.model.output]
+        tokens = self.task.answer_tokens(outputs, base, self.lm.tokenizer)
+        return Expected(self.task.prompt.answer_texts(outputs), tokens)

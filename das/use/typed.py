@@ -1,0 +1,25 @@
+"""Typed: prompts and places of a swap as they are written on a command line."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from das.ground.plain import parse
+from das.task.pointing import Pointer, Substring, names_position
+
+
+def prompt(given: Any) -> Any:
+    """A text, or the values of a task's inputs as YAML in braces, or such values."""
+    yaml = isinstance(given, str) and re.fullmatch(r"\s*\{.*\}\s*", given, re.DOTALL)
+    return parse(given, f"the prompt {given!r}") if yaml else given
+
+
+def pointer(text: str | None, token: str = "all", occurrence: int | None = None) -> Pointer | None:
+    """The number of a token, the name of a position, or a piece of the text, in quotes or not."""
+    if text is None or re.fullmatch(r"[+-]?\d+", text):
+        return None if text is None else int(text)
+    quoted = re.fullmatch(r'"(.+)"', text, re.DOTALL)
+    if quoted is None and (names_position(text, {}) or (token, occurrence) == ("all", None)):
+        return text
+    return Substring(quoted[1] if quoted else text, token, occurrence)
