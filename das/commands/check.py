@@ -56,6 +56,7 @@ def _check(
     device = str(device_of(device)) if accuracy else device
     network = Given(lm, dtype, device)
     tokenizer = network.tokenizer
+    network.check_form(task.prompt)
     task.check(tokenizer, positions)
     print(task.show(tokenizer, positions))
     like = like or (lm if lm in NAMED and task.name in NAMED[lm].known else None)
@@ -63,9 +64,13 @@ def _check(
         compared(task, tokenizer, like, None)  # before weights are loaded
     if threads:
         torch.set_num_threads(threads)
-    check_limits(network.config, *task.draw("base", tokenizer, np.random.default_rng(0), 200), tokenizer)
+    asked = task.draw("base", tokenizer, np.random.default_rng(0), 200)
+    if network.net:
+        network.net.check_answers(*asked)
+    else:
+        check_limits(network.config, *asked, tokenizer)
     rows, notes, known = check(task, tokenizer, positions, network.lm if accuracy else None)
     print("\n".join(["", aligned(rows), "", *notes]))
     if like:
         print(compared(task, tokenizer, like, known))
-    print(f"{task.name}: sound with the tokenizer of {lm}")
+    print(f"{task.name}: sound with {lm if network.net else f'the tokenizer of {lm}'}")

@@ -100,7 +100,8 @@ def heatmap(run: Folder, hypothesis: str, ax: Axes | None = None, metric: str = 
     whose = "95 % interval" if metric == "iia" else "the IIA's 95 % interval"
     hatched = _hatch(ax, image, low <= limit)
     numbers(ax, image, (low, high) if metric == "iia" else None)
-    ticks(ax, rows, {p: run.summary["tokens"][p] for p in positions}, f"hatched: {whose} not above {null}" if hatched else "")
+    note = f"hatched: {whose} not above {null}" if hatched else ""
+    ticks(ax, rows, {p: run.summary["tokens"][p] for p in positions}, note, run.summary.get("layers", ()))
     title(ax, entry, f"{METRICS[metric]} on test pairs, {entry['subspace']}{_skipped(ax, run, hypothesis, values)}")
     outline(ax, (rows.index((entry["layer"], entry["component"])), positions.index(entry["position"])))
     if bar:
@@ -142,14 +143,16 @@ def size_of(rows: Sequence[Any], positions: Sequence[str]) -> tuple[float, float
     return max(5.2, 1.9 + CELL[0] * len(positions)), 2.0 + CELL[1] * len(rows)
 
 
-def ticks(ax: Axes, rows: Sequence[Any], tokens: Mapping[str, str], note: str) -> None:
-    """Labels of rows and positions, and a note below them. tokens: position → the token there."""
+def ticks(ax: Axes, rows: Sequence[Any], tokens: Mapping[str, str], note: str, modules: Sequence[str] = ()) -> None:
+    """Labels of rows and positions, and a note below them. tokens: position → the token there; modules: the layers' names, of a
+    network whose layers have some."""
     ax.set_xticks(range(len(tokens)), [f"{_shown(t)}\n{p.replace('last-', '−')}" for p, t in tokens.items()], fontsize=8)
     several = len({component for _, component in rows}) > 1
-    ax.set_yticks(range(len(rows)), [f"{layer} · {c.replace('_', ' ')}" if several else str(layer) for layer, c in rows])
-    ax.set_xlabel(
-        "\n".join(["token of an example prompt, position", *([fitted(note, inches_of(ax)[0], 9)] if note else [])]), fontsize=9
-    )
+    called = [modules[layer] if modules else str(layer) for layer, _ in rows]
+    parts = [component.replace("_", " ") for _, component in rows]
+    ax.set_yticks(range(len(rows)), [f"{name} · {part}" if several else name for name, part in zip(called, parts, strict=True)])
+    where = "position" if modules else "token of an example prompt, position"
+    ax.set_xlabel("\n".join([where, *([fitted(note, inches_of(ax)[0], 9)] if note else [])]), fontsize=9)
     ax.set_ylabel("layer" if several or rows[0][1] == "block_output" else f"layer, {rows[0][1]}")
 
 

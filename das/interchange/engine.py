@@ -44,7 +44,7 @@ class HookEngine:
     @torch.no_grad()
     def capture(self, prompts: Prompts, spots: Collection[Spot], resumable: bool = True, first: int = 0) -> Capture:
         """Values at the spots, from column `first` on; `resumable` is for the other engine."""
-        keep, taps = prompts.width - first, {spot: self.lm.tap(*spot) for spot in spots}
+        keep, taps = prompts.width - first, self._taps(spots, prompts)
         parts, found, logits = self.lm.asking.parts(prompts), list[dict[Spot, Tensor]](), list[Tensor]()
         for part in parts:
             found.append({})
@@ -53,13 +53,16 @@ class HookEngine:
         vectors = _whole(parts, found, keep)
         return Capture(prompts, 0, first, places(prompts), vectors, logits=joined(parts, logits))
 
+    def _taps(self, spots: Collection[Spot], prompts: Prompts) -> dict[Spot, Tap]:
+        return {spot: self.lm.tap(*spot).over(prompts) for spot in spots}
+
     def resume(self, capture: Capture, spot: Spot, columns: Tensor, values: Tensor, rows: slice = slice(None)) -> Tensor:
         """Answers with the values at a spot replaced.
 
         columns: (rows, n) of the prompts; values: (copies, rows, n, size), each copy another replacement; rows: which
         rows of the capture these are. Returns (copies, rows, vocabulary).
         """
-        copies, tap, logits = len(values), self.lm.tap(*spot), list[Tensor]()
+        copies, tap, logits = len(values), self.lm.tap(*spot).over(capture.prompts), list[Tensor]()
         parts = self.lm.asking.parts(capture.prompts.take(rows))
         for part in parts:
             at = (columns[part.rows] - part.cut).to(values.device).repeat(copies, 1)
@@ -71,8 +74,8 @@ class HookEngine:
         """The clean answers to some rows of a capture, and in place of its vectors the gradients of a function of these answers
         with respect to the values at the spots, all by one forward and one backward for each length that is asked by itself."""
         prompts = capture.prompts.take(rows)
-        keep, taps = prompts.width - capture.first, {spot: self.lm.tap(*spot) for spot in spots}
-        parts, found, logits = self.lm.asking.parts(prompts), list[dict[Spot, Tensor]](), list[Tensor]()
+        keep, taps = prompts.width - capture.first, self._taps(spots, prompts)
+        parts, found, logits = self.lm.asking.parts(prompts), list[dict[Spot, list[Tensor]]](), list[Tensor]()
         for part in parts:
             found.append({})
             with tracking(taps, found[-1]):
@@ -175,7 +178,7 @@ class ResumeEngine:
         entry, top = min(map(entry_of, spots)), self.lm.layers - 1
         given, taps = ("block_output", entry - 1), {spot: self.lm.tap(*spot) for spot in spots}
         hidden = capture.inputs[entry][rows].detach().requires_grad_()
-        values = {given: hidden} if given in taps else {}
+        values = {given: [hidden]} if given in taps else {}
         with tracking({spot: tap for spot, tap in taps.items() if spot != given}, values):
             logits = self._rerun(capture, rows, entry, hidden, whole=any(layer == top for _, layer in spots))
         (slopes,) = _slopes(objective(logits), [values], taps, [len(hidden)], hidden.shape[1])
@@ -237,16 +240,20 @@ Engine = HookEngine | ResumeEngine | Among
 
 
 def _slopes(
-    objective: Tensor, values: Sequence[Mapping[Spot, Tensor]], taps: Mapping[Spot, Tap], rows: Sequence[int], keep: int
+    objective: Tensor,
+    values: Sequence[Mapping[Spot, list[Tensor]]],
+    taps: Mapping[Spot, Tap],
+    rows: Sequence[int],
+    keep: int,
 ) -> list[dict[Spot, Tensor]]:
     """The gradients of the objective at what passed the taps in each of several forwards of so many rows, each (rows, the last
     `keep` columns, size)."""
-    every = [(part, spot, value) for part, held in enumerate(values) for spot, value in held.items()]
+    every = [(part, spot, value) for part, held in enumerate(values) for spot, passed in held.items() for value in passed]
     found = torch.autograd.grad(objective, [value for *_, value in every], materialize_grads=True)
-    slopes: list[dict[Spot, Tensor]] = [{} for _ in values]
+    slopes: list[dict[Spot, list[Tensor]]] = [{spot: [] for spot in held} for held in values]
     for (part, spot, _), slope in zip(every, found, strict=True):
-        slopes[part][spot] = taps[spot].read(slope, rows[part])[:, -keep:]
-    return slopes
+        slopes[part][spot].append(taps[spot].read(slope, rows[part]))
+    return [{spot: torch.cat(passed, 1)[:, -keep:] for spot, passed in held.items()} for held in slopes]
 
 
 def _whole(parts: Sequence[Part], found: Sequence[Mapping[Spot, Tensor]], keep: int) -> dict[Spot, Tensor]:

@@ -185,7 +185,7 @@ def holding(lm: LM, spot: Spot, feature: Feature, sources: Tensor, where: Where)
     held = _Holding(lm, spot, feature, sources, where)
     with ExitStack() as stack:
         stack.callback(held.frame.register_forward_pre_hook(held.enter, with_kwargs=True).remove)
-        stack.enter_context(changing(held.tap, held.swap))
+        stack.enter_context(changing(held.tap, lambda value, _before: held.swap(value)))
         stack.callback(held.frame.register_forward_hook(held.leave, always_call=True).remove)
         if own := getattr(lm.model, "generate", None):
             stack.enter_context(_instead(lm.model, "generate", held.generate(own)))

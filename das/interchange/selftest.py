@@ -7,6 +7,7 @@ tried on that network; others get `HookEngine`; those that fail this too are ref
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -21,31 +22,36 @@ from das.interchange.engine import Engine, HookEngine, ResumeEngine
 from das.network.asking import a_few
 from das.network.closeness import apart, tolerance
 from das.network.lm import LM
+from das.network.net import Net
 from das.network.site import Spot
+from das.network.steps import CellTap
 from das.network.taps import first_tensor
 from das.task.encoded import Encoded
+from das.task.fed import Feed
 from das.task.rendered import Prompts
 
 Kind = type[ResumeEngine] | type[HookEngine]
 
 
 def make_engine(
-    lm: LM, prefix: Any = None, components: Sequence[str] | None = None, length: int = 9, prompts: Prompts | None = None
-) -> Engine:
+    lm: LM, prefix: Any = None, components: Sequence[str] | None = None, length: int = 9, prompts: Prompts | None = None,
+    layers: Sequence[int] | None = None,
+) -> Engine:  # fmt: skip
     """The fastest engine that gives this network's exact answers to prompts of up to `length` tokens; DasError where not even
     a full forward can be patched, with the figures.
 
     components: what is to be swapped; by default block outputs, where there are blocks. prompts: some that will be asked, all
-    of which begin with `prefix`; by default random ones.
+    of which begin with `prefix`; by default random ones. layers: where it is to be swapped; by default everywhere.
     """
     prefix = np.asarray([] if prefix is None else prefix, np.int64)
-    if prompts is None and not hasattr(lm.model, "config"):
+    if prompts is None and (not hasattr(lm.model, "config") or isinstance(lm, Net)):
         return _untried(lm, components)
     some = a_few(_some_prompts(lm, prefix, length) if prompts is None else prompts)
     lm.asking.settle(some)
     wanted = (["block_output"] if len(lm.blocks) else []) if components is None else list(components)
-    spots = [(component, layer) for component in wanted for layer in _thinned(lm.layers)]
-    _check_runs(lm, [(component, layer) for component in wanted for layer in range(lm.layers)], some)
+    swapped = range(lm.layers) if layers is None else layers
+    spots = [(component, layer) for component in wanted for layer in _thinned(swapped)]
+    _check_runs(lm, [(component, layer) for component in wanted for layer in swapped], some)
     reasons = _unfit(lm, wanted)
     if not reasons:
         try:
@@ -88,7 +94,7 @@ def self_test(
     """
     prefix = np.asarray(prefix, np.int64)
     some = _some_prompts(lm, prefix, length) if prompts is None else prompts
-    spots = [(component, layer) for component in components for layer in _thinned(lm.layers)]
+    spots = [(component, layer) for component in components for layer in _thinned(range(lm.layers))]
     reference, candidate = HookEngine(lm), engine(lm, prefix)
     width, reach = some.width, min(6, int(some.lengths.min()) - len(prefix))
     clean, capture = reference.capture(some, spots), candidate.capture(some, spots, first=width - reach)
@@ -109,9 +115,9 @@ def _noise(vectors: torch.Tensor, columns: torch.Tensor, seed: int, copies: int 
     return values * vectors.float().std(correction=0)
 
 
-def _thinned(layers: int) -> list[int]:
+def _thinned(layers: Sequence[int]) -> list[int]:
     """Every third layer, and the last: full forwards of a large network take long."""
-    return sorted({*range(0, layers, 3), layers - 1})
+    return sorted({*layers[::3], layers[-1]})
 
 
 def _some_prompts(lm: LM, prefix: Any, length: int) -> Encoded:
@@ -130,6 +136,8 @@ def _some_prompts(lm: LM, prefix: Any, length: int) -> Encoded:
 
 def _unfit(lm: LM, components: Sequence[str]) -> str:
     """Why a network cannot be resumed above a site, where that is plain before it is tried; empty where it is not."""
+    if isinstance(lm, Net):
+        return "it reads no words"
     if not len(lm.blocks):
         return "it is not made of layers that das knows"
     if not hasattr(lm.model, "config"):
@@ -145,38 +153,61 @@ def _unfit(lm: LM, components: Sequence[str]) -> str:
 
 @torch.no_grad()
 def _check_runs(lm: LM, spots: Sequence[Spot], prompts: Prompts) -> None:
-    """DasError unless every component is run exactly once in a forward, on a vector for each token of the prompt, or on one
-    vector."""
+    """DasError unless every component is run exactly once in a forward (a cell once a step), on a vector for each token of the
+    prompt, or on one vector."""
     one = prompts.take([int(prompts.lengths.argmin())])
-    tokens, counts, shapes = int(one.lengths[0]), Counter[Spot](), dict[Spot, tuple[int, ...]]()
+    taps, counts, shapes = {spot: lm.tap(*spot).over(one) for spot in spots}, Counter[Spot](), dict[Spot, tuple[int, ...]]()
 
-    def note(value: Any, spot: Spot) -> None:
-        counts[spot] += 1
-        tensor = first_tensor(value)
+    def note(value: Any, before: int, spot: Spot) -> None:
+        counts[spot] = before + 1 if before else counts[spot] + 1
+        tensor = taps[spot].taken(value) if isinstance(taps[spot], CellTap) else first_tensor(value)
         shapes[spot] = () if tensor is None else tuple(tensor.shape)
 
     with ExitStack() as stack:
-        for spot in spots:
-            stack.callback(lm.tap(*spot).watch(partial(note, spot=spot)).remove)
+        for spot, tap in taps.items():
+            stack.callback(tap.watch(partial(note, spot=spot)).remove)
         lm.logits(one)
-    for spot in spots:
+    for spot, tap in taps.items():
         where = f"component {spot[0]!r} of layer {spot[1]}"
-        if counts[spot] != 1:
-            times = f"{counts[spot]} times" if counts[spot] else "not"
-            raise DasError(
-                f"{where} is {times} run when the network answers one prompt: what is captured would not be what is patched"
-                + (". Name a module that is run once" if counts[spot] else ", or nothing is. Name one that is run")
-            )
-        if not _by_token(shapes[spot], tokens):
-            raise DasError(
-                f"{where} hands on values of shape {shapes[spot] or 'no tensor'} for a prompt of {tokens} tokens: "
-                f"expected (1, {tokens}, size), a vector for each token. Name a module inside or beside it that gives that"
-            )
+        (_check_steps if isinstance(tap, CellTap) else _check_once)(where, counts[spot], one)
+        if not isinstance(tap, CellTap):
+            _check_shape(where, shapes[spot], one)
 
 
-def _by_token(shape: tuple[int, ...], tokens: int) -> bool:
-    """Whether values are a vector for each token of one prompt, or one vector for all of it."""
-    return (len(shape) == 3 and shape[0] == 1 and shape[1] in (1, tokens)) or (len(shape) == 2 and shape[0] in (1, tokens))
+def _check_once(where: str, count: int, one: Prompts) -> None:
+    if count != 1:
+        times = f"{count} times" if count else "not"
+        raise DasError(
+            f"{where} is {times} run when the network answers one prompt: what is captured would not be what is patched"
+            + (". Name a module that is run once" if count else ", or nothing is. Name one that is run")
+        )
+
+
+def _check_steps(where: str, count: int, one: Prompts) -> None:
+    """Of a cell: its steps are the places of a prompt."""
+    if count != one.lengths[0]:
+        raise DasError(
+            f"{where} makes {count} steps when the network answers a prompt of {one.lengths[0]} places: which step is which "
+            + ("is not known; say so with das.Tensors(…, places=)" if isinstance(one, Feed) else "is not known")
+        )
+
+
+def _check_shape(where: str, shape: tuple[int, ...], one: Prompts) -> None:
+    """A vector for each token of one prompt, or one vector for all of it."""
+    tokens = int(one.lengths[0])
+    if one.whole and shape and shape[0] == 1:
+        return
+    image = len(shape) > 3 and shape[0] == 1 and math.prod(shape[2:]) in (1, tokens)
+    flat = len(shape) == 2 and shape[0] in (1, tokens)
+    if not (image or flat or (len(shape) == 3 and shape[0] == 1 and shape[1] in (1, tokens))):
+        raise DasError(
+            f"{where} hands on values of shape {shape or 'no tensor'} for a prompt of {tokens} tokens: "
+            f"expected (1, {tokens}, size), a vector for each token. Name a module inside or beside it that gives that"
+        )
+    columns = math.prod(shape[2:]) if image else shape[0] if flat else shape[1]
+    several = [name for name, at in one.positions.items() if at.shape[1] > 1]
+    if several and columns == 1 < tokens:
+        raise DasError(f"{where} hands on one vector, and position {several[0]!r} covers several: give a position of one place")
 
 
 def _check_swaps(engine: HookEngine, prompts: Prompts, spots: Sequence[Spot]) -> None:

@@ -57,7 +57,7 @@ def reinitialised(lm: LM, seed: int) -> LM:
         config = getattr(lm.model, "config", None)
         from_config = getattr(type(lm.model), "_from_config", None)
         model = from_config(copy.deepcopy(config), dtype=lm.dtype) if from_config and config else redrawn(lm.model)
-    return LM(model.to(lm.device), lm.tokenizer, f"{lm.name}, untrained")
+    return lm.like(model.to(lm.device), f"{lm.name}, untrained")
 
 
 def redrawn(model: nn.Module) -> nn.Module:

@@ -6,6 +6,7 @@ __getattr__, __all__ = handing_on(
     __name__,
     {
         "lm": "LM",
+        "net": "Net",
         "source": "load_tokenizer load_config shipped names",
         "site": "Site COMPONENTS",
         "named": "NAMED",

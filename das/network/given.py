@@ -2,21 +2,59 @@
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+from das.errors import DasError
 from das.network.lm import LM
+from das.network.net import Net
+from das.network.own import is_file, own_network
 from das.network.source import hidden_size, layer_count, load_config, load_tokenizer
+from das.task.form import Form
+from das.task.prompt import Prompt
+from das.task.rendered import Prompts
 from das.task.tokenizer import Tokenizer
 
 
 class Given:
-    """The tokenizer and the shape come without weights; `lm`, the network itself, is loaded last and once."""
+    """The tokenizer and the shape come without weights; `lm`, the network itself, is loaded last and once. An object, or what a
+    file of the user's own makes, is there from the start."""
 
     def __init__(self, lm: str | Path | LM, dtype: str = "float32", device: str = "cpu") -> None:
         self.source, self.dtype, self.device = lm, dtype, device
-        self._object = lm if isinstance(lm, LM) else None
+
+    @cached_property
+    def _object(self) -> LM | None:
+        return self.source if isinstance(self.source, LM) else own_network(self.source) if is_file(self.source) else None
+
+    @property
+    def printed(self) -> str | Path | LM:
+        """What tells whether it is still the same network: its files, or itself."""
+        return self._object or self.source
+
+    @property
+    def net(self) -> Net | None:
+        """The network where it reads no words."""
+        return self._object if isinstance(self._object, Net) else None
+
+    @property
+    def modules(self) -> list[str]:
+        """The names of its layers; none where they go by their numbers."""
+        return self.net.names if self.net else []
+
+    def check_form(self, form: Form) -> None:
+        """DasError unless it takes what a task is put to it as."""
+        if isinstance(form, Prompt) and self.net:
+            raise DasError(
+                f"{self.net.name} takes tensors, and the task is put in words: give the task das.Tensors, or a das.LM"
+            )
+        if not isinstance(form, Prompt) and not self.net:
+            raise DasError(
+                "the task is put as tensors, and the network reads words: give a das.Net, or a file that defines one"
+            )
 
     @cached_property
     def lm(self) -> LM:
@@ -32,6 +70,15 @@ class Given:
         config: Any = getattr(self._object.model, "config", None) if self._object else load_config(str(self.source))
         return config.get_text_config() if hasattr(config, "get_text_config") else config
 
+    @property
+    def shape(self) -> Any:
+        """The configuration, or one that stands in for it: of a transformer with as many layers and parameters."""
+        if self.config is not None:
+            return self.config
+        depth, parameters = self.lm.layers, sum(p.numel() for p in self.lm.model.parameters())
+        width = max(1, math.ceil(math.sqrt(parameters / (12 * depth))))
+        return SimpleNamespace(hidden_size=width, num_hidden_layers=depth, num_attention_heads=1, vocab_size=1)
+
     @cached_property
     def skeleton(self) -> LM:
         """Enough to find its parts."""
@@ -45,3 +92,7 @@ class Given:
     def width(self) -> int:
         """The size of a hidden state."""
         return self._object.width if self._object else hidden_size(self.config)
+
+    def size(self, layer: int, prompts: Prompts) -> int:
+        """The size of what a layer hands on."""
+        return self.net.size("block_output", layer, prompts) if self.net else self.width

@@ -8,8 +8,7 @@ import numpy as np
 import torch
 
 from das.errors import DasError
-from das.network.asking import the_mask
-from das.task.encoded import Encoded
+from das.network.asking import the_mask, tokens
 from das.task.rendered import Indices, Prompts
 from das.task.tokenizer import Tokenizer
 
@@ -20,11 +19,10 @@ FROM_PADDING = (
 """Model types that count places from `pad_token_id + 1` on, so that as many fewer tokens fit than there are positions."""
 
 
-def check_limits(config: Any, prompts: Prompts, answers: Indices, tokenizer: Tokenizer) -> None:
+def check_limits(config: Any, asked: Prompts, answers: Indices, tokenizer: Tokenizer) -> None:
     """DasError where a prompt is longer than the network's positions, where a token of a prompt or an answer lies beyond its
     embeddings, or where an encoder is given no place to answer in. config: of the network's language model, or None."""
-    if not isinstance(prompts, Encoded):
-        return  # what is no text has no tokens, and is tried
+    prompts = tokens(asked)
     text = config.get_text_config() if hasattr(config, "get_text_config") else config
     longest, most = int(prompts.lengths.max()), _positions(text)
     if most is not None and longest > most:

@@ -15,6 +15,7 @@ from das.errors import DasError, shown
 from das.network.adapter import merged
 from das.network.asking import Asking, joined, reads_mask, text_config
 from das.network.blocks import find_blocks, unwrapped
+from das.network.components import find_tap
 from das.network.device import check_dtype, device_of
 from das.network.quiet import hushed
 from das.network.source import (
@@ -27,7 +28,7 @@ from das.network.source import (
     load_tokenizer,
     pretrained,
 )
-from das.network.taps import Tap, find_tap, recording
+from das.network.taps import Tap, recording
 from das.task.encoded import Encoded
 from das.task.rendered import Prompts
 from das.task.tokenizer import Tokenizer
@@ -86,6 +87,10 @@ class LM:
                 return cls(getattr(transformers, auto_class(config)).from_config(config, trust_remote_code=False), None, source)
         except ValueError as error:
             raise DasError(f"transformers has no language model for {source!r} ({str(error).splitlines()[0]})") from error
+
+    def like(self, model: nn.Module, name: str) -> LM:
+        """Another network of the same shape, asked likewise."""
+        return LM(model, self.tokenizer, name)
 
     # --- its parts ---
 

@@ -67,7 +67,7 @@ class Experiment(Layout):
         started, run = time.time(), Run(folder("out", out))
         self.ready(report)
         with alone(run.folder):
-            run.prepare(self.settings, provenance(self.task, self.tokenizer, self.settings.lm))
+            run.prepare(self.settings, provenance(self.task, self.tokenizer, self.network.printed))
             mend(run.folder, report)
             self._run(run, report, after, look)
             run.figures()

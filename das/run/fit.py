@@ -28,6 +28,7 @@ from das.progress import Reporter, silent
 from das.run.settings import FitSettings, name_of
 from das.task.encoded import Encoded
 from das.task.files import load_task
+from das.task.shifts import in_words
 from das.task.task import Task
 from das.task.tokenizer import Tokenizer, make_tokenizer
 from das.task.variant import BASE
@@ -162,6 +163,7 @@ def fit(settings: FitSettings, report: Reporter = silent) -> dict[str, float]:
     _check_mix(task, settings.mix)
     if settings.threads:
         torch.set_num_threads(settings.threads)
+    in_words(task.variant(BASE))  # a das.Net is trained by the file that makes it
     model, tokenizer = _network(task, settings)
     task.check(tokenizer)
     for change in [*task.shifts.values(), *task.siblings.values()]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any, Self
 
@@ -44,6 +45,7 @@ class Layout:
         s, base = self.settings, load_task(task)
         self.network = Given(lm, s.dtype, s.device)
         self.tokenizer = self.network.tokenizer
+        self.network.check_form(base.prompt)
         self.task = _under(s.under, base, self.tokenizer)
         if s.shifts:
             retrained(s.retrain, s.shifts, askable(base, self.tokenizer, s.shifts)[0])
@@ -62,7 +64,10 @@ class Layout:
     def _check_limits(self) -> None:
         drawn = self.task.model.sample(np.random.default_rng(0), 200)
         answers = self.task.answer_tokens(self.task.outputs(drawn), drawn, self.tokenizer)
-        check_limits(self.network.config, self.sample, answers, self.tokenizer)
+        if self.network.net:
+            self.network.net.check_answers(self.sample, answers)
+        else:
+            check_limits(self.network.config, self.sample, answers, self.tokenizer)
 
     def _check_components(self) -> None:
         components = self.settings.components
@@ -79,16 +84,18 @@ class Layout:
 
     def _check_widths(self) -> None:
         """DasError where a kind of subspace has more columns than there are entries in a position's vectors."""
-        several, width = max(self.variables.values()), self.network.width
+        several = max(self.variables.values())
         if self.settings.components != ["block_output"]:
             return  # of other components the engine says it, with the size that it has found
-        for kind in (self.settings.kind, *self.settings.kinds_beside):
+        layers = self.layers if self.network.net else self.layers[:1]
+        for kind, layer in product((self.settings.kind, *self.settings.kinds_beside), layers):
             for position in self.positions:
-                size = width * self.sample.positions[position].shape[1]
+                size = self.network.size(layer, self.sample) * self.sample.positions[position].shape[1]
                 if (columns := several * kind.width) > size:
+                    where = f"{self.network.net.names[layer]}, {position}" if self.network.net else position
                     raise DasError(
                         f"{kind_name(kind)} for {several} variable(s) needs {columns} columns, and the vectors at "
-                        f"{position} have {size}: give k up to {size // several}"
+                        f"{where} have {size}: give k up to {size // several}"
                     )
 
     def ready(self, report: Reporter = silent) -> None:
@@ -139,11 +146,12 @@ class Layout:
         return {name: self.task.full_name(name) for name in self.hypotheses}
 
     def labels(self, trained: Sequence[Cell]) -> dict[str, Any]:
-        """What the run's summary and figures need to be told: hypotheses' full names, the tokens of an example prompt, how
-        many cells of the grid were trained and skipped."""
+        """What the run's summary and figures need to be told: hypotheses' full names, the tokens of an example prompt, layers'
+        names where they have some, how many cells of the grid were trained and skipped."""
         cells, done = (Counter(cell.hypothesis for cell in some) for some in (self.grid(), trained))
         counts = {name: {"trained": done[name], "skipped": cells[name] - done[name]} for name in self.hypotheses}
-        return {"names": self.names, "tokens": self.task.tokens_at(self.tokenizer, self.positions), "grid": counts}
+        tokens = self.task.tokens_at(self.tokenizer, self.positions)
+        return {"names": self.names, "tokens": tokens, "layers": self.network.modules, "grid": counts}
 
     def material(self) -> Material:
         """Loads the network, draws and labels the pairs, tokenizes them."""

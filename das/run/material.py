@@ -44,6 +44,7 @@ class Material:
     data: dict[str, Dataset]
     pool: Columns
     components: Sequence[str]
+    layers: Sequence[int] | None
     prefix: Rows
     longest: int
     trial: Prompts
@@ -76,12 +77,13 @@ class Material:
         every = [*data.values(), Dataset(task.encode(pools["test"], tokenizer, positions), {})]
         prefix, longest = _common_prefix(every), max(int(d.prompts.lengths.max()) for d in every)
         trial = a_few(type(every[0].prompts).concat([a_few(d.prompts) for d in every]))
-        engine = make_engine(network.lm, prefix, s.components, longest, trial)
-        return cls(network.lm, engine, pairs, data, pools["test"], s.components, prefix, longest, trial)
+        layers = None if isinstance(s.layers, str) else s.layers
+        engine = make_engine(network.lm, prefix, s.components, longest, trial, layers)
+        return cls(network.lm, engine, pairs, data, pools["test"], s.components, layers, prefix, longest, trial)
 
     def engine_of(self, lm: LM) -> Engine:
         """An engine like this one for another network."""
-        return make_engine(lm, self.prefix, self.components, self.longest, self.trial)
+        return make_engine(lm, self.prefix, self.components, self.longest, self.trial, self.layers)
 
 
 def _common_prefix(data: Sequence[Dataset]) -> Rows:

@@ -109,7 +109,7 @@ def _shape_note(settings: Settings) -> str:
 
 def plan(experiment: Layout) -> Plan:
     """Counts from the configuration, the tokenizer and the causal models alone."""
-    e, s, config = experiment, experiment.settings, experiment.network.config
+    e, s, config = experiment, experiment.settings, experiment.network.shape
     tokens = int(e.sample.lengths.max())
     own = tokens - len(e.sample.prefix(tokens - 1))
     grid, refined = e.grid(), e.refinement(dict.fromkeys(e.hypotheses, e.grid()[0].site))
@@ -133,4 +133,5 @@ def plan(experiment: Layout) -> Plan:
         disk=costs.disk(e, config, cells),
         machine=where,
         limit=costs.limit(s, memory),
+        notes=[] if e.network.config is not None else ["the network has no configuration: planned from its parameters alone"],
     )

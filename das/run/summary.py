@@ -90,6 +90,7 @@ class Summary:
             "versions": {p: version(p) for p in ("torch", "transformers", "pytorch-lightning", "numpy")},
             "cells": len(self.cells),
             "tokens": self.labels["tokens"],
+            "layers": self.labels["layers"],
             "hypotheses": entries,
             "comparisons": [*self._between_kinds(), *self._between_sites(), *self._between_hypotheses()],
             "task_accuracy": float(np.mean([entry["baselines"]["lm_base"] for entry in entries.values()])),

@@ -12,6 +12,7 @@ __getattr__, __all__ = handing_on(
         "shifts": "Shift Reword Given Context FewShot Chat Offset",
         "hypothesis": "Hypothesis",
         "task": "Task ask",
+        "tensors": "Tensors",
         "files": "load_task task_file",
         "tokenizer": "Tokenizer make_tokenizer",
     },

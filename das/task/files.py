@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from das.errors import DasError, one_line, unknown
@@ -50,7 +51,8 @@ def _from_package(name: str, point: EntryPoint) -> Task:
     return replace(task, name=name)
 
 
-def _from_file(path: Path) -> Task:
+def run_file(path: Path) -> ModuleType:
+    """What a Python file of the user's defines. DasError where it cannot be run."""
     spec = importlib.util.spec_from_file_location(f"das_task_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
@@ -63,6 +65,11 @@ def _from_file(path: Path) -> Task:
         what = f"{type(error).__name__}: {one_line(error)}"
         reason = str(error) if isinstance(error, DasError) else f"cannot be run: {what}"
         raise DasError(f"{path}{':' if isinstance(error, DasError) else ''} {reason}") from error
+    return module
+
+
+def _from_file(path: Path) -> Task:
+    module = run_file(path)
     found: list[Any] = [v for v in vars(module).values() if isinstance(v, Task)]
     task = getattr(module, "task", found[0] if len(found) == 1 else None)
     if not isinstance(task, Task):

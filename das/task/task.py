@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from das.causal.columns import Column, Columns, differ, joined
+from das.causal.columns import Column, Columns, differ, joined, take
 from das.causal.model import CausalModel
 from das.errors import DasError, shown, unknown
 from das.ground.checks import distinct, fitted, named
@@ -207,7 +207,10 @@ def _check_steady(name: str, model: CausalModel, inputs: Columns) -> None:
 
 def _check_asked(asked: Variant, inputs: Columns, outputs: Column, tokenizer: Tokenizer, positions: Sequence[str]) -> None:
     """DasError unless the network can be asked, and its answers told apart."""
-    rendered = asked.prompt.render(asked.run(inputs))
+    columns = asked.run(inputs)
+    rendered = asked.prompt.render(columns)
+    if asked.prompt.render(take(columns, np.arange(1))).names[0] != rendered.names[0]:
+        raise DasError("a setting is put to the network otherwise by itself than among others: let it depend on nothing else")
     rendered.check(tokenizer, positions)
     asked.prompt.check_answers(outputs, rendered, tokenizer)
 

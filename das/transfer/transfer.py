@@ -62,8 +62,9 @@ def transfer(
 
 def _specs(run: Folder, settings: Settings, shifts: Any, report: Reporter) -> dict[str, Any]:
     """Name → what was given for it, of the shifts that can be asked; DasError where the run's folder has others so called."""
-    task, tokenizer = load_task(settings.task), Given(settings.lm).tokenizer
-    run.same_as(provenance(task.under(settings.under, tokenizer), tokenizer, settings.lm))
+    task, network = load_task(settings.task), Given(settings.lm)
+    tokenizer = network.tokenizer
+    run.same_as(provenance(task.under(settings.under, tokenizer), tokenizer, network.printed))
     specs, notes = askable(task, tokenizer, shifts)
     for note in notes or ([] if specs else ["the task declares no shifts: give some"]):
         report.say(note)

@@ -23,6 +23,7 @@ from das.interchange.selftest import tried
 from das.interchange.vectors import vectors
 from das.network.limits import check_limits
 from das.network.lm import LM
+from das.network.net import Net
 from das.pairs.dataset import Dataset, Rows
 from das.task.encoded import Encoded
 from das.task.hypothesis import Hypothesis
@@ -48,6 +49,8 @@ class Swapper:
     task: Task | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.lm, Net):
+            raise DasError(f"{self.lm.name} takes tensors: prompts of one's own are words, and it reads none")
         cell, depth = self.alignment.cell, self.lm.layers
         if not 0 <= cell.site.layer < depth:
             raise DasError(f"{cell.id} lies at layer {cell.site.layer}, and {self.lm.name} has layers 0 to {depth - 1}")
