@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from das.causal.columns import Columns, codes, take
 from das.network.asking import tokens
 from das.network.lm import LM
 from das.task.task import Task
@@ -145,8 +146,13 @@ class Asked:
         answers, place = np.unique(np.concatenate(columns), return_inverse=True)
         own, other = torch.from_numpy(place).split(SEEN)
         said = torch.from_numpy(task.answer_tokens(answers, base, tokenizer))
-        one, two = (torch.from_numpy(tokens(task.encode(rows, tokenizer)).ids) for rows in (base, source))
-        return cls(one, two, own, other, said)
+        return cls(_written(task, base, tokenizer), _written(task, source, tokenizer), own, other, said)
+
+
+def _written(task: Task, rows: Columns, tokenizer: Tokenizer) -> Tensor:
+    """The prompts' tokens, (rows, length); a prompt that comes often is written once."""
+    _, first, place = np.unique(codes(*rows.values()), return_index=True, return_inverse=True)
+    return torch.from_numpy(tokens(task.encode(take(rows, first), tokenizer)).ids[place])
 
 
 def teach(network: Halves, asked: Asked, lesson: Lesson, rng: np.random.Generator) -> None:

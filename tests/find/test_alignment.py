@@ -17,7 +17,7 @@ from das.network.site import Site
 from das.planted.planting import plant
 
 SETTINGS = {"layers": [0], "positions": ["last"], "chosen_seeds": 1, "logger": "none", "steps": 300, "batch": 128}
-PAIRS = {"train_pairs": 8192, "val_pairs": 500, "test_pairs": 500, "check_every": 300}
+PAIRS = {"train_pairs": 8192, "val_pairs": 300, "test_pairs": 300, "check_every": 300}
 
 
 @pytest.fixture(scope="module", params=[1, 2, 4, 8])

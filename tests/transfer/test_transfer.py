@@ -30,8 +30,8 @@ from das.transfer.transfer import FEW
 from das.use.run import Run
 
 TINY = {
-    "layers": [0, 1], "positions": ["c.last", "last-2", "last"], "steps": 60, "batch": 32, "check_every": 30, "chosen_seeds": 2,
-    "train_pairs": 300, "val_pairs": 80, "test_pairs": 100, "threads": 1, "subspace": {"kind": "nested", "k": 4},
+    "layers": [0, 1], "positions": ["c.last", "last-2", "last"], "steps": 30, "batch": 32, "check_every": 30, "chosen_seeds": 2,
+    "train_pairs": 200, "val_pairs": 80, "test_pairs": 100, "threads": 1, "subspace": {"kind": "nested", "k": 4},
     "hypotheses": ["sum", "left_product"], "logger": "none",
 }  # fmt: skip
 RAIN = {"rain": {"context": "It rains today.", "where": "before"}}
@@ -457,7 +457,14 @@ def test_the_papers_table_needs_price_tagging(shifted):
 @pytest.fixture(scope="module")
 def priced(tmp_path_factory):
     settings = {"layers": [2, 3], "positions": ["last-12", "last"], "steps": 10, "check_every": 10, "train_pairs": 200}
-    settings |= {"val_pairs": 60, "test_pairs": 80, "threads": 1, "subspace": {"kind": "nested", "k": 4}, "chosen_seeds": 1}
+    settings |= {
+        "hypotheses": ["left_boundary", "midpoint"],
+        "val_pairs": 60,
+        "test_pairs": 80,
+        "threads": 1,
+        "subspace": {"kind": "nested", "k": 4},
+        "chosen_seeds": 1,
+    }
     folder = tmp_path_factory.mktemp("paper") / "run"
     run = Experiment("price_tagging", "price-tagger-tiny", logger="none", seeds=2, **settings).run(folder)
     return run.shift(["irrelevant_context", "new_brackets_unseen", "new_brackets"], retrain={"new_brackets": 1.0})
