@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from difflib import get_close_matches
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from das.errors import DasError, unknown
+from das.errors import DasError
 from das.network.site import parse_component
 from das.network.steps import tap_on
 from das.network.taps import Tap
@@ -61,8 +62,9 @@ def _submodule(model: nn.Module, path: str, layer: int) -> nn.Module:
     try:
         return model.get_submodule(path.replace("{layer}", str(layer)))
     except AttributeError as error:
-        paths = [name for name, _ in model.named_modules() if name]
-        raise unknown(f"module of {type(model).__name__}:", path.replace("{layer}", str(layer)), paths) from error
+        near = get_close_matches(path.replace("{layer}", str(layer)), [name for name, _ in model.named_modules()], 1)
+        hint = f": did you mean {near[0]!r}?" if near else f" ({error})"
+        raise DasError(f"component {path!r}: {type(model).__name__} has no such module{hint}") from error
 
 
 def _present(block: nn.Module, paths: tuple[str, ...]) -> nn.Module | None:
