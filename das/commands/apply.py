@@ -6,9 +6,9 @@ from typing import Any
 
 
 def apply(
-    run: str, cell: str, base: str, source: str = "", sources: dict[str, Any] | None = None, position: str | None = None,
-    base_position: str | None = None, source_position: str | None = None, token: str = "all", occurrence: int | None = None,
-    top: int = 3, generate: int = 0, json: str | None = None,
+    run: str, cell: str, base: str, source: str | None = None, sources: dict[str, Any] | None = None,
+    position: str | None = None, base_position: str | None = None, source_position: str | None = None, token: str = "all",
+    occurrence: int | None = None, top: int = 3, generate: int = 0, json: str | None = None,
 ) -> None:  # fmt: skip
     """Swap what an alignment found between two prompts of your own: the answer before, of the source, and after.
 
@@ -35,7 +35,7 @@ def apply(
     swapper, named = Run.open(run).swapper(cell), {} if sources is None else {v: prompt(given) for v, given in sources.items()}
     places = {"position": position, "base_position": base_position, "source_position": source_position}
     given: dict[str, Any] = {name: pointer(text, token, occurrence) for name, text in places.items()}
-    given |= {"source": prompt(source) if source else None, "sources": named or None}
+    given |= {"source": prompt(source), "sources": named or None}
     found = swapper.apply(prompt(base), **given)
     text, body = found.text(top), dict[str, Any](pairs=found.plain(top))
     if generate:

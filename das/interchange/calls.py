@@ -61,7 +61,10 @@ def _past(given: Mapping[str, Any]) -> int | None:
     cache = next((given[name] for name in CACHES if given.get(name) is not None), None)
     if cache is None:
         return 0
-    return int(cache.get_seq_length()) if hasattr(cache, "get_seq_length") else None
+    try:
+        return int(cache.get_seq_length())
+    except (AttributeError, ValueError):  # of a state that grows no longer
+        return None
 
 
 def columns_of(lm: LM, ids: Tensor, mask: Tensor | None, where: Where) -> Tensor:

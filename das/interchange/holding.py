@@ -16,6 +16,7 @@ from das.interchange.calls import Call, Where, columns_of, frame_of, read_call
 from das.interchange.feature import Feature
 from das.network.lm import LM
 from das.network.site import Spot
+from das.network.steps import CellTap
 from das.network.taps import changing
 
 
@@ -47,6 +48,8 @@ class _Holding:
     def __init__(self, lm: LM, spot: Spot, feature: Feature, sources: Tensor, where: Where) -> None:
         self.lm, self.feature, self.sources, self.where = lm, feature, sources, where
         self.tap = lm.tap(*spot)
+        if isinstance(self.tap, CellTap):
+            raise DasError(f"{spot[0]}[{spot[1]}] is a state that is handed on from step to step: a swap of it is not held")
         self.frame, self.answer = frame_of(lm, self.tap.module)
         self.name, self.made = f"{spot[0]}[{spot[1]}]", 0
         self.prompts: _Prompts | None = None

@@ -65,7 +65,7 @@ class Applied:
 
     def top(self, k: int = 5) -> pd.DataFrame:
         """The likeliest tokens and their probabilities: a row per pair and rank, from 1; columns `before`, `p_before`, …"""
-        k = whole("top", k, 1, self.logits[AFTER].shape[-1])
+        k = min(whole("top", k, 1, 10**6), self.logits[AFTER].shape[-1])
         table: dict[str, Any] = {"row": np.repeat(np.arange(len(self)), k), "rank": np.tile(np.arange(1, k + 1), len(self))}
         for name, logits in self.logits.items():
             p, tokens = torch.softmax(logits, -1).topk(k, -1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import Any
 
 import pandas as pd
@@ -24,7 +25,7 @@ def cell_id(run: Folder, name: str) -> str:
     hypotheses = run.summary["hypotheses"]
     short = name.split(".")[0]
     if short not in hypotheses or name not in (short, hypotheses[short]["hypothesis"]):
-        raise unknown("cell", name, [*hypotheses, *table["cell"]])
+        raise unknown("cell", name, [*hypotheses, *get_close_matches(name, table["cell"], 5, 0.3)])
     return str(chosen(run, short)["cell"].iloc[0])
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from das.causal.columns import Columns
 from das.errors import DasError, shown
 from das.find.alignment import Alignment
-from das.interchange.applied import swapped, unlabelled
+from das.interchange.applied import AT_ONCE, swapped, unlabelled
 from das.interchange.calls import Where, frame_of
 from das.interchange.engine import HookEngine
 from das.interchange.holding import holding
@@ -49,8 +49,6 @@ class Swapper:
     task: Task | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.lm, Net):
-            raise DasError(f"{self.lm.name} takes tensors: prompts of one's own are words, and it reads none")
         cell, depth = self.alignment.cell, self.lm.layers
         if not 0 <= cell.site.layer < depth:
             raise DasError(f"{cell.id} lies at layer {cell.site.layer}, and {self.lm.name} has layers 0 to {depth - 1}")
@@ -108,6 +106,10 @@ class Swapper:
     def swapped(self, source: Any = None, *, base: Any = None, sources: Any = None, **places: At) -> Iterator[Any]:
         """See `das.use.apply.swapped`."""
         at = Places.given(places)
+        if isinstance(self.lm, Net):
+            raise DasError(
+                f"{self.lm.name} takes tensors: a swap is held in calls with token ids; apply takes values of its task"
+            )
         first = None if base is None else asked(base, self.task, "base")
         own, taken = self._sources(source, sources, first.values if first else None)
         if kept := [name for name, origin in taken.items() if origin is None]:
@@ -124,6 +126,8 @@ class Swapper:
     @property
     def _in_answer(self) -> bool:
         """Whether the site lies in a decoder beside an encoder, whose tokens are the answer's and not the prompt's."""
+        if isinstance(self.lm, Net):
+            return False
         return frame_of(self.lm, self.lm.tap(*self.alignment.cell.site.spot).module)[1]
 
     def _pairs(self, base: Any, source: Any, sources: Any, places: Places) -> OwnPairs:
@@ -139,11 +143,11 @@ class Swapper:
     def _placed(self, prompts: Asked, pointer: At) -> Prompts:
         position = self.alignment.cell.site.position
         if self._in_answer:
-            if pointer not in (None, 0):
-                raise DasError(f"the place is {shown(pointer)}: in a decoder it is the token that the answer begins with, 0")
+            _check_begins(pointer)
             pointer = "last"  # of the prompt, which such a site has no vector of
         found = placed(prompts, self.lm.tokenizer, position, pointer, self.task)
-        check_limits(getattr(self.lm.model, "config", None), found, np.zeros(0, np.int64), self.lm.tokenizer)
+        if not isinstance(self.lm, Net):
+            check_limits(getattr(self.lm.model, "config", None), found, np.zeros(0, np.int64), self.lm.tokenizer)
         self._check_fits(found)
         return found
 
@@ -165,8 +169,7 @@ class Swapper:
         """Where the swap is made in calls: at the base's places, or where the pointer leads."""
         position = self.alignment.cell.site.position
         if self._in_answer:
-            if pointer not in (None, 0):
-                raise DasError(f"the place is {shown(pointer)}: in a decoder it is the token that the answer begins with, 0")
+            _check_begins(pointer)
             return lambda prompts: np.zeros((1, 1), np.int64)
         if base is not None:
             return of_base(base, position)
@@ -184,7 +187,7 @@ class Swapper:
 
     @torch.no_grad()
     def _clean(self, prompts: Prompts) -> Tensor:
-        parts = np.array_split(np.arange(len(prompts)), -(-len(prompts) // 16))
+        parts = np.array_split(np.arange(len(prompts)), -(-len(prompts) // AT_ONCE))
         return torch.cat([self.lm.logits(prompts.take(rows)).cpu() for rows in parts])
 
     def _vectors(self, data: Dataset) -> Tensor:
@@ -217,3 +220,9 @@ class Swapper:
         outputs = known.model.interchange(base, sources)[known.model.output]
         tokens = self.task.answer_tokens(outputs, base, self.lm.tokenizer)
         return Expected(self.task.prompt.answer_texts(outputs), tokens)
+
+
+def _check_begins(pointer: At) -> None:
+    """DasError for a place in a decoder that is not the one where an alignment can be found."""
+    if pointer not in (None, 0):
+        raise DasError(f"the place is {shown(pointer)}: in a decoder it is the token that the answer begins with, 0")

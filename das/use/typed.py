@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from das.errors import shown
 from das.ground.plain import parse
 from das.task.pointing import Pointer, Substring, names_position
 
 
 def prompt(given: Any) -> Any:
-    """A text, or the values of a task's inputs as YAML in braces, or such values."""
-    yaml = isinstance(given, str) and re.fullmatch(r"\s*\{.*\}\s*", given, re.DOTALL)
-    return parse(given, f"the prompt {given!r}") if yaml else given
+    """A text; or values of a task's inputs, as YAML in braces."""
+    yaml = isinstance(given, str) and given.lstrip().startswith("{")
+    return parse(given, f"the prompt {shown(given)}") if yaml else given
 
 
 def pointer(text: str | None, token: str = "all", occurrence: int | None = None) -> Pointer | None:

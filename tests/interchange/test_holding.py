@@ -9,9 +9,11 @@ import torch
 import transformers
 
 from das.errors import DasError
+from das.interchange.engine import ResumeEngine
 from das.interchange.holding import holding
 from das.interchange.subspace import Subspace, random_basis
 from das.network.lm import LM
+from das.task.encoded import Encoded
 
 SMALL = {"vocab_size": 50, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "pad_token_id": 0}
 GROUPED = SMALL | {"intermediate_size": 48, "num_key_value_heads": 2}
@@ -195,6 +197,71 @@ def test_a_prompt_that_is_run_in_chunks_is_swapped_where_its_place_comes():
     with held("llama"):
         found = network("llama").model.generate(IDS, prefill_chunk_size=2, max_new_tokens=4, do_sample=False)
     assert found.tolist() == tokens.tolist()
+
+
+COMPONENTS = ["attention_output", "mlp_output", "mlp_neurons", "heads", "heads.1", "query.2", "key.0", "value.1", "value"]
+
+
+@pytest.mark.parametrize("component", COMPONENTS)
+@pytest.mark.parametrize("name", ["qwen2", "gpt2"])
+@torch.no_grad()
+def test_every_component_is_swapped_as_the_engine_does(name, component):
+    lm, spot = network(name), (component, 1)
+    ids, columns, size = IDS.numpy(), torch.tensor([[PLACE]]), lm.size(*spot)
+    basis = random_basis(size, 4, torch.Generator().manual_seed(2))[:, None]
+    own, source = Subspace(basis, torch.ones(1, 4)), torch.randn(1, 1, size, generator=torch.Generator().manual_seed(3))
+    engine = ResumeEngine(lm)
+    capture = engine.capture(Encoded(ids, np.array([6])), [spot])
+    base = capture.at(spot, columns)[:, 0]
+    expected = engine.resume(capture, spot, columns, (base + own.swap(base, source))[None, :, None])[0]
+    with holding(lm, spot, own, source, lambda prompts: np.array([[PLACE]])):
+        assert_close(lm.model(IDS).logits[:, -1], expected)
+    assert not torch.allclose(expected, capture.logits, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_a_place_of_several_tokens_and_several_variables_is_swapped_as_one():
+    model, at = network("llama").model, [2, 4]
+    basis = random_basis(64, 6, torch.Generator().manual_seed(2)).unflatten(1, (2, 3))
+    own, source = Subspace(basis, torch.ones(2, 3)), torch.randn(2, 1, 64, generator=torch.Generator().manual_seed(3))
+
+    def hook(_module, _inputs, output):
+        before = output[:, at].flatten(1)
+        return output.index_copy(1, torch.tensor(at), (before + own.swap(before, source)).view(1, 2, 32))
+
+    handle = model.model.layers[1].register_forward_hook(hook)
+    expected = model(IDS).logits
+    handle.remove()
+    with holding(network("llama"), ("block_output", 1), own, source, lambda prompts: np.array([at])):
+        assert_close(model(IDS).logits, expected)
+        with pytest.raises(DasError, match="several forwards"):
+            model.generate(IDS, prefill_chunk_size=3, max_new_tokens=2)
+
+
+@torch.no_grad()
+def test_two_swaps_hold_together():
+    model, clean = network("llama").model, network("llama").model(IDS).logits
+    with held("llama"), held("llama", where=lambda prompts: np.array([[1]])):
+        both = model(IDS).logits
+    with by_hand("llama", 1, sources("llama")[0, 0]), by_hand("llama", PLACE, sources("llama")[0, 0]):
+        assert_close(both, model(IDS).logits)
+    assert torch.equal(model(IDS).logits, clean)
+
+
+@torch.no_grad()
+def test_a_network_that_keeps_a_state_and_no_cache_goes_on_from_the_swap():
+    torch.manual_seed(0)
+    options = SMALL | NONE | {"hidden_size": 32, "state_size": 4}
+    lm = LM(transformers.MambaForCausalLM(transformers.MambaConfig(**options)), None)
+    for parameter in lm.model.parameters():
+        parameter += 0.1 * torch.randn_like(parameter)
+    found, at = [], lambda prompts: np.array([[PLACE]])
+    for cached in (True, False):
+        with holding(lm, ("block_output", 1), feature("llama"), sources("llama"), at):
+            found.append(lm.model.generate(IDS, use_cache=cached, **STEPS))
+    assert found[0].sequences.tolist() == found[1].sequences.tolist()
+    assert_close(torch.stack(found[0].logits), torch.stack(found[1].logits))
+    assert not torch.allclose(found[0].logits[0], lm.model(IDS).logits[:, -1], rtol=1e-2)
 
 
 # --- what is refused, and what is left behind ---

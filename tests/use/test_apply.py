@@ -225,6 +225,22 @@ def test_a_place_in_calls_of_ones_own_by_name_number_and_text_is_the_same(words)
     assert not torch.allclose(found[0], network("llama")(ids).logits, rtol=1e-2)
 
 
+def test_a_network_that_takes_no_text_is_swapped_between_values_of_its_task():
+    equality = das.load_task(ROOT / "tasks" / "equality.py")
+    torch.manual_seed(0)
+    net = das.Net(torch.nn.Sequential(torch.nn.Linear(16, 8), torch.nn.Tanh(), torch.nn.Linear(8, 2)))
+    drawn = equality.model.sample(np.random.default_rng(0), 2)
+    base, source = ({name: column[i : i + 1] for name, column in drawn.items()} for i in (0, 1))
+    own = swapper(net, Alignment(Cell("both", Site(1, "last"), Fixed(1)), Whole(2)), equality)
+    found, clean = own.apply(base, source), net.logits(equality.encode(drawn, None, ["last"]))
+    assert torch.allclose(torch.cat([found.logits["before"], found.logits["source"]]), clean)
+    assert torch.allclose(found.logits["after"], clean[1:], atol=1e-5)
+    assert found.expected.texts == equality.prompt.answer_texts(equality.model.run(source)["same"])
+    assert "before" in repr(found)
+    refused(lambda: own.generate(base, source), "puts none")
+    refused(lambda: own.swapped(source).__enter__(), "takes tensors")
+
+
 # --- what is refused ---
 
 
