@@ -11,15 +11,20 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def dag(parents: Mapping[str, Sequence[str]], output: str, ax: Axes | None = None) -> Axes:
-    """A causal model: every variable above its parents, inputs at the bottom."""
+def levels(parents: Mapping[str, Sequence[str]]) -> list[list[str]]:
+    """The variables by how far they are from the inputs, these first. parents: of every variable, which stand before it."""
     depth: dict[str, int] = {}
     for name, above in parents.items():
         depth[name] = 1 + max((depth[p] for p in above), default=-1)
-    levels = [[n for n in parents if depth[n] == level] for level in range(max(depth.values()) + 1)]
-    place = {n: ((i + 1) / (len(level) + 1), y) for y, level in enumerate(levels) for i, n in enumerate(level)}
-    widest = max(map(len, levels))
-    ax = axes_of(ax, (1.6 * widest + 1, 1.1 * len(levels) + 0.4))
+    return [[n for n in parents if depth[n] == level] for level in range(max(depth.values()) + 1)]
+
+
+def dag(parents: Mapping[str, Sequence[str]], output: str, ax: Axes | None = None) -> Axes:
+    """A causal model: every variable above its parents, inputs at the bottom."""
+    floors = levels(parents)
+    place = {n: ((i + 1) / (len(level) + 1), y) for y, level in enumerate(floors) for i, n in enumerate(level)}
+    widest = max(map(len, floors))
+    ax = axes_of(ax, (1.6 * widest + 1, 1.1 * len(floors) + 0.4))
     for name, above in parents.items():
         for parent in above:
             ax.annotate(
@@ -32,6 +37,6 @@ def dag(parents: Mapping[str, Sequence[str]], output: str, ax: Axes | None = Non
         box = {"boxstyle": "round,pad=0.4", "facecolor": face, "edgecolor": "#333333"}
         ax.text(*place[name], name, ha="center", va="center", fontsize=9, bbox=box)
     ax.set_xlim(0, 1)
-    ax.set_ylim(-0.5, len(levels) - 0.5)
+    ax.set_ylim(-0.5, len(floors) - 0.5)
     ax.axis("off")
     return ax

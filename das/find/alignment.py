@@ -53,6 +53,11 @@ class Cell:
         kept = where if len(where.encode()) <= PLACE_BYTES and "/" not in where else f"L{self.site.layer:02d}.{_hashed(where)}"
         return f"{self.hypothesis}-{kept}-{short_name(self.kind)}.{detail:04x}-s{self.seed}"
 
+    @classmethod
+    def of_plain(cls, given: Mapping[str, Any]) -> Cell:
+        """As a card holds it."""
+        return cls(given["hypothesis"], Site(**given["site"]), parse_kind(given["kind"]), given["seed"])
+
     @property
     def generator_seed(self) -> int:
         """What the cell's random numbers depend on: itself alone, so that its result does not depend on its company."""
@@ -111,8 +116,7 @@ class Alignment:
             raise DasError(f"no alignment in {folder}: expected alignment.safetensors and card.json")
         card = read_json(folder / "card.json")
         tensors = load(folder / "alignment.safetensors", tensors_of)
-        given = card["cell"]
-        cell = Cell(given["hypothesis"], Site(**given["site"]), parse_kind(given["kind"]), given["seed"])
+        cell = Cell.of_plain(card["cell"])
         feature = _type_of(card, tensors, folder).of_tensors(tensors)
         soft = Subspace(tensors["basis"], tensors["soft"]) if {"basis", "soft"} <= tensors.keys() else None
         return cls(cell, feature, soft, card["steps"])

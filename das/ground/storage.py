@@ -42,9 +42,9 @@ def writing(path: Path) -> Iterator[None]:
         raise DasError(f"{path} cannot be written: {reason}. Once it can be, the same command goes on from here") from error
 
 
-def write(path: Path, writer: Callable[[Path], Any]) -> None:
-    """Has a file or a folder written elsewhere and renames it, so that it is there whole or not at all, and notes its checksum.
-    Makes the folder that it lies in.
+def write(path: Path, writer: Callable[[Path], Any], noted: bool = True) -> None:
+    """Has a file or a folder written elsewhere and renames it, so that it is there whole or not at all, and notes its checksum,
+    unless it is to lie where nothing else of ours does. Makes the folder that it lies in.
 
     writer: writes to the path that it is given, in a folder beside `path` whose name nobody can guess and which nobody else may
     enter. A link at `path` is replaced, not followed. DasError where it cannot be written.
@@ -57,7 +57,7 @@ def write(path: Path, writer: Callable[[Path], Any]) -> None:
             writer(made)
             if made.is_dir():
                 _note(made / SUMS, sorted(made.iterdir()))
-            else:
+            elif noted:
                 _note(path.parent / SUMS, [made])
             made.replace(path)
             scratch.rmdir()

@@ -32,6 +32,7 @@ from das.run.provenance import provenance
 from das.run.settings import Settings
 from das.run.stages import DONE, PURPOSES, so_far
 from das.run.summary import Summary
+from das.run.words import PROMPT, TEXTS
 from das.run.work import Work
 from das.run.workers import refuse_at_start, run_in_processes
 
@@ -103,7 +104,7 @@ class Experiment(Layout):
     def _grid(self, work: Work, look: Look | None) -> tuple[list[Cell], bool]:
         """Does all up to the grid, and the grid; its cells, and whether there was anything to do."""
         with self._watched(work, look) as see:
-            if not (work.run.folder / "audit.json").exists():
+            if not all((work.run.folder / name).exists() for name in ("audit.json", TEXTS, PROMPT)):
                 self._share(work, "pairs", [partial(Work.begin, look=look is not None)])
             see()
             grid = self.within_budget(work)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from das.ground.storage import forget_missing, intact, remove, sweep
 from das.progress import Reporter
+from das.run.words import PROMPT, TEXTS
 
 SCREEN = "screen.parquet"
 CELL = ("alignment.safetensors", "card.json", "hits.safetensors")
@@ -41,7 +42,7 @@ def _together(folder: Path) -> Iterator[list[Path]]:
     yield [folder / "pairs.parquet", folder / "audit.json"]
     for cell in sorted((folder / "cells").glob("[!.]*")):
         yield [cell / "scorecard.json", cell / "natural.safetensors"]
-    for pattern in (SCREEN, "screen-*.parquet", "failures_*.json", "nulls/[!.]*.parquet", "shifts/*/shift.json"):
+    for pattern in (TEXTS, PROMPT, SCREEN, "screen-*.parquet", "failures_*.json", "nulls/[!.]*.parquet", "shifts/*/shift.json"):
         yield from ([path] for path in sorted(folder.glob(pattern)))
     for stem in sorted({path.with_suffix("") for path in folder.glob("shifts/*/from-*")}):
         yield [stem.with_name(stem.name + suffix) for suffix in (".parquet", ".safetensors")]

@@ -55,7 +55,7 @@ class Summary:
 
     def results(self) -> pd.DataFrame:
         """A row per cell, split and metric. Intervals are over prompts, and over seeds at a site that has several."""
-        rows = [row for cell in self.cells for row in _rows(cell, self.cards[cell], self.run.scorecard(cell) or {})]
+        rows = [row for cell in self.cells for row in cell_rows(cell, self.cards[cell], self.run.scorecard(cell) or {})]
         for mine in self._together.values():
             ends = self.bootstraps[mine[0].hypothesis].interval(self._hits_of(mine))
             named = list(zip(("iia_low", "iia_high"), ends, strict=True))
@@ -246,7 +246,7 @@ def _head(cell: Cell) -> dict[str, Any]:
     return {"cell": cell.id, **where, "seed": cell.seed}
 
 
-def _rows(cell: Cell, card: Mapping[str, Any], scorecard: Mapping[str, Any]) -> list[dict[str, Any]]:
+def cell_rows(cell: Cell, card: Mapping[str, Any], scorecard: Mapping[str, Any]) -> list[dict[str, Any]]:
     """A cell's rows of the results table; a rank curve's points have their width, everything else has width 0."""
     head, rows = _head(cell), []
     for split, metrics in card["metrics"].items():

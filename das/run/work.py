@@ -36,6 +36,7 @@ from das.run.folder import Folder
 from das.run.layout import Layout
 from das.run.material import SPLITS, Material
 from das.run.table import all_pairs
+from das.run.words import PROMPT, TEXTS, prompt_body, text_table
 
 FEW = 128
 """Pairs per hypothesis for a first look at the grid."""
@@ -72,6 +73,8 @@ class Work:
             audits[split] = {n: audit(self.layout.task, n, p, m.data[split].pairs[n].label) for n, p in m.pairs[split].items()}
         folder = self.run.folder
         write(folder / "pairs.parquet", lambda path: all_pairs(m.pairs, m.data).to_parquet(path))
+        write(folder / TEXTS, text_table(self.layout.task, m.pairs["test"]).to_parquet)
+        write_json(folder / PROMPT, prompt_body(self.layout.task, self.layout.tokenizer, self.layout.positions))
         write_json(folder / "audit.json", audits)
         for name in self.layout.hypotheses:
             self.report.say(audit_text(name, audits["test"][name]))

@@ -71,12 +71,15 @@ class Texts(Rendered):
                     sizes.append(0)
             return max(np.bincount(sizes)[1:], default=0) / len(sizes)
 
-    def at(self, tokenizer: Tokenizer, positions: Sequence[str]) -> dict[str, str]:
+    def spans(self, tokenizer: Tokenizer, positions: Sequence[str]) -> dict[str, list[tuple[int, int]]]:
         one = self.take(0)
         encoded = encode(one, tokenizer, positions)
         offsets = tokenizer(one.texts, return_offsets_mapping=True)["offset_mapping"][0]
         order = sorted(encoded.positions.items(), key=lambda item: tuple(item[1][0]))
-        return {name: one.texts[0][offsets[at[0, 0]][0] : offsets[at[0, -1]][1]] for name, at in order}
+        return {name: [(int(offsets[c][0]), int(offsets[c][1])) for c in at[0]] for name, at in order}
+
+    def at(self, tokenizer: Tokenizer, positions: Sequence[str]) -> dict[str, str]:
+        return {name: self.texts[0][at[0][0] : at[-1][1]] for name, at in self.spans(tokenizer, positions).items()}
 
     def show(self, tokenizer: Tokenizer, positions: Sequence[str]) -> str:
         """With its chosen tokens in ⟦brackets⟧, and below it each position with its token."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from das.use.applied import Applied
     from das.use.generated import Generated
     from das.use.inside import Inside
+    from das.use.report import Page
     from das.use.swapper import Swapper
 
 
@@ -127,6 +128,13 @@ class Run(Folder):
         return self.swapper(cell).swapped(source, **given)
 
     # --- pictures ---
+
+    def report(self, out: str | Path | None = None) -> Page:
+        """Writes the run as one HTML page (see `das.use.report`), by default `report.html` in its folder; its path, which shows
+        the page in a notebook."""
+        from das.use.report import write
+
+        return write(self.folder, out)
 
     def heatmap(self, hypothesis: str, ax: Axes | None = None, metric: str = "iia") -> Axes:
         """IIA on test pairs over layers × positions; `hypothesis` with or without its variables."""

@@ -1,0 +1,97 @@
+"""Assemble: the page from its parts. Nothing of it comes from elsewhere, and no script runs but those that are shipped here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from base64 import b64encode
+from collections.abc import Mapping
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from das.draw.page.cells import cells, results_of
+from das.draw.page.examples import examples
+from das.draw.page.history import history
+from das.draw.page.hypotheses import hypotheses
+from das.draw.page.packed import Blobs
+from das.errors import DasError
+from das.ground.plain import finite, read_yaml
+from das.ground.storage import read_json, written
+from das.run.folder import Folder
+from das.run.words import PROMPT
+from das.task.positions import expand_positions
+
+STATIC = Path(__file__).parent / "static"
+VENDOR = ("d3.min.js", "plot.umd.min.js")
+SCRIPTS = ("page.js", "data.js", "charts.js", "heatmap.js", "examples.js", "cell.js", "sections.js", "main.js")
+"""In the order in which they run; each is one inline script."""
+
+
+def page(run: Folder) -> str:
+    """The HTML of a run's folder, finished or not; DasError where it is no run folder."""
+    if not (run.folder / "config.yaml").is_file():
+        raise DasError(f"{run.folder} is no run folder: expected one that das run has written")
+    blobs = Blobs()
+    data = gathered(run, blobs)
+    scripts = [_shipped(f"vendor/{name}") for name in VENDOR] + [_shipped(name) for name in SCRIPTS]
+    parts = {
+        "policy": _policy(scripts),
+        "title": escape(f"{data['task']} · {data['lm']}"),
+        "style": _shipped("page.css"),
+        "plain": _plain(data["hypotheses"]),
+        "data": _json(data),
+        "blobs": "\n".join(f'<script type="text/plain" id="blob-{i}">{b}</script>' for i, b in enumerate(blobs.packed)),
+        "scripts": "\n".join(f"<script>{script}</script>" for script in scripts),
+    }
+    return re.sub(r"<!--(\w+)-->", lambda found: parts[found[1]], _shipped("page.html"))
+
+
+def gathered(run: Folder, blobs: Blobs) -> dict[str, Any]:
+    """All that the page tells. Long columns go into `blobs`."""
+    config = read_yaml(run.folder / "config.yaml")
+    summary = run.summary if written(run.folder / "summary.json") else None
+    prompt = read_json(run.folder / PROMPT) if written(run.folder / PROMPT) else None
+    tokens = summary["tokens"] if summary else {}
+    positions = list(prompt["positions"] if prompt else tokens or expand_positions(config.get("positions") or []))
+    results, told, screened = results_of(run), history(run), run.screened()
+    return {
+        "task": str(config.get("task")), "lm": str(config.get("lm")), "run": run.folder.resolve().name,
+        "finished": summary is not None, "accuracy": summary and summary["task_accuracy"],
+        "versions": summary["versions"] if summary else {}, "comparisons": summary["comparisons"] if summary else [],
+        "hypotheses": hypotheses(run, summary, results["hypothesis"].unique().tolist()),
+        "prompt": prompt, "tokens": tokens,
+        "cells": cells(run, results, positions, blobs),
+        "screen": screened.to_dict("records") if screened is not None else [],
+        "examples": examples(run, blobs),
+        "command": f"das run again.yaml --out runs/{run.folder.resolve().name}-again",
+    } | told  # fmt: skip
+
+
+def _shipped(name: str) -> str:
+    return (STATIC / name).read_text("utf-8")
+
+
+def _policy(scripts: list[str]) -> str:
+    """What a browser may run of the page: these scripts by their hashes, and nothing from the network."""
+    hashes = (b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
+    allowed = " ".join(f"'sha256-{each}'" for each in hashes)
+    return f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:"
+
+
+def _plain(entries: list[dict[str, Any]]) -> str:
+    """The verdicts, for a reader without scripts."""
+    sentences = [verdict["sentence"] for entry in entries if (verdict := (entry["found"] or {}).get("verdict"))]
+    return "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
+
+
+def _json(data: Mapping[str, Any]) -> str:
+    """JSON that cannot end the script element which it stands in."""
+    text = json.dumps(finite(data), allow_nan=False, default=_as_number, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _as_number(value: Any) -> Any:
+    """A number of numpy's, or whatever else, as text."""
+    return value.item() if hasattr(value, "item") else str(value)

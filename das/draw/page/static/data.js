@@ -1,0 +1,108 @@
+"use strict";
+// What the page holds: plain data at once, long columns when they are asked for.
+
+const DATA = JSON.parse(document.getElementById("data").textContent);
+const ARRAYS = { u1: Uint8Array, u2: Uint16Array, u4: Uint32Array, f4: Float32Array };
+const opened = new Map();
+
+function bytesOf(text) {
+  if (Uint8Array.fromBase64) return Uint8Array.fromBase64(text);
+  const raw = atob(text);
+  const bytes = new Uint8Array(raw.length);
+  for (let i = 0; i < raw.length; i++) bytes[i] = raw.charCodeAt(i);
+  return bytes;
+}
+
+async function unpacked(spec) {
+  const packed = bytesOf(document.getElementById(`blob-${spec.blob}`).textContent);
+  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
+  return new ARRAYS[spec.type](await new Response(stream).arrayBuffer());
+}
+
+/** A promise of a typed array. */
+function numbers(spec) {
+  if (!opened.has(spec.blob)) opened.set(spec.blob, unpacked(spec));
+  return opened.get(spec.blob);
+}
+
+/** A promise of a column of repeating values: `values`, `codes`, and `at(row)`. */
+async function coded(spec) {
+  const codes = await numbers(spec.codes);
+  return { values: spec.values, codes, at: (row) => spec.values[codes[row]] };
+}
+
+/** A promise of a column of long texts: `at(row)`. */
+async function texts(spec) {
+  const [codes, ends, bytes] = await Promise.all([numbers(spec.codes), numbers(spec.ends), numbers(spec.bytes)]);
+  const decoder = new TextDecoder();
+  const between = (code) => decoder.decode(bytes.subarray(code ? ends[code - 1] : 0, ends[code]));
+  return { at: (row) => spec.before + between(codes[row]) + spec.after };
+}
+
+// --- cells ---
+
+/** A promise of the cells: `ids`, `site(cell)`, `value(cell, split, metric)`, `at(site)`, `splits(metric)`. */
+async function openCells() {
+  const { ids, sites, columns } = DATA.cells;
+  const names = Object.keys(sites);
+  const [values, ...parts] = await Promise.all([numbers(DATA.cells.values), ...names.map((name) => coded(sites[name]))]);
+  const own = Object.fromEntries(names.map((name, i) => [name, parts[i]]));
+  const column = new Map(columns.map(({ split, metric }, i) => [`${split}\n${metric}`, i]));
+  const site = (cell) => Object.fromEntries(names.map((name) => [name, own[name].at(cell)]));
+  const value = (cell, split, metric) => {
+    const at = column.get(`${split}\n${metric}`);
+    return at === undefined ? NaN : values[cell * columns.length + at];
+  };
+  const key = (s) => JSON.stringify([s.hypothesis, s.layer, s.component, s.position]);
+  const index = new Map();
+  for (let cell = 0; cell < ids.length; cell++) {
+    const place = key(site(cell));
+    if (!index.has(place)) index.set(place, []);
+    index.get(place).push(cell);
+  }
+  const splits = [...new Set(columns.map((c) => c.split))];
+  const measured = (split) => new Set(columns.filter((c) => c.split === split).map((c) => c.metric));
+  return { ids, own, site, value, splits, measured, at: (place) => index.get(key(place)) ?? [] };
+}
+
+/** The kind of subspace that a hypothesis' grid was searched with. */
+function mainKind(cells, entry) {
+  if (entry.found) return entry.found.subspace;
+  const count = new Map();
+  cells.ids.forEach((_, cell) => {
+    const { hypothesis, subspace } = cells.site(cell);
+    if (hypothesis === entry.name) count.set(subspace, (count.get(subspace) ?? 0) + 1);
+  });
+  return [...count].sort((a, b) => b[1] - a[1])[0]?.[0];
+}
+
+const positionName = (position) => position.replace("last-", "−");
+
+/** Position → the text of its token(s) in the example prompt. */
+const tokenAt = (position) => {
+  const spans = DATA.prompt?.positions[position];
+  if (spans?.length) return DATA.prompt.text.slice(spans[0][0], spans.at(-1)[1]);
+  return DATA.tokens[position] ?? null;
+};
+
+/** A promise of a run's rank curves: cell → split → [width, IIA] each. */
+async function openCurves() {
+  const { cell, split, width, value } = DATA.cells.curves;
+  const [cells, splits, widths, values] = await Promise.all([numbers(cell), coded(split), numbers(width), numbers(value)]);
+  const curves = new Map();
+  cells.forEach((own, row) => {
+    const of = curves.get(own) ?? curves.set(own, {}).get(own);
+    (of[splits.at(row)] ??= []).push([widths[row], values[row]]);
+  });
+  return curves;
+}
+
+/** A promise of a cell's hits: whether it got a test pair right; null where they were not kept. */
+async function openHits(cell) {
+  const { pairs, bits } = DATA.cells.hits;
+  if (!pairs[cell]) return null;
+  const bytes = await numbers(bits);
+  let start = 0;
+  for (let i = 0; i < cell; i++) start += Math.ceil(pairs[i] / 8);
+  return { count: pairs[cell], at: (pair) => (bytes[start + (pair >> 3)] >> (pair & 7)) & 1 };
+}

@@ -1,0 +1,35 @@
+"""Report: a run as one HTML file, to show and to keep."""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+
+from das.draw.page.assemble import page
+from das.ground.storage import write as write_whole
+from das.run.folder import Folder
+
+FILE = "report.html"
+HEIGHT = 900
+"""Of the page in a notebook, pixels."""
+
+
+class Page(type(Path())):  # type: ignore[misc]
+    """The path of a page; a notebook shows the page itself."""
+
+    def _repr_html_(self) -> str:
+        frame = "width:100%;border:1px solid #ddd;border-radius:8px"
+        return (
+            f'<iframe title="das report" sandbox="allow-scripts allow-downloads" style="{frame}" height="{HEIGHT}" '
+            f'srcdoc="{escape(self.read_text("utf-8"))}"></iframe>'
+        )
+
+
+def write(folder: str | Path, out: str | Path | None = None) -> Page:
+    """Writes a run's page, by default `report.html` in its folder, and returns its path. The run may still be going on: then
+    the page shows what is there. DasError where the folder holds no run, or the page cannot be written."""
+    run = Folder(folder)
+    text = page(run)
+    path = Page(run.folder / FILE if out is None else out)
+    write_whole(path, lambda made: made.write_text(text, "utf-8"), noted=out is None)
+    return path
