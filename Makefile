@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PROCESSES ?= 2
 
-.PHONY: demo paper smollm2 test lint docs bench clean
+.PHONY: demo paper smollm2 test test-page lint docs bench clean
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "das needs Python 3.11 or newer; give another: make PYTHON=...")'
@@ -28,6 +28,11 @@ smollm2: .venv/ready
 test: .venv/ready lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(PROCESSES) --dist loadgroup --no-loadscope-reorder
 
+# The page of a run in a browser: Debian's Chromium, which `make test` does without.
+test-page: .venv/ready
+	command -v chromium || (apt-get update --quiet && apt-get install --yes --quiet chromium)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/draw/test_page_in_chromium.py
+
 lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -44,6 +49,7 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/speed.py --json benchmarks/results/speed.json
 	$(BIN)/python benchmarks/time_to_iia.py --json benchmarks/results/time_to_iia.json
 	$(BIN)/python benchmarks/scaling.py --json benchmarks/results/scaling.json
+	$(BIN)/python benchmarks/page.py --json benchmarks/results/page.json
 	$(BIN)/python benchmarks/paper_faults.py --json benchmarks/results/paper_faults.json
 	if command -v nvidia-smi > /dev/null; then $(BIN)/python benchmarks/gpu.py --json benchmarks/results/gpu.json; fi
 

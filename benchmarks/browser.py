@@ -15,7 +15,7 @@ from typing import Any
 
 CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
 FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--hide-scrollbars"]
-ENTER = {"key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13, "text": "\r"}
+ENTER = {"windowsVirtualKeyCode": 13, "text": "\r"}
 
 
 class Browser:
@@ -94,7 +94,7 @@ class Browser:
         """Loads a page and waits until it says that it is ready; seconds."""
         started = time.monotonic()
         self.ask("Page.navigate", url=path.resolve().as_uri())
-        self.wait("document.documentElement.dataset.ready")
+        self.wait("document.documentElement?.dataset.ready")
         return time.monotonic() - started
 
     def js(self, expression: str) -> Any:
@@ -120,7 +120,7 @@ class Browser:
         """The mouse's left button, in the middle of an element."""
         find = f"document.querySelector({json.dumps(selector)})"
         self.js(f"{find}.scrollIntoView({{block: 'center', behavior: 'instant'}})")
-        box = self.js(f"(() => {{ const b = {find}.getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2] }})()")
+        box = self.js(f"(b => [b.x + b.width / 2, b.y + b.height / 2])({find}.getBoundingClientRect())")
         for kind in ("mousePressed", "mouseReleased"):
             self.ask("Input.dispatchMouseEvent", type=kind, x=box[0], y=box[1], button="left", clickCount=1)
 

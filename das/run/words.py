@@ -29,7 +29,7 @@ def _texts(task: Task, pairs: Pairs) -> pd.DataFrame:
 
 def prompt_body(task: Task, tokenizer: Tokenizer, positions: Sequence[str]) -> dict[str, Any]:
     """An example prompt, the one of `Task.tokens_at`: its `text`; `tokens`, position → what stands there; and `positions` →
-    [start, end) of each of their tokens, in characters (see `Rendered.spans`). All in the order of the prompt."""
+    [start, end) of each of their tokens, in characters (see `Rendered.where`). All in the order of the prompt."""
     example = task.example()
-    at, spans = example.at(tokenizer, positions), example.spans(tokenizer, positions)
+    at, spans = example.at(tokenizer, positions), example.where(tokenizer, positions)
     return {"text": example.names[0], "tokens": at, "positions": spans}

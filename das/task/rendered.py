@@ -92,7 +92,7 @@ class Rendered(ABC):
     def at(self, tokenizer: Any, positions: Sequence[str]) -> dict[str, str]:
         """Position → what stands there in the first row, in the order of the prompt."""
 
-    def spans(self, tokenizer: Any, positions: Sequence[str]) -> dict[str, list[tuple[int, int]]]:
+    def where(self, tokenizer: Any, positions: Sequence[str]) -> dict[str, list[tuple[int, int]]]:
         """Position → where each of its tokens begins and ends in the first row's text, in characters, in the order of the
         prompt; none of what is no text."""
         return {name: [] for name in self.at(tokenizer, positions)}

@@ -71,7 +71,7 @@ class Texts(Rendered):
                     sizes.append(0)
             return max(np.bincount(sizes)[1:], default=0) / len(sizes)
 
-    def spans(self, tokenizer: Tokenizer, positions: Sequence[str]) -> dict[str, list[tuple[int, int]]]:
+    def where(self, tokenizer: Tokenizer, positions: Sequence[str]) -> dict[str, list[tuple[int, int]]]:
         one = self.take(0)
         encoded = encode(one, tokenizer, positions)
         offsets = tokenizer(one.texts, return_offsets_mapping=True)["offset_mapping"][0]
@@ -79,7 +79,7 @@ class Texts(Rendered):
         return {name: [(int(offsets[c][0]), int(offsets[c][1])) for c in at[0]] for name, at in order}
 
     def at(self, tokenizer: Tokenizer, positions: Sequence[str]) -> dict[str, str]:
-        return {name: self.texts[0][at[0][0] : at[-1][1]] for name, at in self.spans(tokenizer, positions).items()}
+        return {name: self.texts[0][at[0][0] : at[-1][1]] for name, at in self.where(tokenizer, positions).items()}
 
     def show(self, tokenizer: Tokenizer, positions: Sequence[str]) -> str:
         """With its chosen tokens in ⟦brackets⟧, and below it each position with its token."""

@@ -64,7 +64,7 @@ def assert_same_tables(a, b):
 
 def test_the_folder_holds_what_it_promises(run):
     names = {path.name for path in run.folder.iterdir()}
-    files = "config.yaml pairs.parquet audit.json cells results.parquet examples.parquet summary.json heatmaps.png logs nulls"
+    files = "config.yaml pairs.parquet texts.parquet prompt.json audit.json cells results.parquet examples.parquet summary.json heatmaps.png logs nulls"
     assert set(files.split()) <= names
     assert {f"{figure}_{name}.png" for figure in ("heatmap", "rank") for name in ("sum", "left_product")} <= names
     assert not any("partial" in name for name in names)

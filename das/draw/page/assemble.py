@@ -59,7 +59,7 @@ def gathered(run: Folder, blobs: Blobs) -> dict[str, Any]:
     return {
         "task": str(config.get("task")), "lm": str(config.get("lm")), "run": run.folder.resolve().name,
         "finished": summary is not None, "accuracy": summary and summary["task_accuracy"],
-        "versions": summary["versions"] if summary else {}, "comparisons": summary["comparisons"] if summary else [],
+        "versions": (summary or {}).get("versions", {}), "comparisons": (summary or {}).get("comparisons", []),
         "hypotheses": hypotheses(run, summary, results["hypothesis"].unique().tolist()),
         "prompt": prompt, "tokens": tokens,
         "cells": cells(run, results, positions, blobs),

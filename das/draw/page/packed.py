@@ -3,7 +3,6 @@ at."""
 
 from __future__ import annotations
 
-import os
 import zlib
 from base64 import b64encode
 from collections.abc import Sequence
@@ -47,14 +46,20 @@ class Blobs:
         """Long texts that begin and end alike: that once, what lies between for each distinct text, a number for each row."""
         codes, found = pd.factorize(np.array(column, object))
         values = found.tolist()
-        before = os.path.commonprefix(values)
-        after = os.path.commonprefix([value[len(before) :][::-1] for value in values])[::-1]
+        before = _shared(values)
+        after = _shared([value[len(before) :][::-1] for value in values])[::-1]
         between = [value[len(before) : len(value) - len(after)].encode(errors="replace") for value in values]
         ends, body = self.numbers(np.cumsum([len(text) for text in between], dtype=np.int64)), self._add(b"".join(between))
         return {
             "codes": self.numbers(codes), "before": before, "after": after, "ends": ends,
             "bytes": {"blob": body, "type": "u1"},
         }  # fmt: skip
+
+
+def _shared(texts: Sequence[str]) -> str:
+    """What all begin with: the first and the last in order are the least alike."""
+    first, last = min(texts, default=""), max(texts, default="")
+    return first[: next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))]
 
 
 def _least(top: int) -> str:

@@ -6,6 +6,9 @@ const NULLS = { untrained: ["var(--n1)", "7 4"], shuffled: ["var(--n2)", "7 3 2 
 const LEVELS = { decoding: "var(--n2)", interchange: "var(--accent)", ablation: "var(--found)", recovery: "var(--n3)" };
 const STYLE = { fontFamily: "inherit", fontSize: "12px", background: "none", overflow: "visible" };
 
+/** Those marks of a chart that there are. */
+const drawn = (marks) => marks.flat(Infinity).filter(Boolean);
+
 const lineMark = (ink, dash) => svg("svg", { width: 26, height: 10, "aria-hidden": "true" },
   svg("line", { x1: 1, x2: 25, y1: 5, y2: 5, stroke: ink, "stroke-width": 2, "stroke-dasharray": dash }));
 const legend = (entries) => h("ul", { class: "legend" }, entries.map(([mark, text]) => h("li", {}, mark, text)));
@@ -14,7 +17,7 @@ const dotMark = (ink) => h("span", { class: "dot", style: `background:${ink}`, "
 // --- where an IIA lies among what it is held against ---
 
 /** found: {iia, low, high}; beside: [label, value] each; limit: what luck reaches. */
-function strip(found, beside, limit, width = 460) {
+function strip(found, beside, limit, width = 420) {
   const rows = beside.filter(([, value]) => known(value));
   const domain = ["IIA", ...rows.map(([label]) => label)];
   const room = Math.min(150, 16 + 6.6 * Math.max(...domain.map((label) => label.length)));
@@ -22,15 +25,15 @@ function strip(found, beside, limit, width = 460) {
     width, height: 34 + 22 * domain.length, marginLeft: room, marginRight: 44, marginTop: 6, marginBottom: 24, style: STYLE,
     x: { domain: [0, 1], ticks: 5, tickFormat: (x) => String(x), label: null },
     y: { domain, label: null, tickSize: 0, padding: 0.4 },
-    marks: [
+    marks: drawn([
       known(limit) && Plot.rectX([limit], { x1: 0, x2: (x) => x, fill: "var(--luck)" }),
       Plot.gridX({ stroke: "var(--line)", strokeOpacity: 1 }),
       Plot.dot(rows, { x: (r) => r[1], y: (r) => r[0], stroke: "var(--soft)", fill: "var(--paper)", r: 4, strokeWidth: 1.5 }),
       Plot.text(rows, { x: (r) => r[1], y: (r) => r[0], text: (r) => short(r[1]), dx: 8, textAnchor: "start", fill: "var(--soft)" }),
-      known(found.low) && Plot.ruleY([found], { x1: "low", x2: "high", y: () => "IIA", stroke: INK.found, strokeWidth: 5, strokeOpacity: 0.35 }),
-      Plot.dot([found], { x: "iia", y: () => "IIA", fill: INK.found, r: 5.5 }),
+      known(found.low) && Plot.ruleY([found], { x1: "low", x2: "high", y: () => "IIA", stroke: INK.found, strokeWidth: 2.5 }),
+      Plot.dot([found], { x: "iia", y: () => "IIA", fill: INK.found, r: 4.5 }),
       Plot.text([found], { x: (f) => f.high ?? f.iia, y: () => "IIA", text: (f) => short(f.iia), dx: 9, textAnchor: "start", fontWeight: 600 }),
-    ],
+    ]),
   });
 }
 
@@ -44,18 +47,18 @@ function rankCurve({ curves, ranks, nulls, baselines, limit, times, split }) {
   const bottom = Math.max(0, Math.floor(10 * Math.min(...all) - 0.5) / 10);
   const inks = ["var(--accent)", "var(--n1)", "var(--n2)"];
   const chart = Plot.plot({
-    width: 560, height: 300, marginLeft: 44, marginRight: 16, marginBottom: 40, style: STYLE,
+    width: 520, height: 300, marginLeft: 44, marginRight: 16, marginBottom: 40, style: STYLE,
     x: { type: "log", base: 2, label: times > 1 ? `rank: swapped columns, ${times} variables together` : "rank: swapped columns", tickFormat: "d", labelArrow: "none", labelAnchor: "center" },
     y: { domain: [bottom, 1.02], label: "IIA", grid: true, labelArrow: "none" },
-    marks: [
+    marks: drawn([
       known(limit) && Plot.rectY([limit], { y1: bottom, y2: (y) => Math.max(y, bottom), fill: "var(--luck)" }),
-      Plot.ruleY(baselines, { y: "value", stroke: "var(--soft)", strokeDasharray: (b) => b.dash }),
-      dull.length && Plot.areaY(dull, { x: "rank", y1: "low", y2: "high", z: "of", fill: (p) => NULLS[p.of]?.[0] ?? INK.soft, fillOpacity: 0.15 }),
+      baselines.map((b) => Plot.ruleY([b.value], { stroke: "var(--soft)", strokeDasharray: b.dash })),
+      dull.length > 0 && Plot.areaY(dull, { x: "rank", y1: "low", y2: "high", z: "of", fill: (p) => NULLS[p.of]?.[0] ?? INK.soft, fillOpacity: 0.15 }),
       nulls.map((n) => Plot.lineY(dull.filter((p) => p.of === n.null), { x: "rank", y: "mid", stroke: NULLS[n.null]?.[0] ?? INK.soft, strokeDasharray: NULLS[n.null]?.[1], strokeWidth: 2 })),
       Plot.areaY(flat, { x: "rank", y1: "low", y2: "high", z: "i", fill: (p) => inks[p.i % 3], fillOpacity: 0.2 }),
       Plot.lineY(flat, { x: "rank", y: "mid", z: "i", stroke: (p) => inks[p.i % 3], strokeWidth: 2.2, marker: "circle" }),
       Plot.dot(ranks.filter((r) => r.rank > 0), { x: "rank", y: "iia", fill: INK.found, r: 6, symbol: (r) => r.label }),
-    ],
+    ]),
   });
   const symbols = ["●", "✚", "◆", "▲", "★"];
   const entries = [
@@ -77,13 +80,13 @@ function levelChart(steps) {
     width: 720, height: 44 + 26 * steps.length, marginLeft: Math.min(230, room), marginRight: 300, marginTop: 6, marginBottom: 34, style: STYLE,
     x: { domain: [0, 1], ticks: 5, tickFormat: (x) => String(x), label: "share of pairs: ○ from, ● to, | to compare with", labelArrow: "none", labelAnchor: "center", grid: true },
     y: { domain: steps.map(label), label: null, tickSize: 0 },
-    marks: [
+    marks: drawn([
       Plot.ruleY(steps, { x1: "start", x2: "end", y: label, stroke: (s) => LEVELS[s.level], strokeWidth: 3, strokeOpacity: 0.5 }),
       Plot.dot(steps, { x: "start", y: label, stroke: (s) => LEVELS[s.level], fill: "var(--paper)", r: 5, strokeWidth: 1.8 }),
       Plot.dot(steps, { x: "end", y: label, fill: (s) => LEVELS[s.level], r: 5.5 }),
       Plot.tickX(steps.filter((s) => known(s.mark)), { x: "mark", y: label, stroke: "currentColor", strokeWidth: 2 }),
       Plot.text(steps, { frameAnchor: "right", y: label, text: "words", dx: 14, textAnchor: "start", fill: "var(--soft)" }),
-    ],
+    ]),
   });
 }
 
@@ -107,7 +110,7 @@ function lossChart(curves) {
 /** Inputs below, the output on top, aligned variables marked. */
 function dagChart({ levels, arrows, aligned }) {
   const size = (name) => 26 + 7.4 * Math.min(name.length, 26);
-  const inner = Math.max(...levels.map((names) => names.reduce((sum, name) => sum + size(name) + 24, 0)));
+  const inner = Math.max(...levels.map((names) => names.reduce((sum, name) => sum + size(name) + 60, 60)));
   const width = Math.max(240, inner), step = 84, height = step * levels.length;
   const place = new Map();
   levels.forEach((names, level) => {
@@ -132,7 +135,7 @@ function dagChart({ levels, arrows, aligned }) {
     return svg("g", { class: `node ${look(name)}${target.has(name) ? " aligned" : ""}` }, svg("title", {}, name),
       svg("rect", { x: x - wide / 2, y: y - 16, width: wide, height: 32, rx: 8 }),
       svg("text", { x, y: y + 4.5, "text-anchor": "middle" }, label),
-      target.has(name) && svg("text", { x: x + wide / 2 - 4, y: y - 21, "text-anchor": "end", class: "note" }, "aligned"));
+      target.has(name) && svg("text", { x: x + wide / 2 + 7, y: y + 4, class: "note" }, "aligned"));
   };
   return svg("svg", { class: "dag", viewBox: `0 0 ${width} ${height}`, width, height },
     svg("defs", {}, svg("marker", { id: tip, viewBox: "0 0 8 8", refX: 6, refY: 4, markerWidth: 7, markerHeight: 7, orient: "auto" }, svg("path", { d: "M0,0.5L7,4L0,7.5z" }))),

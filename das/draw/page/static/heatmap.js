@@ -73,7 +73,7 @@ function heatmap(cells, entry, state, width, opened) {
   const left = 26 + 6.8 * Math.max(...layout.rows.map((row) => row.length));
   const across = Math.min(width - left - 8, 76 * layout.positions.length), cell = across / layout.positions.length;
   const tall = Math.max(18, Math.min(38, cell >= ROOMY ? 38 : 28)), steep = cell < 44;
-  const tick = (position) => (steep ? positionName(position) : `${shown(tokenAt(position) ?? "")}\n${positionName(position)}`);
+  const tick = (position) => (steep ? positionName(position) : `${tokenAt(position) === null ? "" : shown(tokenAt(position))}\n${positionName(position)}`);
   const longest = Math.max(...layout.positions.map((p) => positionName(p).length));
   const foot = steep ? 24 + 5 * Math.min(longest, 22) : 52;
   const scale = scaleOf(sites.map((s) => s.value)), y = (s) => layout.row(s), label = labelOf(state.metric);
@@ -86,7 +86,7 @@ function heatmap(cells, entry, state, width, opened) {
     style: { ...STYLE, fontSize: "11px" },
     x: { domain: layout.positions, tickFormat: tick, tickRotate: steep ? -55 : 0, label: null, tickSize: 0, padding: 0 },
     y: { domain: layout.rows, label: null, tickSize: 0, padding: 0 },
-    marks: [
+    marks: drawn([
       Plot.cell(skipped, { x: "position", y, fill: "var(--unasked)", inset: 0.75, title: () => "not trained" }),
       numbered && Plot.text(skipped, { x: "position", y, text: (s) => short(s.whole), fill: "var(--soft)", fontStyle: "italic" }),
       Plot.cell(sites, { x: "position", y, fill: (s) => scale.colour(s.value), inset: 0.75, rx: 2, className: "cells" }),
@@ -94,7 +94,7 @@ function heatmap(cells, entry, state, width, opened) {
       numbered && Plot.text(sites, { x: "position", y, text: (s) => short(s.value), dy: whiskers ? -5 : 0, fill: ink, fontWeight: 500 }),
       whiskers && Plot.text(sites, { x: "position", y, text: (s) => (known(s.low) ? between(s.low, s.high) : ""), dy: 9, fill: ink, fontSize: 8.5 }),
       Plot.cell(sites.filter((s) => s.chosen), { x: "position", y, fill: "none", stroke: CHOSEN, strokeWidth: 2.5, inset: 0, rx: 3 }),
-    ],
+    ]),
   });
   chart.append(svg("defs", {}, svg("pattern", { id: hatch, width: 6, height: 6, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" },
     svg("line", { x1: 0, y1: 0, x2: 0, y2: 6, stroke: "#fff", "stroke-opacity": 0.55, "stroke-width": 1.4 }),

@@ -63,7 +63,7 @@ const VERDICTS = {
 
 function badge(verdict) {
   const [mark, look] = VERDICTS[verdict] ?? ["·", "none"];
-  return h("span", { class: `badge ${look}` }, h("span", { "aria-hidden": "true" }, mark), ` ${verdict}`);
+  return h("span", { class: `badge is-${look}` }, h("span", { "aria-hidden": "true" }, mark), ` ${verdict}`);
 }
 
 // --- sections ---
@@ -72,6 +72,8 @@ function section(id, title, lead, ...children) {
   const heading = h("h2", { id: `${id}-title` }, title);
   return h("section", { id, "aria-labelledby": `${id}-title` }, heading, lead && h("p", { class: "lead" }, lead), children);
 }
+
+let controls = 0;  // so that every control and figure has an id of its own
 
 /** A figure with a caption; what it shows is said in `described`, for those who do not see it. */
 function figure(caption, chart, described) {
@@ -88,14 +90,12 @@ function table(caption, heads, rows, attributes = {}) {
   const cell = (tag, content, more = {}) =>
     Array.isArray(content) ? h(tag, { ...more, ...content[1] }, content[0]) : h(tag, more, content);
   const line = (row) => h("tr", {}, row.map((content, i) => cell(i ? "td" : "th", content, i ? {} : { scope: "row" })));
-  return h("div", { class: "wide" },
-    h("table", attributes,
-      h("caption", {}, caption),
+  const id = `caption-${controls++}`;
+  return h("div", { class: "wide" }, h("p", { class: "caption", id }, caption),
+    h("table", { ...attributes, "aria-labelledby": id },
       h("thead", {}, h("tr", {}, heads.map((head) => h("th", { scope: "col" }, head)))),
       h("tbody", {}, rows.map(line))));
 }
-
-let controls = 0;
 
 /** A labelled choice; null where there is nothing to choose. options: [value, label] each. */
 function choice(label, options, value, changed) {

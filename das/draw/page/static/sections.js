@@ -21,16 +21,16 @@ function head() {
 
 function verdictCard(entry) {
   const { found } = entry, verdict = found?.verdict;
-  if (!verdict) return h("article", { class: "verdict" }, h("h3", {}, entry.full), h("p", { class: "note" }, "Not judged yet."));
+  if (!found) return h("article", { class: "verdict" }, h("h3", {}, entry.full), h("p", { class: "note" }, "Not judged yet."));
   const beside = Object.entries(BESIDE).map(([name, label]) => [label, found.baselines[name]]);
   const nulls = Object.entries(found.nulls ?? {}).map(([name, null_]) => `${name} p = ${null_.p.toPrecision(2)}`);
-  const sentence = verdict.sentence.replace(`${entry.full}: ${verdict.verdict}; `, "");
+  const sentence = verdict?.sentence.replace(`${entry.full}: ${verdict.verdict}; `, "") ?? "This folder kept no verdict.";
   return h("article", { class: "verdict" },
-    h("h3", {}, entry.full), badge(verdict.verdict),
+    h("h3", {}, entry.full), verdict && badge(verdict.verdict),
     h("p", { class: "sentence" }, sentence[0].toUpperCase() + sentence.slice(1)),
-    figure(null, strip({ iia: found.test_iia, low: found.test_ci[0], high: found.test_ci[1] }, beside, entry.luck?.[0], 420),
+    figure(null, strip({ iia: found.test_iia, low: found.test_ci[0], high: found.test_ci[1] }, beside, entry.luck?.[0]),
       `IIA ${short(found.test_iia)}, interval ${between(...found.test_ci)}; ${beside.map(([label, v]) => `${label} ${short(v)}`).join(", ")}`),
-    h("p", { class: "note" }, `Best at ${placed(found)}: ${found.subspace}, rank ${short(found.rank)}, ${counted(found.seeds.length, "seed")}. `,
+    h("p", { class: "note" }, `Best at ${placed(found)}: ${found.subspace}, rank ${short(found.rank)}${found.seeds ? `, ${counted(found.seeds.length, "seed")}` : ""}. `,
       nulls.length ? `Nulls: ${nulls.join(", ")}.` : "No nulls were run."));
 }
 
@@ -38,7 +38,7 @@ function verdictSection() {
   const used = new Set(DATA.hypotheses.map((entry) => entry.found?.verdict?.verdict).filter(Boolean));
   const words = Object.entries(VERDICTS).filter(([name]) => used.has(name));
   return section("verdicts", "Verdicts",
-    "Does the network compute the variable? A part of its activation is swapped for that of another prompt. IIA is the share of pairs on which the answer then becomes what the causal model says.",
+    "Does the network compute the variable? A part of its activation is swapped for that of another prompt. IIA is the share of pairs on which the answer then becomes what the causal model says. Grey in the charts: what luck reaches, without learning or in the nulls.",
     h("div", { class: "cards" }, DATA.hypotheses.map(verdictCard)),
     words.length > 0 && h("dl", { class: "words" }, words.map(([name, [, , text]]) => h("div", {}, h("dt", {}, badge(name)), h("dd", {}, text)))),
     comparisons());
@@ -86,7 +86,7 @@ function promptSection() {
   return section("prompt", "The prompt",
     "An example of what the network reads. Marked are the tokens at which its activations were swapped; −3 is the fourth token from the end.",
     DATA.prompt ? h("pre", { class: "prompt" }, marked(DATA.prompt)) : h("p", { class: "note" }, "This folder kept the tokens at the positions, not the text."),
-    h("ul", { class: "chips" }, places.map((name) => h("li", {}, h("code", {}, shown(tokenAt(name) ?? "")), " ", positionName(name)))));
+    h("ul", { class: "chips" }, places.map((name) => h("li", {}, tokenAt(name) !== null && h("code", {}, shown(tokenAt(name))), " ", positionName(name)))));
 }
 
 // --- maps ---

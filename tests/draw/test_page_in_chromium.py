@@ -1,0 +1,137 @@
+"""The page in a browser: no complaint, a cell opens by mouse and by keys, examples are sifted, light and dark."""
+
+import json
+import sys
+
+import pytest
+from conftest import ROOT
+
+from das.use.report import write
+
+sys.path.append(str(ROOT / "benchmarks"))
+import page as made
+from browser import CHROMIUM, ENTER, Browser
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: make test-page installs it")
+EVIL = "</script><script>document.title = 'taken'</script><img src=x onerror=\"document.title = 'taken'\">"
+
+
+@pytest.fixture(scope="module")
+def tab():
+    with Browser() as tab:
+        yield tab
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    return write(made.make(tmp_path_factory.mktemp("page") / "run", ("one", "two"), 3, ("last-1", "last"), 40))
+
+
+@pytest.fixture
+def opened(tab, path):
+    """The page, and afterwards the word that nothing was complained of."""
+    tab.complaints.clear()
+    tab.open(path)
+    yield tab
+    assert tab.complaints == []
+
+
+def text(tab, selector):
+    return tab.js(f"document.querySelector({json.dumps(selector)}).textContent")
+
+
+def focused(tab):
+    return tab.js("document.activeElement.getAttribute('aria-label') || document.activeElement.textContent")
+
+
+def examples(tab):
+    tab.wait("document.querySelector('.pairs tbody tr')")
+
+
+def test_every_section_stands_and_every_picture_has_words(opened):
+    assert opened.js("[...document.querySelectorAll('h2')].map(h => h.textContent)")[:3] == [
+        "Verdicts",
+        "Causal models",
+        "The prompt",
+    ]
+    assert opened.js("document.querySelectorAll('.cells rect').length") == 12
+    assert opened.js("[...document.querySelectorAll('figure > svg')].every(s => s.getAttribute('aria-label'))")
+    assert opened.js("[...document.querySelectorAll('select, input')].every(s => s.labels.length)")
+
+
+def test_a_click_opens_a_cell_with_its_scorecard_and_examples(opened):
+    opened.click('.cells rect[tabindex="0"]')
+    examples(opened)
+    assert text(opened, "#cell h3").startswith("one.v at layer")
+    parts = opened.js("[...document.querySelectorAll('#cell h4')].map(h => h.textContent)")
+    assert parts == ["Scorecard", "Where it fails", "Examples"]
+
+
+def test_arrows_walk_the_map_enter_opens_and_escape_leads_back(opened):
+    opened.js("document.querySelector('.cells rect[tabindex=\"0\"]').focus()")
+    for key in ("ArrowLeft", "ArrowLeft", "ArrowDown", "ArrowDown", "ArrowDown"):
+        opened.press(key)
+    corner = focused(opened)
+    assert corner.startswith("layer 0, last-1: IIA ")
+    opened.press("ArrowRight")
+    opened.press("ArrowUp")
+    assert focused(opened).startswith("layer 1, last: IIA ")
+    opened.press("Enter", **ENTER)
+    examples(opened)
+    assert focused(opened) == "one.v at layer 1, last"
+    opened.press("Escape")
+    assert opened.js("!document.querySelector('#cell')")
+    assert focused(opened).startswith("layer 1, last: IIA ")
+
+
+def test_the_filter_leaves_as_many_pairs_as_the_cell_got_wrong(opened):
+    opened.click('.cells rect[tabindex="0"]')
+    examples(opened)
+    option = "document.querySelector('.examples select')"
+    wrong = int(opened.js(f"{option}.options[2].textContent.split(' ')[1]"))
+    opened.js(f"{option}.selectedIndex = 2; {option}.dispatchEvent(new Event('change'))")
+    assert text(opened, ".told").endswith(f"of {wrong} pair{'s' * (wrong != 1)}")
+    assert opened.js("[...document.querySelectorAll('.pairs tbody tr:not(.more)')].every(r => r.className === 'miss')")
+    opened.js("document.querySelector('.pairs tbody button').click()")
+    assert "### Response:" in text(opened, ".prompts")
+
+
+def test_another_measure_and_split_redraw_the_maps(opened):
+    before = opened.js("document.querySelector('.cells rect').getAttribute('aria-label')")
+    select = "document.querySelector('select[data-name=split]')"
+    opened.js(f"{select}.selectedIndex = 1 - {select}.selectedIndex; {select}.dispatchEvent(new Event('change'))")
+    assert opened.js("document.querySelector('.cells rect').getAttribute('aria-label')") != before
+    assert opened.js("document.activeElement") is not None
+
+
+def test_dark_follows_the_system_and_the_button(opened):
+    paper = "getComputedStyle(document.body).backgroundColor"
+    opened.prefers("light")
+    light = opened.js(paper)
+    opened.prefers("dark")
+    dark = opened.js(paper)
+    assert light != dark
+    opened.js("document.getElementById('theme').click()")
+    assert opened.js(paper) == light
+    opened.js("localStorage.clear()")
+    opened.prefers("light")
+
+
+def test_nothing_hostile_runs(tab, tmp_path):
+    folder = made.make(tmp_path / "run", (f"a{EVIL}", "b"), 2, (f"last{EVIL}", "last"), 20, EVIL)
+    tab.complaints.clear()
+    tab.open(write(folder))
+    tab.click('.cells rect[tabindex="0"]')
+    examples(tab)
+    tab.js("document.querySelector('.pairs tbody button').click()")
+    assert tab.js("document.title").startswith(EVIL)
+    assert tab.js("document.images.length") == 0
+    assert tab.complaints == []
+
+
+def test_a_run_that_has_only_begun_has_a_page(tab, tmp_path):
+    (tmp_path / "config.yaml").write_text("task: t\nlm: l\n")
+    tab.complaints.clear()
+    tab.open(write(tmp_path))
+    assert "not finished" in text(tab, ".facts")
+    assert tab.complaints == []
