@@ -45,7 +45,7 @@ def cells(run: Folder, results: pd.DataFrame, positions: Sequence[str], blobs: B
     return {
         "ids": heads.index.tolist(),
         "sites": {name: blobs.coded(heads[name].tolist(), orders.get(name, ())) for name in SITE},
-        "columns": [{"split": split, "metric": metric} for split, metric in values.columns],
+        "columns": [{"split": split, "metric": metric} for split, metric in values.columns.to_list()],
         "values": blobs.numbers(values.to_numpy(np.float32)),
         "measures": [{"name": name, "label": METRICS.get(name, name.replace("_", " "))} for name in measures(values)],
         "curves": _curves(results, heads.index, blobs),
@@ -75,7 +75,7 @@ def _curves(results: pd.DataFrame, ids: pd.Index[Any], blobs: Blobs) -> dict[str
     """IIA by width: parallel columns."""
     rows = results[results["width"] > 0]
     return {
-        "cell": blobs.numbers(ids.get_indexer(rows["cell"]).astype(np.int64)),
+        "cell": blobs.numbers(ids.get_indexer(pd.Index(rows["cell"])).astype(np.int64)),
         "split": blobs.coded(rows["split"].tolist()),
         "width": blobs.numbers(rows["width"].to_numpy(np.int64)),
         "value": blobs.numbers(rows["value"].to_numpy(np.float32)),
