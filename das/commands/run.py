@@ -15,11 +15,12 @@ def run(settings: Any, out: str | None) -> None:
     from das.progress import console
     from das.run.experiment import Experiment
     from das.run.settings import name_of
+    from das.use.report import refresh
 
     report = console()
     folder = f"runs/{Path(name_of(settings.task)).stem}" if out is None else out
     check_folder("out", folder)
-    done = Experiment.from_settings(settings).run(folder, report, after=[pictures], look=draw_early)
+    done = Experiment.from_settings(settings).run(folder, report, after=[pictures, refresh], look=draw_early)
     report.say(outcome(done.summary))
     if settings.shifts:
         report.say(f"\n{done.robustness().text()}")

@@ -25,11 +25,16 @@ class Page(type(Path())):  # type: ignore[misc]
         )
 
 
-def write(folder: str | Path, out: str | Path | None = None) -> Page:
-    """Writes a run's page, by default `report.html` in its folder, and returns its path. The run may still be going on: then
-    the page shows what is there. DasError where the folder holds no run, or the page cannot be written."""
-    run = Folder(folder)
+def write(run: str | Path | Folder, out: str | Path | None = None) -> Page:
+    """Writes the page of a run, or of a run's folder, by default as `report.html` into that, and returns its path. The run may
+    still be going on: then the page shows what is there. DasError where there is no run, or the page cannot be written."""
+    run = run if isinstance(run, Folder) else Folder(run)
     text = page(run)
     path = Page(run.folder / FILE if out is None else out)
     write_whole(path, lambda made: made.write_text(text, "utf-8"), noted=out is None)
     return path
+
+
+def refresh(run: Folder, stage: str) -> None:
+    """Writes the page anew after a stage of a run (see `Experiment.run`)."""
+    write(run)

@@ -134,7 +134,7 @@ class Run(Folder):
         the page in a notebook."""
         from das.use.report import write
 
-        return write(self.folder, out)
+        return write(self, out)
 
     def heatmap(self, hypothesis: str, ax: Axes | None = None, metric: str = "iia") -> Axes:
         """IIA on test pairs over layers × positions; `hypothesis` with or without its variables."""

@@ -28,6 +28,7 @@ def test_positions_of_the_example_prompt_lie_where_its_tokens_do(price_tagging, 
     positions = ["last-3", "last", "amount", "lower.first"]
     body = prompt_body(price_tagging, tokenizer, positions)
     tokens = price_tagging.tokens_at(tokenizer, positions)
+    assert body["tokens"] == tokens
     assert list(body["positions"]) == list(tokens) == ["lower.first", "amount", "last-3", "last"]
     for name, spans in body["positions"].items():
         assert body["text"][spans[0][0] : spans[-1][1]] == tokens[name]

@@ -51,14 +51,14 @@ def page(run: Folder) -> str:
 def gathered(run: Folder, blobs: Blobs) -> dict[str, Any]:
     """All that the page tells. Long columns go into `blobs`."""
     config = read_yaml(run.folder / "config.yaml")
-    summary = run.summary if written(run.folder / "summary.json") else None
+    summary = _summary(run)
     prompt = read_json(run.folder / PROMPT) if written(run.folder / PROMPT) else None
-    tokens = summary["tokens"] if summary else {}
-    positions = list(prompt["positions"] if prompt else tokens or expand_positions(config.get("positions") or []))
+    tokens = (summary or prompt or {}).get("tokens", {})
+    positions = list(tokens or expand_positions(config.get("positions") or []))
     results, told, screened = results_of(run), history(run), run.screened()
     return {
         "task": str(config.get("task")), "lm": str(config.get("lm")), "run": run.folder.resolve().name,
-        "finished": summary is not None, "accuracy": summary and summary["task_accuracy"],
+        "finished": summary is not None and "stage" not in summary, "accuracy": summary and summary["task_accuracy"],
         "versions": (summary or {}).get("versions", {}), "comparisons": (summary or {}).get("comparisons", []),
         "hypotheses": hypotheses(run, summary, results["hypothesis"].unique().tolist()),
         "prompt": prompt, "tokens": tokens,
@@ -67,6 +67,16 @@ def gathered(run: Folder, blobs: Blobs) -> dict[str, Any]:
         "examples": examples(run, blobs),
         "command": f"das run again.yaml --out runs/{run.folder.resolve().name}-again",
     } | told  # fmt: skip
+
+
+def _summary(run: Folder) -> dict[str, Any] | None:
+    """The run's, whole or so far; None where there is none yet."""
+    try:
+        return run.summary
+    except DasError:
+        if written(run.folder / "summary.json"):
+            raise
+        return None
 
 
 def _shipped(name: str) -> str:

@@ -13,6 +13,7 @@ from safetensors.numpy import load as tensors_of
 
 from das.draw.heatmaps import METRICS
 from das.draw.page.packed import Blobs
+from das.errors import DasError
 from das.find.alignment import Cell
 from das.ground.storage import load, read_json, written
 from das.run.folder import Folder
@@ -26,8 +27,11 @@ SITE = ["hypothesis", "layer", "component", "position", "subspace", "seed"]
 
 def results_of(run: Folder) -> pd.DataFrame:
     """The run's table of results; of a run that has none yet, that of the cells which are finished."""
-    if written(run.folder / "results.parquet"):
+    try:
         return run.results()
+    except DasError:
+        if written(run.folder / "results.parquet"):
+            raise
     rows: list[dict[str, Any]] = []
     for path in sorted((run.folder / "cells").glob("[!.]*/card.json")):
         card = read_json(path)
