@@ -49,7 +49,7 @@ def cells(run: Folder, results: pd.DataFrame, positions: Sequence[str], blobs: B
     return {
         "ids": heads.index.tolist(),
         "sites": {name: blobs.coded(heads[name].tolist(), orders.get(name, ())) for name in SITE},
-        "columns": [{"split": split, "metric": metric} for split, metric in values.columns.to_list()],
+        "columns": [dict(zip(("split", "metric"), name, strict=True)) for name in values.columns],
         "values": blobs.numbers(values.to_numpy(np.float32)),
         "measures": [{"name": name, "label": METRICS.get(name, name.replace("_", " "))} for name in measures(values)],
         "curves": _curves(results, heads.index, blobs),
