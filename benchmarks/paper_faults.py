@@ -257,7 +257,8 @@ class Comparison:
         """A row for every arm and site."""
         data = self.material.data["test"]
         pairs = data.pairs[HYPOTHESIS]
-        noop, flips = baselines(pairs, predictions(self.material.engine, data.prompts)).noop, pairs.label != pairs.base_label
+        noop = baselines(data, HYPOTHESIS, predictions(self.material.engine, data.prompts)).noop
+        flips = pairs.label != pairs.base_label
         for name, arm in ARMS.items():
             ranks = np.reshape([s.size for s in subspaces(self.trained[arm.hard], None)], (len(SITES), -1))
             for i, site in enumerate(SITES):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,9 @@ def accuracy(lm: LM, task: str, under: str) -> dict[str, Any]:
     """On drawn prompts of a task under a shift."""
     loaded, n = load_task(task), PROMPTS.get(task, 256)
     asked = loaded.under(under, lm.tokenizer).variant("base")
-    prompts, answers = ask(asked, asked.inputs.sample(np.random.default_rng(0), n), lm.tokenizer)
+    asked = replace(asked, prompt=replace(asked.prompt, first_token=True))
+    put = ask(asked, asked.inputs.sample(np.random.default_rng(0), n), lm.tokenizer)
+    prompts, answers = put.prompts, put.numbers
     engine, candidates = make_engine(lm, Dataset(prompts, {}).shared_prefix()), np.unique(answers)
     parts = [engine.capture(prompts.take(slice(i, i + 32)), []).logits for i in range(0, n, 32)]
     logits = torch.cat([part for part in parts if part is not None])

@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def exam(material: Material, task: Task, positions: Sequence[str]) -> tuple[Data
     seen = np.concatenate([code for each in known for code in each.values()])
     rows = np.flatnonzero(~np.any([np.isin(code, seen) for code in codes.values()], axis=0))
     data = Dataset.make(task, material.lm.tokenizer, {HYPOTHESIS: pairs}, positions)
-    return Dataset(data.prompts, {HYPOTHESIS: data.pairs[HYPOTHESIS].take(rows)}), codes["base"][rows]
+    return replace(data, pairs={HYPOTHESIS: data.pairs[HYPOTHESIS].take(rows)}), codes["base"][rows]
 
 
 def ours(engine: Engine, data: Dataset) -> tuple[float, int, dict[str, Any]]:

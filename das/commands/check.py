@@ -64,11 +64,11 @@ def _check(
         compared(task, tokenizer, like, None)  # before weights are loaded
     if threads:
         torch.set_num_threads(threads)
-    asked = task.draw("base", tokenizer, np.random.default_rng(0), 200)
+    drawn = task.draw("base", tokenizer, np.random.default_rng(0), 200)
     if network.net:
-        network.net.check_answers(*asked)
+        network.net.check_answers(drawn.prompts, drawn.numbers)
     else:
-        check_limits(network.config, *asked, tokenizer)
+        check_limits(network.config, drawn.prompts, drawn.tokens, tokenizer)
     rows, notes, known = check(task, tokenizer, positions, network.lm if accuracy else None)
     print("\n".join(["", aligned(rows), "", *notes]))
     if like:

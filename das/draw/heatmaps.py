@@ -36,7 +36,11 @@ METRICS = {
     "whole": "whole-vector IIA",
     "off_manifold": "share of swaps off the manifold",
     "distance": "distance of swaps from the manifold",
+    "probability": "probability of the counterfactual answer",
+    "logit_difference": "logit, counterfactual less base answer",
+    "answer_rank": "rank of the counterfactual answer",
 }
+FROM_0_TO_1 = ("flip_iia", "iia_correct", "iia_incorrect", "normalised", "off_manifold", "probability")
 LIKE_IIA = ("iia", "iia_soft", "whole")
 """Metrics on all test pairs, which no-op and ceiling are a floor and a ceiling of."""
 
@@ -58,12 +62,18 @@ Grid = tuple[list[Any], list[str], Any]
 def grid(run: Folder, hypothesis: str, metric: str = "iia", split: str = "test") -> Grid:
     """Rows (layer, component), positions in prompt order, and the metric (rows, positions), mean over seeds of the run's
     main subspace; nan where a budget skipped the site."""
-    if metric not in METRICS:
-        raise unknown("metric", metric, METRICS)
+    known = {**METRICS, **dict.fromkeys(measures_of(run))}
+    if metric not in known:
+        raise unknown("metric", metric, known)
     column = f"{split}_{metric}"
     if column not in run.table():
         raise DasError(f"{run.folder} has no {column}: the run was made without it")
     return _grid(run, hypothesis, column)
+
+
+def measures_of(run: Folder) -> list[str]:
+    """The measures that a run has taken beside IIA: those that stand beside their no-op."""
+    return [str(c).removeprefix("test_noop_") for c in run.table() if str(c).startswith("test_noop_")]
 
 
 def _grid(run: Folder, hypothesis: str, column: str) -> Grid:
@@ -87,14 +97,13 @@ def spread(table: pd.DataFrame, column: str, rows: Sequence[Any], positions: Seq
 
 
 def heatmap(run: Folder, hypothesis: str, ax: Axes | None = None, metric: str = "iia", bar: bool = True) -> Axes:
-    """Layers × positions on a fixed scale from 0 to 1 (a distance: to its largest), each cell with its number and the IIA's
-    95 % interval; hatched where that is not above the null (`luck`). Floor and ceiling on the colour bar, and the cell that was
-    chosen on validation outlined."""
+    """Layers × positions on a fixed scale from 0 to 1 (a distance, or a measure without bounds: to its largest), each cell with
+    its number and the IIA's 95 % interval; hatched where that is not above the null (`luck`). Floor and ceiling on the colour
+    bar, and the cell that was chosen on validation outlined."""
     rows, positions, values = grid(run, hypothesis, metric)
     entry = run.summary["hypotheses"][hypothesis]
     ax = axes_of(ax, size_of(rows, positions))
-    top = 1.0 if metric != "distance" else float(np.nanmax(values, initial=1e-9))
-    image = image_of(ax, values, top)
+    image = image_of(ax, values, *_limits(metric, values))
     low, high = (_grid(run, hypothesis, f"test_iia_{end}")[2] for end in ("low", "high"))
     limit, null = luck(entry)
     whose = "95 % interval" if metric == "iia" else "the IIA's 95 % interval"
@@ -102,17 +111,36 @@ def heatmap(run: Folder, hypothesis: str, ax: Axes | None = None, metric: str = 
     numbers(ax, image, (low, high) if metric == "iia" else None)
     note = f"hatched: {whose} not above {null}" if hatched else ""
     ticks(ax, rows, {p: run.summary["tokens"][p] for p in positions}, note, run.summary.get("layers", ()))
-    title(ax, entry, f"{METRICS[metric]} on test pairs, {entry['subspace']}{_skipped(ax, run, hypothesis, values)}")
+    what = f"{METRICS.get(metric, metric)} on test pairs, {entry['subspace']}{_beside(run, hypothesis, metric)}"
+    title(ax, entry, what + _skipped(ax, run, hypothesis, values))
     outline(ax, (rows.index((entry["layer"], entry["component"])), positions.index(entry["position"])))
     if bar:
         _bar(ax, image, entry["baselines"] if metric in LIKE_IIA else {})
     return ax
 
 
-def image_of(ax: Axes, values: Any, top: float = 1.0) -> Any:
-    """A map in colours from 0 to `top`, grey where there is no number."""
+def _limits(metric: str, values: Any) -> tuple[float, float]:
+    """Highest and lowest value of the colours."""
+    if metric in (*LIKE_IIA, *FROM_0_TO_1):
+        return 1.0, 0.0
+    return float(np.nanmax(values, initial=1e-9)), float(np.nanmin(values, initial=0))
+
+
+def _beside(run: Folder, hypothesis: str, metric: str) -> str:
+    """What a measure comes to without a swap, and for a whole-vector swap at the chosen site."""
+    if metric not in measures_of(run):
+        return ""
+    mine = run.table()[run.table()["hypothesis"] == hypothesis]
+    entry = run.summary["hypotheses"][hypothesis]
+    here = mine[(mine["layer"] == entry["layer"]) & (mine["position"] == entry["position"])]
+    whole, noop = here[f"test_whole_{metric}"].mean(), here[f"test_noop_{metric}"].mean()
+    return f"; no-op {noop:.2f}, whole vector at the chosen site {whole:.2f}"
+
+
+def image_of(ax: Axes, values: Any, top: float = 1.0, low: float = 0.0) -> Any:
+    """A map in colours from `low` to `top`, grey where there is no number."""
     ax.set_facecolor(SKIPPED)
-    return ax.imshow(values, origin="lower", aspect="auto", cmap=COLOURS, vmin=0, vmax=top)
+    return ax.imshow(values, origin="lower", aspect="auto", cmap=COLOURS, vmin=low, vmax=top)
 
 
 def grey_numbers(ax: Axes, values: Any, instead: Any) -> None:
@@ -187,7 +215,9 @@ def numbers(ax: Axes, image: Any, interval: tuple[Any, Any] | None) -> None:
         below = bool(np.isfinite(ends).all())
         box = {"boxstyle": "square,pad=0.1", "facecolor": image.cmap(image.norm(value)), "edgecolor": "none"}
         style = {"color": "white" if _dark(image, value) else "black", "bbox": box}
-        write(ax, cell, short(value) if image.norm.vmax <= 1 else f"{value:.1f}", 3.5 * below, 8, **style)
+        write(
+            ax, cell, short(value) if image.norm.vmin >= 0 and image.norm.vmax <= 1 else f"{value:.1f}", 3.5 * below, 8, **style
+        )
         if below:
             write(ax, cell, "–".join(map(short, ends)), -6.5, 6 if width < 0.8 else 7, **style)
 
@@ -225,7 +255,10 @@ def all_heatmaps(run: Folder, metric: str = "iia") -> Figure:
 def maps(run: Folder) -> dict[str, Any]:
     """The heatmaps of a run, by the names of their files."""
     names = run.summary["hypotheses"]
-    return {f"heatmap_{name}.png": heatmap(run, name).get_figure() for name in names} | {"heatmaps.png": all_heatmaps(run)}
+    drawn = {f"heatmap_{name}.png": heatmap(run, name).get_figure() for name in names}
+    for metric in measures_of(run):
+        drawn |= {f"heatmap_{name}_{metric}.png": heatmap(run, name, metric=metric).get_figure() for name in names}
+    return drawn | {"heatmaps.png": all_heatmaps(run)}
 
 
 def figures(run: Folder) -> list[Path]:

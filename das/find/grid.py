@@ -17,6 +17,7 @@ from das.find.rank import choose_rank, cut, learned, narrowest, unswapped
 from das.find.stack import SubspaceStack
 from das.interchange.batch import Batch, Swap
 from das.interchange.engine import Engine
+from das.interchange.measures import LOSSES, Measure
 from das.interchange.score import captures_for, score
 from das.interchange.subspace import Subspace, project
 from das.network.site import Site
@@ -36,7 +37,7 @@ class Schedule:
 
     steps: optimiser steps at most; batch: pairs per step and hypothesis. Every `check_every` steps each cell is scored on
     validation pairs; one that has not gained `gain` in IIA over its best for `patience` checks stops, unless it has learned
-    something and its width is still to be found. Rates fall linearly to 0.
+    something and its width is still to be found. Rates fall linearly to 0. loss: what is minimised.
     """
 
     steps: int = 300
@@ -45,6 +46,7 @@ class Schedule:
     patience: int = 3
     gain: float = 0.005
     seed: int = 0
+    loss: Measure = LOSSES["cross_entropy"]
 
 
 class GridTrainer(pl.LightningModule):
@@ -117,7 +119,7 @@ class GridTrainer(pl.LightningModule):
         active = {self.cells[i].hypothesis for i in self.active}
         names = [name for name in dict.fromkeys(cell.hypothesis for cell in self.cells) if name in active]
         rows = {name: self._rows(len(train.pairs[name]), self.global_step) for name in names}
-        return Batch.capture(train, self.captures[0], rows)
+        return Batch.capture(train, self.captures[0], rows, self.schedule.loss.roles)
 
     def step_on(self, batch: Batch) -> None:
         """One optimiser step of every cell that still trains."""
@@ -152,9 +154,7 @@ class GridTrainer(pl.LightningModule):
         leaves: list[tuple[int, Tensor, Tensor]] = []
         some = {name: swaps[name] for name in members}
         deltas = [self._deltas(bases, swap, members[name], leaves) for name, swap in some.items()]
-        logits = batch.resume(self.data[0], site, some, deltas)
-        labels = batch.labels(list(members)).to(logits.device).expand(len(logits), -1)
-        each = nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view_as(labels)
+        each = self.schedule.loss.of(batch.reply(self.data[0], site, some, deltas))
         pairs = [len(swap.base) for swap in some.values()]
         losses = torch.cat([part.mean(1) for part in each.split(pairs, 1)])
         self.manual_backward(losses.sum() + self._penalty([i for cells in members.values() for i in cells]))
@@ -208,7 +208,7 @@ class GridTrainer(pl.LightningModule):
         """Scores the active cells, keeps those that are about as good as ever, and stops those that gain no more."""
         scores = self._validate()
         self.checked |= scores
-        noop = {name: unswapped(pairs, self.captures[1]) for name, pairs in self.data[2].pairs.items()}
+        noop = {name: unswapped(self.data[2], name, self.captures[1]) for name in self.data[2].pairs}
         for i, iia in scores.items():
             if iia >= self.best[i] - 2 * self.schedule.gain:
                 self._keep(i)

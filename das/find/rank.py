@@ -16,7 +16,7 @@ from das.interchange.feature import Feature
 from das.interchange.score import captures_for, score
 from das.interchange.subspace import Subspace
 from das.network.site import Site
-from das.pairs.dataset import Dataset, Labelled
+from das.pairs.dataset import Dataset
 
 EVERY_WIDTH = 8
 """Rank curves have every width up to here and about geometrically spaced ones beyond."""
@@ -60,9 +60,9 @@ def choose_rank(curve: Mapping[int, float], tolerance: float) -> int:
     return min(width for width, iia in curve.items() if iia >= best - tolerance)
 
 
-def unswapped(pairs: Labelled, captures: Captures) -> float:
-    """IIA of swapping nothing, from captures with which the pairs have been scored."""
-    return float((captures.answers[pairs.base] == pairs.label).mean())
+def unswapped(data: Dataset, name: str, captures: Captures) -> float:
+    """IIA of swapping nothing, from captures with which the pairs `name` have been scored."""
+    return float(data.right(captures.said.each, name, "label").mean())
 
 
 def learned(iia: float, noop: float) -> bool:
@@ -154,7 +154,7 @@ def _that_learned(some: Mapping[int, Alignment], engine: Engine, val: Dataset, c
     parts = {i: [narrowed(_subspace(a), width) for width in _points(_subspace(a))] for i, a in some.items()}
     hits = score(engine, val, {i: (a.cell.hypothesis, a.cell.site, parts[i]) for i, a in some.items()}, captures=captures)
     best = {i: float(found.mean(1).max()) for i, found in hits.items()}
-    return {i: a for i, a in some.items() if learned(best[i], unswapped(val.pairs[a.cell.hypothesis], captures))}
+    return {i: a for i, a in some.items() if learned(best[i], unswapped(val, a.cell.hypothesis, captures))}
 
 
 def _order(some: Mapping[int, Alignment], engine: Engine, val: Dataset, captures: Captures) -> None:

@@ -14,9 +14,10 @@ from das.find.alignment import Cell
 from das.interchange.batch import Batch, batches
 from das.interchange.engine import Engine
 from das.interchange.feature import Whole
+from das.interchange.reply import Reply
 from das.interchange.score import captures_for
 from das.network.site import Site
-from das.pairs.dataset import Dataset, Labelled
+from das.pairs.dataset import Dataset
 
 PAIRS = 256
 """Pairs per hypothesis that are looked at."""
@@ -48,7 +49,7 @@ def screen(
     drawn = {name: np.random.default_rng(0).permutation(len(data.pairs[name]))[:pairs] for name in sites}
     captures = captures_for(engine, data, [cell.site for cell in cells])
     effects: dict[tuple[str, Site], list[Tensor]] = {}
-    for done, batch in batches(data, captures, drawn, rows):
+    for done, batch in batches(data, captures, drawn, rows, ("label", "base")):
         for name, some in sites.items():
             if name in batch.pairs:
                 for site, effect in zip(some, _effects(engine, batch, name, some), strict=True):
@@ -62,23 +63,22 @@ def screen(
 
 def _effects(engine: Engine, batch: Batch, name: str, sites: Sequence[Site]) -> Iterator[Tensor]:
     """For each site (4, pairs): move, gain, attribution, hits."""
-    pairs = batch.pairs[name]
     clean, gradients = _gradients(engine, batch, name, sites)
     for site, gradient in zip(sites, gradients, strict=True):
         swap = batch.swap(name, site)
         whole = Whole(len(swap.source)).swap(swap.base, swap.source)[None]
         with torch.no_grad():
-            logits = batch.resume(engine, site, {name: swap}, [whole])[0]
+            reply = batch.reply(engine, site, {name: swap}, [whole])
         first_order = (gradient * whole[0]).sum(1)
-        hits = logits.argmax(-1).cpu() == torch.from_numpy(pairs.label)
-        yield torch.stack([*(_standing(logits, pairs) - clean).cpu(), first_order.cpu(), hits.float()])
+        hits = torch.from_numpy(reply.right()[0])
+        yield torch.stack([*(_standing(reply) - clean).cpu(), first_order.cpu(), hits.float()])
 
 
 def _gradients(engine: Engine, batch: Batch, name: str, sites: Sequence[Site]) -> tuple[Tensor, list[Tensor]]:
     """The clean standing (2, pairs), and for each site the gradient of its first row with respect to the values there,
     (pairs, n·size): for all sites one forward and one backward, of as many pairs as the engine takes at once."""
     tokens = batch.bases.prompts.width - batch.bases.first
-    most = min(engine.rows_at_once(site.spot, tokens) for site in sites)
+    most = max(1, min(engine.rows_at_once(site.spot, tokens) for site in sites) // batch.put)
     parts = [_slopes(engine, batch, name, sites, slice(i, i + most)) for i in range(0, len(batch.pairs[name]), most)]
     clean, gradients = zip(*parts, strict=True)
     return torch.cat(clean, 1), [torch.cat(slopes) for slopes in zip(*gradients, strict=True)]
@@ -86,22 +86,23 @@ def _gradients(engine: Engine, batch: Batch, name: str, sites: Sequence[Site]) -
 
 def _slopes(engine: Engine, batch: Batch, name: str, sites: Sequence[Site], part: slice) -> tuple[Tensor, list[Tensor]]:
     """The same of a part of the pairs."""
-    pairs, start = batch.pairs[name].take(part), batch.rows[name].start + part.start
+    pairs, start = batch.pairs[name].take(part), batch.rows[name].start + part.start * batch.put
 
-    def objective(logits: Tensor) -> Tensor:
-        return _standing(logits, pairs)[0].sum()
+    def standing(logits: Tensor) -> Tensor:
+        return _standing(batch.read(logits[None], [pairs]))
 
-    found = engine.gradients(batch.bases, {site.spot for site in sites}, objective, slice(start, start + len(pairs)))
+    rows = slice(start, start + len(pairs) * batch.put)
+    found = engine.gradients(batch.bases, {site.spot for site in sites}, lambda logits: standing(logits)[0].sum(), rows)
     assert found.logits is not None
-    columns = [torch.from_numpy(batch.columns[site.position][pairs.base]) for site in sites]
-    slopes = [found.at(site.spot, at).flatten(1) for site, at in zip(sites, columns, strict=True)]
-    return _standing(found.logits, pairs), slopes
+    columns = [torch.from_numpy(batch.columns[site.position][pairs.base]).repeat_interleave(batch.put, 0) for site in sites]
+    each = [found.at(site.spot, at).flatten(1) for site, at in zip(sites, columns, strict=True)]
+    return standing(found.logits), [slopes.unflatten(0, (-1, batch.put)).sum(1) for slopes in each]
 
 
-def _standing(logits: Tensor, pairs: Labelled) -> Tensor:
-    """(2, pairs): the counterfactual answer's logit less the base answer's, and its log-probability."""
-    answers = torch.from_numpy(np.stack([pairs.label, pairs.base_label], 1)).to(logits.device)
-    counterfactual, base = torch.log_softmax(logits, -1).gather(1, answers).unbind(1)
+def _standing(reply: Reply) -> Tensor:
+    """(2, pairs): the counterfactual answer's log-probability less the base answer's (of answers of one token, their logits'
+    difference), and the former."""
+    counterfactual, base = (reply.log_probability(role)[0] for role in ("label", "base"))
     return torch.stack([counterfactual - base, counterfactual])
 
 

@@ -26,12 +26,12 @@ def solves(accuracy: float, commonest: float) -> bool:
 
 
 def correct(asked: Variant, lm: LM, inputs: Columns, engine: Engine | None = None) -> Hits:
-    """Which prompts of a variant, on the given input rows, the network answers correctly, strictly: its first token is the
-    answer's. (rows,)  engine: one to use again, without a prefix."""
-    prompts, answers = ask(asked, inputs, lm.tokenizer)
+    """Which prompts of a variant, on the given input rows, the network answers correctly, strictly: what it writes next are the
+    answer's tokens. (rows,)  engine: one to use again, without a prefix."""
+    put = ask(asked, inputs, lm.tokenizer)
+    prompts = put.prompts
     engine = engine or make_engine(lm, Dataset(prompts, {}).shared_prefix(), length=int(prompts.lengths.max()), prompts=prompts)
-    right: Hits = predictions(engine, prompts) == answers
-    return right
+    return put.answers.right(predictions(engine, prompts, put.answers), put.numbers)
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,10 @@ from torch import Tensor
 from das.interchange.capture import Capture
 from das.interchange.captures import Captures
 from das.interchange.engine import Engine
+from das.interchange.reply import Reply
 from das.network.site import Site
-from das.pairs.dataset import Dataset, Labelled, Rows
+from das.pairs.dataset import ROLES, Dataset, Labelled, Rows
+from das.task.answers import Answers
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,8 @@ class Batch:
     """Some pairs of each hypothesis.
 
     pairs: as in the dataset; rows: hypothesis → where its pairs lie in `bases`, the capture of all base prompts one below
-    another; sources: the capture of every distinct source prompt, `source_row` of them.
+    another, each pair's `put` times: with every beginning of the answers that are read after it; sources: the capture of every
+    distinct source prompt, `source_row` of them. roles: whose answers can be read (see `das.pairs.dataset.ROLES`).
     """
 
     pairs: dict[str, Labelled]
@@ -42,24 +45,32 @@ class Batch:
     sources: Capture
     source_row: Rows
     columns: Mapping[str, Rows]
+    answers: Answers
+    roles: Sequence[str]
+    put: int
 
     @classmethod
-    def capture(cls, dataset: Dataset, captures: Captures, rows: Mapping[str, Rows]) -> Batch:
+    def capture(
+        cls, dataset: Dataset, captures: Captures, rows: Mapping[str, Rows], roles: Sequence[str] = ("label",)
+    ) -> Batch:
         """The given pairs of each hypothesis, without gradients."""
         pairs = {name: dataset.pairs[name].take(r) for name, r in rows.items()}
-        ends = np.cumsum([0, *map(len, pairs.values())]).tolist()
+        asked = {name: _rows_of(p, roles) for name, p in pairs.items()}
+        ends = np.cumsum([0, *(each.size for each in asked.values())]).tolist()
         spans = {name: slice(a, b) for name, a, b in zip(pairs, ends[:-1], ends[1:], strict=True)}
         wanted = np.unique(np.concatenate([p.sources.ravel() for p in pairs.values()]))
         place = np.full(len(dataset.prompts), -1)
         place[wanted] = np.arange(len(wanted))
-        bases = captures.bases(np.concatenate([p.base for p in pairs.values()]))
-        return cls(pairs, spans, bases, captures.sources(wanted), place, dataset.prompts.positions)
+        bases = captures.bases(np.concatenate([each.ravel() for each in asked.values()]))
+        put = max(each.shape[1] for each in asked.values())
+        sources = captures.sources(wanted)
+        return cls(pairs, spans, bases, sources, place, dataset.prompts.positions, dataset.answers, roles, put)
 
     def swap(self, name: str, site: Site) -> Swap:
         """One hypothesis' pairs at a site."""
         p, columns = self.pairs[name], self.columns[site.position]
         base_columns = torch.from_numpy(columns[p.base])
-        base = self.bases.at(site.spot, base_columns, torch.arange(self.rows[name].start, self.rows[name].stop))
+        base = self.bases.at(site.spot, base_columns, torch.arange(self.rows[name].start, self.rows[name].stop, self.put))
         at = torch.from_numpy(columns[p.sources.ravel()])
         source = self.sources.at(site.spot, at, torch.from_numpy(self.source_row[p.sources.ravel()]))
         base, source = base.flatten(1), source.unflatten(0, p.sources.shape).flatten(2)
@@ -69,17 +80,26 @@ class Batch:
     def resume(self, engine: Engine, site: Site, swaps: Mapping[str, Swap], deltas: Sequence[Tensor]) -> Tensor:
         """Answers with changes added to the bases of neighbouring hypotheses, all at once.
 
-        deltas: for each hypothesis (copies, rows, n·size). Returns (copies, rows of all of them, vocabulary).
+        deltas: for each hypothesis (copies, rows, n·size). Returns (copies, rows of all of them · put, vocabulary); see
+        `das.interchange.reply.Reply.logits`.
         """
         values = torch.cat([s.base.float() + delta for s, delta in zip(swaps.values(), deltas, strict=True)], 1)
         columns = torch.cat([s.columns for s in swaps.values()])
+        if self.put > 1:
+            values, columns = values.repeat_interleave(self.put, 1), columns.repeat_interleave(self.put, 0)
         names = list(swaps)
         rows = slice(self.rows[names[0]].start, self.rows[names[-1]].stop)
         return engine.resume(self.bases, site.spot, columns, values.unflatten(2, (columns.shape[1], -1)), rows)
 
-    def labels(self, names: Sequence[str]) -> Tensor:
-        """The counterfactual answers (tokens) of hypotheses one after another."""
-        return torch.from_numpy(np.concatenate([self.pairs[name].label for name in names]))
+    def reply(self, engine: Engine, site: Site, swaps: Mapping[str, Swap], deltas: Sequence[Tensor]) -> Reply:
+        """The same, ready to be compared with the pairs' answers."""
+        return self.read(self.resume(engine, site, swaps, deltas), [self.pairs[name] for name in swaps])
+
+    def read(self, logits: Tensor, pairs: Sequence[Labelled]) -> Reply:
+        """Logits (see `resume`) of pairs of the batch, one set after another, with their answers."""
+        roles = self.roles if any(p.begun for p in pairs) else ROLES  # where nothing follows prompts, each is read for all
+        numbers = {role: np.concatenate([p.asked(role)[1] for p in pairs]) for role in roles}
+        return Reply(logits, self.answers, numbers)
 
     def shares(
         self, engine: Engine, site: Site, copies: Mapping[str, int], gradients: bool = True
@@ -89,7 +109,7 @@ class Batch:
         tokens = self.bases.prompts.width - int(self.columns[site.position].min())
         most = engine.rows_at_once(site.spot, tokens, gradients)
         for names in _runs(list(self.pairs), copies):
-            pairs = max(len(self.pairs[name]) for name in names)
+            pairs = max(len(self.pairs[name]) for name in names) * self.put
             beside = max(1, most // pairs)
             for i in range(0, len(names), beside):
                 together = names[i : i + beside]
@@ -98,12 +118,19 @@ class Batch:
                     yield dict.fromkeys(together, slice(start, min(start + deep, copies[names[0]])))
 
 
-def batches(data: Dataset, captures: Captures, drawn: Mapping[str, Rows], rows: int) -> Iterator[tuple[float, Batch]]:
+def _rows_of(pairs: Labelled, roles: Sequence[str]) -> Rows:
+    """What is run for each pair, (pairs, put): where nothing follows a prompt, it serves all roles."""
+    return np.concatenate([pairs.rows(role) for role in (roles if pairs.begun else roles[:1])], 1)
+
+
+def batches(
+    data: Dataset, captures: Captures, drawn: Mapping[str, Rows], rows: int, roles: Sequence[str] = ("label",)
+) -> Iterator[tuple[float, Batch]]:
     """The drawn pairs of each hypothesis, `rows` of them at once, with the share that is done thereafter."""
     longest = max(map(len, drawn.values()), default=0)
     for start in range(0, longest, rows):
         some = {name: chosen[start : start + rows] for name, chosen in drawn.items() if start < len(chosen)}
-        yield min(1.0, (start + rows) / longest), Batch.capture(data, captures, some)
+        yield min(1.0, (start + rows) / longest), Batch.capture(data, captures, some, roles)
 
 
 def _runs(names: Sequence[str], copies: Mapping[str, int]) -> list[list[str]]:

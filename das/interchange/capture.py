@@ -13,7 +13,7 @@ from das.network.site import Spot
 from das.task.rendered import Prompts
 
 Objective = Callable[[Tensor], Tensor]
-"""Logits (rows, vocabulary) → a number."""
+"""Logits (rows, vocabulary), or (rows, steps, vocabulary), → a number."""
 
 
 @dataclass
@@ -24,7 +24,7 @@ class Capture:
     places: (rows, columns from offset on), the tokens' places in their prompts, −1 for padding.
     vectors: spot → (rows, columns from first on, size), but for block outputs that are the next layer's inputs.
     inputs: layer → what its block was given, likewise; at the number of layers, what the last one handed on.
-    logits: (rows, vocabulary), the clean answer.
+    logits: (rows, vocabulary), the clean answer; where the prompts have a tail, (rows, steps, vocabulary).
     """
 
     prompts: Prompts

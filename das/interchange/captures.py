@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from das.interchange.capture import Capture
 from das.interchange.engine import Engine
 from das.network.site import Spot
+from das.task.answers import Answers, OneToken
 from das.task.rendered import Indices, Prompts
 
 AT_ONCE = 128
@@ -24,13 +26,17 @@ class Captures:
     """What the network made of the prompts, at given spots, for bases (ready to be resumed) and for sources.
 
     first: the column from which vectors are wanted. room: bytes to keep captures in; what finds no place is run anew
-    whenever it is asked for. answers: the network's own answer (token) to each prompt that was a base; −1: not known.
+    whenever it is asked for. answers: how answers are read. said: what the network itself answered to each prompt that was a
+    base.
     """
 
-    def __init__(self, engine: Engine, prompts: Prompts, spots: Collection[Spot], first: int, room: float = 0.0) -> None:
-        self.prompts, self.answers = prompts, np.full(len(prompts), -1)
+    def __init__(
+        self, engine: Engine, prompts: Prompts, spots: Collection[Spot], first: int, room: float = 0.0,
+        answers: Answers | None = None,
+    ) -> None:  # fmt: skip
+        self.prompts, self.said = prompts, Said(len(prompts), answers or OneToken())
         self._room = _Room(room)
-        shelf = partial(_Shelf, engine, prompts, spots, first, room=self._room, answers=self.answers)
+        shelf = partial(_Shelf, engine, prompts, spots, first, room=self._room, said=self.said)
         self._shelves = {resumable: shelf(resumable=resumable) for resumable in (True, False)}
 
     def bases(self, rows: Indices) -> Capture:
@@ -40,6 +46,22 @@ class Captures:
     def sources(self, rows: Indices) -> Capture:
         """Their vectors alone; nothing above the deepest spot was run."""
         return self._shelves[False].take(rows)
+
+
+class Said:
+    """What a network itself answers to prompts, as far as it has been asked: the likeliest token, or with answers of several
+    tokens that of each step, or the numbers that it gives."""
+
+    def __init__(self, prompts: int, answers: Answers) -> None:
+        self.known, self._answers = np.zeros(prompts, bool), answers
+        self.each: NDArray[Any] = np.full(prompts, -1)
+
+    def note(self, rows: Indices, logits: Tensor) -> None:
+        """Takes down the answers to some prompts."""
+        found = self._answers.said(logits).cpu().numpy()
+        if self.each.shape[1:] != found.shape[1:] or self.each.dtype != found.dtype:
+            self.each = np.full((len(self.known), *found.shape[1:]), -1, found.dtype)
+        self.each[rows], self.known[rows] = found, True
 
 
 class _Room:
@@ -59,11 +81,11 @@ class _Shelf:
     """Captures of one kind, a slot per prompt, in tensors that grow by blocks."""
 
     def __init__(
-        self, engine: Engine, prompts: Prompts, spots: Collection[Spot], first: int, room: _Room, answers: Indices,
+        self, engine: Engine, prompts: Prompts, spots: Collection[Spot], first: int, room: _Room, said: Said,
         resumable: bool,
     ) -> None:  # fmt: skip
         self.engine, self.prompts, self.spots, self.first = engine, prompts, spots, first
-        self.resumable, self.room, self.answers = resumable, room, answers
+        self.resumable, self.room, self.said = resumable, room, said
         self.block = np.full(len(prompts), -1)
         self.slot = np.full(len(prompts), -1)
         self.kept: list[Capture] = []
@@ -87,7 +109,7 @@ class _Shelf:
     def _run(self, rows: Indices) -> Capture:
         capture = self.engine.capture(self.prompts.take(rows), self.spots, self.resumable, self.first)
         if capture.logits is not None:
-            self.answers[rows] = capture.logits.argmax(-1).cpu().numpy()
+            self.said.note(rows, capture.logits)
         return replace(capture, logits=None)
 
     def _keep(self, rows: Indices, capture: Capture) -> None:

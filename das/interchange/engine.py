@@ -21,7 +21,7 @@ from das.errors import DasError
 from das.interchange.attention import KeysValues, Pass, Segment, attending, configurations
 from das.interchange.capture import Capture, Objective
 from das.interchange.standins import Skip, Start, Tail
-from das.network.asking import Part, joined, places, tokens, whole_input
+from das.network.asking import Part, joined, places, steps_of, tokens, whole_input
 from das.network.lm import LM
 from das.network.site import Spot, entry_of
 from das.network.taps import Tap, patching, recording, tracking
@@ -44,7 +44,7 @@ class HookEngine:
     @torch.no_grad()
     def capture(self, prompts: Prompts, spots: Collection[Spot], resumable: bool = True, first: int = 0) -> Capture:
         """Values at the spots, from column `first` on; `resumable` is for the other engine."""
-        keep, taps = prompts.width - first, self._taps(spots, prompts)
+        keep, taps = self.lm.asking.width(prompts) - first, self._taps(spots, prompts)
         parts, found, logits = self.lm.asking.parts(prompts), list[dict[Spot, Tensor]](), list[Tensor]()
         for part in parts:
             found.append({})
@@ -60,7 +60,8 @@ class HookEngine:
         """Answers with the values at a spot replaced.
 
         columns: (rows, n) of the prompts; values: (copies, rows, n, size), each copy another replacement; rows: which
-        rows of the capture these are. Returns (copies, rows, vocabulary).
+        rows of the capture these are. Returns (copies, rows, vocabulary); where the prompts have a tail, (copies, rows, steps,
+        vocabulary).
         """
         copies, tap, logits = len(values), self.lm.tap(*spot).over(capture.prompts), list[Tensor]()
         parts = self.lm.asking.parts(capture.prompts.take(rows))
@@ -74,7 +75,7 @@ class HookEngine:
         """The clean answers to some rows of a capture, and in place of its vectors the gradients of a function of these answers
         with respect to the values at the spots, all by one forward and one backward for each length that is asked by itself."""
         prompts = capture.prompts.take(rows)
-        keep, taps = prompts.width - capture.first, self._taps(spots, prompts)
+        keep, taps = self.lm.asking.width(prompts) - capture.first, self._taps(spots, prompts)
         parts, found, logits = self.lm.asking.parts(prompts), list[dict[Spot, list[Tensor]]](), list[Tensor]()
         for part in parts:
             found.append({})
@@ -108,14 +109,13 @@ class ResumeEngine:
                 self._forward(attention, lm.blocks, input_ids=torch.from_numpy(self.prefix)[None].to(lm.device))
             self._shared = [Segment(attention.record or {}, place)]
 
-    def _forward(self, attention: Pass, blocks: Sequence[nn.Module], **inputs: Tensor) -> Tensor:
-        """One forward of the network with our attention; logits after the last token."""
+    def _forward(self, attention: Pass, blocks: Sequence[nn.Module], steps: int = 1, **inputs: Tensor) -> Tensor:
+        """One forward of the network with our attention; logits of the last steps (see `steps_of`)."""
         copies = next(iter(inputs.values())).shape[0] // len(attention.places)
         place = attention.places.clamp(min=0).to(self.lm.device).repeat(copies, 1)
         with attending(self._configs, attention), self.lm.with_blocks(blocks), whole_input(self.lm.model):
-            out = self.lm.model(position_ids=place, use_cache=False, **inputs, **self.lm.asking.keep_last())
-        logits: Tensor = out.logits[:, -1].float()
-        return logits
+            out = self.lm.model(position_ids=place, use_cache=False, **inputs, **self.lm.asking.keep_last(steps))
+        return steps_of(out.logits, steps)
 
     @torch.no_grad()
     def capture(self, prompts: Prompts, spots: Collection[Spot], resumable: bool = True, first: int = 0) -> Capture:
@@ -128,14 +128,16 @@ class ResumeEngine:
         keep, depth = width - max(first, offset), self.lm.layers
         top = depth - 1 if resumable else max(layer for _, layer in spots)
         entries = sorted({entry_of(spot) for spot in spots}) if resumable else []
-        tail = width if not resumable else keep if depth in entries or any(layer == top for _, layer in spots) else 1
+        wide, steps = depth in entries or any(layer == top for _, layer in spots), prompts.steps
+        tail = width if not resumable else keep if wide else steps
         blocks = [*self.lm.blocks[:top], Tail(self.lm.blocks[top], tail), *[Skip()] * (depth - 1 - top)]
         attention = Pass(self._shared, place, {} if entries else None)
         vectors: dict[Any, Tensor] = {}
         taps: dict[Any, Tap] = {entry: self._input(entry) for entry in entries}
         taps |= {spot: self.lm.tap(*spot) for spot in spots if not resumable or spot[0] != "block_output"}
         with recording(taps, rows, keep, vectors):
-            logits = self._forward(attention, blocks, input_ids=torch.from_numpy(ids[:, offset:]).to(self.lm.device))
+            given = torch.from_numpy(ids[:, offset:]).to(self.lm.device)
+            logits = self._forward(attention, blocks, steps, input_ids=given)
         inputs = {entry: vectors.pop(entry) for entry in entries}
         keys = self._needed(attention.record or {}, entries)
         return Capture(prompts, offset, width - keep, place, vectors, inputs, keys, logits if resumable else None)
@@ -159,7 +161,8 @@ class ResumeEngine:
         """Answers with the values at a spot replaced.
 
         columns: (rows, n) of the prompts; values: (copies, rows, n, size), each copy another replacement; rows: which
-        rows of the capture these are. Returns (copies, rows, vocabulary).
+        rows of the capture these are. Returns (copies, rows, vocabulary); where the prompts have a tail, (copies, rows, steps,
+        vocabulary).
         """
         copies, n = values.shape[:2]
         start, entry, tap = int(columns.min()), entry_of(spot), self.lm.tap(*spot)
@@ -170,7 +173,8 @@ class ResumeEngine:
             hidden = tap.put(hidden, columns, values)
         with patching(tap, columns, values) if inside else nullcontext():
             logits = self._rerun(capture, rows, entry, hidden, whole=inside and spot[1] == self.lm.layers - 1)
-        return logits.view(copies, n, -1)
+        answers: Tensor = logits.unflatten(0, (copies, n))
+        return answers
 
     def gradients(self, capture: Capture, spots: Collection[Spot], objective: Objective, rows: slice = slice(None)) -> Capture:
         """The clean answers to some rows of a capture, and in place of its vectors the gradients of a function of these answers
@@ -195,31 +199,32 @@ class ResumeEngine:
         new = place.shape[1] - hidden.shape[1]
         attention = Pass([*self._shared, Segment(capture.keys, place[:, :new], rows)], place[:, new:])
         ids = torch.zeros(hidden.shape[:2], dtype=torch.long, device=hidden.device)  # `hidden` comes in their place
-        return self._forward(attention, self._above(entry, hidden, whole), input_ids=ids)
+        steps = capture.prompts.steps
+        return self._forward(attention, self._above(entry, hidden, None if whole else steps), steps, input_ids=ids)
 
-    def _above(self, entry: int, hidden: Tensor, whole: bool) -> list[nn.Module]:
-        """The network's layers from `entry` on, started with hidden states; the last is run for the last token alone,
-        unless it is wanted whole."""
+    def _above(self, entry: int, hidden: Tensor, last: int | None) -> list[nn.Module]:
+        """The network's layers from `entry` on, started with hidden states; the topmost is run for the `last` tokens alone,
+        or for all."""
         depth = self.lm.layers
         if entry == depth:
             return [*[Skip()] * (depth - 1), Start(hidden, Skip())]
         above = list(self.lm.blocks[entry:])
-        if not whole:
-            above[-1] = Tail(above[-1], 1)
+        if last is not None:
+            above[-1] = Tail(above[-1], last)
         return [*[Skip()] * entry, Start(hidden, above[0]), *above[1:]]
 
 
 class Among:
     """An engine whose network answers by the likeliest of some tokens: an untrained one never happens upon them otherwise.
 
-    tokens: the answers. All other logits are lowered beyond any of theirs.
+    tokens: for each step of the answers, theirs. All other logits are lowered beyond any of these; without steps, none are.
     """
 
-    def __init__(self, engine: Engine, tokens: Any) -> None:
+    def __init__(self, engine: Engine, tokens: Sequence[Any]) -> None:
         self.lm: LM = engine.lm
         self.capture: Any = engine.capture
         self.rows_at_once: Any = engine.rows_at_once
-        self._engine, self._tokens = engine, torch.from_numpy(tokens)
+        self._engine, self._tokens = engine, [torch.from_numpy(some) for some in tokens]
 
     def resume(self, *given: Any) -> Tensor:
         """See the engine's."""
@@ -232,8 +237,12 @@ class Among:
 
     def _among(self, logits: Tensor | None) -> Tensor:
         assert logits is not None
-        others = torch.ones(logits.shape[-1], dtype=torch.bool).index_fill(0, self._tokens, False)
-        return logits - FAR * others.to(logits.device)
+        if not self._tokens:
+            return logits
+        every = torch.ones(len(self._tokens), logits.shape[-1], dtype=torch.bool)
+        others = torch.stack([step.index_fill(0, some, False) for step, some in zip(every, self._tokens, strict=True)])
+        steps = logits.shape[-2] if len(others) > 1 else 1
+        return logits - FAR * (others[:steps] if len(others) > 1 else others[0]).to(logits.device)
 
 
 Engine = HookEngine | ResumeEngine | Among

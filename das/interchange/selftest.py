@@ -48,10 +48,11 @@ def make_engine(
         return _untried(lm, components)
     some = a_few(_some_prompts(lm, prefix, length) if prompts is None else prompts)
     lm.asking.settle(some)
+    asked = some.asked()
     wanted = (["block_output"] if len(lm.blocks) else []) if components is None else list(components)
     swapped = range(lm.layers) if layers is None else layers
     spots = [(component, layer) for component in wanted for layer in _thinned(swapped)]
-    _check_runs(lm, [(component, layer) for component in wanted for layer in swapped], some)
+    _check_runs(lm, [(component, layer) for component in wanted for layer in swapped], asked)
     reasons = _unfit(lm, wanted)
     if not reasons:
         try:
@@ -61,7 +62,7 @@ def make_engine(
         except Exception as error:  # whatever a network raises that is run in parts
             reasons = f"it cannot be run from a layer on ({type(error).__name__})"
     engine = HookEngine(lm, why=reasons)
-    _check_swaps(engine, some, spots)
+    _check_swaps(engine, asked, spots)
     return engine
 
 
@@ -96,7 +97,8 @@ def self_test(
     some = _some_prompts(lm, prefix, length) if prompts is None else prompts
     spots = [(component, layer) for component in components for layer in _thinned(range(lm.layers))]
     reference, candidate = HookEngine(lm), engine(lm, prefix)
-    width, reach = some.width, min(6, int(some.lengths.min()) - len(prefix))
+    width = lm.asking.width(some)
+    reach = min(6, int(some.lengths.min()) - (some.width - width) - len(prefix))
     clean, capture = reference.capture(some, spots), candidate.capture(some, spots, first=width - reach)
     assert capture.logits is not None
     worst = apart(capture.logits, lm.asking.alone(some))

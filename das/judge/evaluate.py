@@ -14,12 +14,15 @@ from numpy.typing import NDArray
 from das.find.alignment import Alignment
 from das.interchange.engine import Engine
 from das.interchange.feature import Feature, Whole
-from das.interchange.score import Hits, captures_for, predictions, score
+from das.interchange.measures import Measure
+from das.interchange.score import IIA, Hits, Measured, captures_for, measured, predictions, score
 from das.judge.failures import splits
 from das.judge.manifold import off_manifold
 from das.memory import trim
 from das.network.site import Site
-from das.pairs.dataset import Dataset, Labelled
+from das.pairs.dataset import Dataset
+
+NONE: Mapping[str, Measure] = {}
 
 
 @dataclass(frozen=True)
@@ -42,19 +45,17 @@ class Baselines:
         return (iia - self.noop) / span if span > 1e-9 else float("nan")
 
 
-def solved(pairs: Labelled, predicted: NDArray[np.int64]) -> tuple[Hits, Hits]:
+def solved(data: Dataset, name: str, predicted: NDArray[Any]) -> tuple[Hits, Hits]:
     """Which pairs' base, and which pairs' (first swapped) source, the network solves. predicted: see `predictions`."""
-    changed = pairs.sources != pairs.base
-    first = pairs.sources[changed.argmax(0), np.arange(len(pairs))]
-    return predicted[pairs.base] == pairs.base_label, predicted[first] == pairs.source_label
+    return data.right(predicted, name, "base"), data.right(predicted, name, "source")
 
 
-def baselines(pairs: Labelled, predicted: NDArray[np.int64]) -> Baselines:
-    """From the network's own answers (see `predictions`)."""
-    base_right, source_right = solved(pairs, predicted)
+def baselines(data: Dataset, name: str, predicted: NDArray[Any]) -> Baselines:
+    """Of the pairs of a hypothesis, from the network's own answers (see `predictions`)."""
+    base_right, source_right = solved(data, name, predicted)
     return Baselines(
-        noop=float((predicted[pairs.base] == pairs.label).mean()),
-        majority=float(np.unique(pairs.label, return_counts=True)[1].max() / len(pairs)),
+        noop=float(data.right(predicted, name, "label").mean()),
+        majority=float(np.unique(data.pairs[name].label, return_counts=True)[1].max() / len(data.pairs[name])),
         lm_base=float(base_right.mean()),
         lm_source=float(source_right.mean()),
         ceiling=float((base_right & source_right).mean()),
@@ -75,13 +76,14 @@ class Record:
 
 def evaluate(
     alignments: Sequence[Alignment], engine: Engine, splits: Mapping[str, Dataset],
-    progress: Callable[[str, float], None] | None = None, room: float = 0.0,
+    progress: Callable[[str, float], None] | None = None, room: float = 0.0, measures: Mapping[str, Measure] = NONE,
 ) -> list[Record]:  # fmt: skip
     """Every cell on every split (`val` among them): IIA and flip IIA with hard and soft masks, baselines.
 
     One pass over each split. Hits are those of `test`, if given; how natural patched activations are is looked at on the last
     split.
-    room: bytes in which captures may be kept between the passes over a split.
+    room: bytes in which captures may be kept between the passes over a split. measures: what is taken beside, each also of
+    swapping nothing, the whole vector and a random feature.
     """
 
     def tell(split: str) -> Callable[[float], None]:
@@ -91,9 +93,12 @@ def evaluate(
     sites = [a.cell.site for a in alignments]
     for split, data in {"val": splits["val"], **splits}.items():
         captures = captures_for(engine, data, sites, room)
-        found = score(engine, data, _wanted(alignments), progress=tell(split), captures=captures)
+        wanted = _wanted(alignments) | (_unswapped(alignments) if measures else {})
+        found = measured(engine, data, wanted, measures, progress=tell(split), captures=captures)
         trim()
-        _note(records, split, data, found, predictions(engine, data.prompts, captures.answers))
+        hits = {key: each[IIA] for key, each in found.items()}
+        _note(records, split, data, hits, predictions(engine, data.prompts, known=captures.said))
+        _note_measures(records, split, data, found, measures)
     for record, place in zip(records, off_manifold(alignments, engine, data, captures), strict=True):
         record.metrics[split] |= asdict(place)
     return records
@@ -105,7 +110,7 @@ def examine(
     """Finished alignments as they are, on one more data set: metrics and hits of its `test` pairs."""
     records = [Record(alignment) for alignment in alignments]
     found = score(engine, data, _wanted(alignments, soft=False), progress=progress)
-    _note(records, "test", data, found, predictions(engine, data.prompts))
+    _note(records, "test", data, found, predictions(engine, data.prompts, data.answers))
     return records
 
 
@@ -121,13 +126,35 @@ def _wanted(alignments: Sequence[Alignment], soft: bool = True) -> dict[Any, tup
     return wanted
 
 
-def _note(
-    records: Sequence[Record], split: str, data: Dataset, found: Mapping[Any, Hits], predicted: NDArray[np.int64]
+def _unswapped(alignments: Sequence[Alignment]) -> dict[Any, tuple[str, Site, list[Feature]]]:
+    """Once per hypothesis a swap of nothing, at any of its sites."""
+    wanted = {(a.cell.hypothesis, "noop"): a for a in alignments}
+    return {key: (key[0], a.cell.site, [Whole(a.feature.variables).complement]) for key, a in wanted.items()}
+
+
+def _note_measures(
+    records: Sequence[Record], split: str, data: Dataset, found: Mapping[Any, Measured], measures: Mapping[str, Measure]
 ) -> None:
+    """Means of measures: `probability`, of what stands beside it `noop_probability` and so on, and on the pairs whose
+    counterfactual answer is another than the base answer `flip_probability`."""
+    for i, record in enumerate(records):
+        name, site = record.alignment.cell.hypothesis, record.alignment.cell.site
+        flips, metrics = data.pairs[name].label != data.pairs[name].base_label, record.metrics[split]
+        keys = {"": (i, "own"), "noop_": (name, "noop"), "whole_": (name, site), "random_": (i, "random")}
+        for measure, about in measures.items():
+            each = {beside: found.get(key, found[name, site])[measure][0] for beside, key in keys.items()}
+            some = flips if about.flips else np.ones_like(flips)
+            if some.any():
+                metrics |= {beside + measure: float(values[some].mean()) for beside, values in each.items()}
+            if flips.any() and not about.flips:
+                metrics[f"flip_{measure}"] = float(each[""][flips].mean())
+
+
+def _note(records: Sequence[Record], split: str, data: Dataset, found: Mapping[Any, Hits], predicted: NDArray[Any]) -> None:
     """Turns a split's hits into every record's metrics."""
     changed = {name: p.label != p.base_label for name, p in data.pairs.items()}
-    beside = {name: baselines(p, predicted) for name, p in data.pairs.items()}
-    right = {name: solved(p, predicted) for name, p in data.pairs.items()}
+    beside = {name: baselines(data, name, predicted) for name in data.pairs}
+    right = {name: solved(data, name, predicted) for name in data.pairs}
     for i, record in enumerate(records):
         a = record.alignment
         where = a.cell.hypothesis, a.cell.site

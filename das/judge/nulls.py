@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -74,7 +75,8 @@ def shuffled(data: Dataset, draws: Sequence[int], seed: int) -> Dataset:
     """The same pairs, once per draw under the name `twin(hypothesis, draw)`, their counterfactual answers, and the classes of
     their bases, permuted."""
     names = [(name, pairs, draw) for name, pairs in data.pairs.items() for draw in draws]
-    return Dataset(data.prompts, {twin(name, draw): _dealt_anew(pairs, [seed, draw]) for name, pairs, draw in names})
+    dealt = {twin(name, draw): _dealt_anew(pairs, [seed, draw]) for name, pairs, draw in names}
+    return replace(data, pairs=dealt).begun()
 
 
 def _dealt_anew(pairs: Labelled, seed: Sequence[int]) -> Labelled:
@@ -117,9 +119,9 @@ class Searches:
         yield self.align(cells, self.engine, data, "shuffled labels"), self.engine, data
 
     def _untrained(self, draws: Mapping[int, Sequence[Cell]]) -> Iterator[_Found]:
-        answers = np.unique(np.concatenate([p.label for data in self.data.values() for p in data.pairs.values()]))
+        steps = list(zip_longest(*(data.answer_tokens() for data in self.data.values()), fillvalue=np.zeros(0, np.int64)))
         for draw, cells in draws.items():
-            engine = Among(self.renewed(reinitialised(self.engine.lm, draw)), answers)
+            engine = Among(self.renewed(reinitialised(self.engine.lm, draw)), [np.concatenate(tokens) for tokens in steps])
             yield self.align(cells, engine, self.data, f"untrained network {draw}"), engine, self.data
 
     def _random(self, draws: Mapping[int, Sequence[Cell]]) -> Iterator[_Found]:

@@ -30,6 +30,7 @@ from torch import Tensor
 from das.interchange.batch import Batch, Swap
 from das.interchange.engine import Engine
 from das.interchange.feature import Feature, Parts
+from das.interchange.reply import Reply
 from das.interchange.score import captures_for
 from das.network.site import Site
 from das.pairs.dataset import Dataset
@@ -76,17 +77,23 @@ def read_directions(engine: Engine, batch: Batch, name: str, site: Site, swap: S
     """(d, r), orthonormal: where the answers' logits, less their mean, have gradients at the base and the patched vectors."""
     patched = feature.swap(swap.base, swap.source)
     delta = torch.stack([torch.zeros_like(patched), patched]).requires_grad_()
-    logits = batch.resume(engine, site, {name: swap}, [delta])
-    tokens = batch.labels([name]).unique()
-    answers = logits[..., tokens.to(logits.device)]
-    centred = (answers - answers.mean(-1, keepdim=True)).flatten(0, 1)
-    totals = torch.einsum("ra,raj->j", centred, _mixtures(*centred.shape).to(logits.device))
+    centred = _centred(batch.reply(engine, site, {name: swap}, [delta]))
+    totals = torch.einsum("ra,raj->j", centred, _mixtures(*centred.shape).to(centred.device))
     gradients = [torch.autograd.grad(total, delta, retain_graph=True)[0].flatten(0, 1) for total in totals]
     _, size, directions = torch.linalg.svd(torch.cat(gradients), full_matrices=False)
     energy = size.square().cumsum(0)
     count = int((energy < ENERGY * energy[-1]).sum()) + 1 if energy[-1] > 0 else 0
     read: Tensor = directions[:count].T
     return read
+
+
+def _centred(reply: Reply) -> Tensor:
+    """(rows, answers): the logits of the counterfactual answers' tokens, less their mean; of answers of several tokens, those
+    of each step beside each other."""
+    steps = reply.answers.tokens_of(np.unique(reply.numbers["label"]))
+    logits = reply.of("label").flatten(0, 2)  # (copies · pairs · slots, steps, vocabulary)
+    each = [logits[:, at, torch.from_numpy(tokens).to(logits.device)] for at, tokens in enumerate(steps)]
+    return torch.cat([answers - answers.mean(-1, keepdim=True) for answers in each], -1)
 
 
 def _mixtures(rows: int, answers: int) -> Tensor:

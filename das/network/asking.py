@@ -92,7 +92,8 @@ class Asking:
         return [_part(prompts, every[prompts.lengths == length]) for length in lengths]
 
     def answer(self, part: Part, copies: int = 1) -> Tensor:
-        """Logits (copies · rows, vocabulary) in answer to a part of a batch, by one forward."""
+        """Logits (copies · rows, vocabulary) in answer to a part of a batch, by one forward; of prompts that are followed by
+        the beginning of an answer, those of every step (see `steps_of`)."""
         even = len(np.unique(part.prompts.lengths)) < 2
         return self._ask(part, self._unpadded if even or self.way is None else self.way, copies)
 
@@ -102,13 +103,29 @@ class Asking:
         return next(way for way in self.ways() if not way.padded)
 
     def _ask(self, part: Part, way: Way, copies: int = 1) -> Tensor:
-        ids = torch.from_numpy(part.prompts.ids).masked_fill(places(part.prompts) < 0, self._padding)
-        given = self._told(part.prompts, way.told, copies)
-        last: dict[str, Any] = self.keep_last()
+        taken, said = self._apart(part.prompts)
+        ids = torch.from_numpy(taken.ids).masked_fill(places(taken) < 0, self._padding)
+        given = self._told(taken, way.told, copies)
+        last: dict[str, Any] = self.keep_last(part.prompts.steps)
         if "use_cache" in self.takes:
             last["use_cache"] = False
         with whole_input(self.model):
-            return self._read(ids.to(self._device).repeat(copies, 1), given | last)
+            return self._read(ids.to(self._device).repeat(copies, 1), given | last, said.repeat(copies, 1))
+
+    def _apart(self, prompts: Encoded) -> tuple[Encoded, Tensor]:
+        """What goes in as prompts, and the beginning of the answer (rows, tail) on the device, which an encoder–decoder takes
+        apart from the prompt, as its decoder's."""
+        said = torch.from_numpy(prompts.ids[:, prompts.ids.shape[1] - prompts.tail :]).to(self._device)
+        return (prompts.asked() if self.decodes else prompts), said
+
+    @property
+    def decodes(self) -> bool:
+        """Whether answers are written by a decoder of its own."""
+        return "decoder_input_ids" in self.takes
+
+    def width(self, prompts: Prompts) -> int:
+        """How many columns of the prompts pass through the layers that are swapped in."""
+        return prompts.width - (prompts.tail if self.decodes else 0)
 
     def _told(self, prompts: Encoded, names: Collection[str], copies: int = 1) -> dict[str, Tensor]:
         """What the network is told of the prompts beside their token ids."""
@@ -119,10 +136,17 @@ class Asking:
     @torch.no_grad()
     def alone(self, asked: Prompts) -> Tensor:
         """Logits (rows, vocabulary) of each prompt by itself, unpadded, with nothing given but what the network
-        cannot do without."""
+        cannot do without; of every step (see `steps_of`), each asked for by itself, if there is more than one."""
         prompts = tokens(asked)
         rows = [_part(prompts, np.array([row])).prompts for row in range(len(prompts))]
-        return torch.cat([self._read(torch.from_numpy(p.ids).to(self._device), self._told(p, self._needs)) for p in rows])
+        if not prompts.tail:
+            return torch.cat([self._alone(one) for one in rows])
+        return torch.cat([torch.stack([self._alone(begun) for begun in _beginnings(one)], 1) for one in rows])
+
+    def _alone(self, one: Encoded) -> Tensor:
+        taken, said = self._apart(one)
+        logits = self._read(torch.from_numpy(taken.ids).to(self._device), self._told(taken, self._needs), said)
+        return logits[:, -1] if one.tail else logits
 
     def settle(self, prompts: Prompts) -> float:
         """Finds the first way in which the network answers a few prompts of several lengths as it answers each alone, and says
@@ -183,22 +207,30 @@ class Asking:
         known = [getattr(text_config(self.model), "pad_token_id", None), getattr(self.tokenizer, "pad_token_id", None)]
         return next((token for token in known if isinstance(token, int) and token >= 0), 0)
 
-    def keep_last(self) -> dict[str, Any]:
-        """Asks for the logits of the last position only, where the network can."""
-        return {"logits_to_keep": 1} if "logits_to_keep" in self.takes else {}
+    def keep_last(self, steps: int = 1) -> dict[str, Any]:
+        """Asks for the logits of the last positions only, where the network can."""
+        return {"logits_to_keep": steps} if "logits_to_keep" in self.takes else {}
 
-    def _read(self, ids: Tensor, given: Mapping[str, Any]) -> Tensor:
+    def _read(self, ids: Tensor, given: Mapping[str, Any], said: Tensor) -> Tensor:
         """Logits where the answer is: after the last token; at the mask of an encoder; at the first token of an
-        encoder–decoder's answer."""
-        if "decoder_input_ids" in self.takes:
-            given = {**given, "decoder_input_ids": torch.full((len(ids), 1), self._start, device=ids.device)}
+        encoder–decoder's answer. said: the beginning of the answer, (rows, tail)."""
+        steps = said.shape[1] + 1
+        if self.decodes:
+            begun = torch.full((len(ids), 1), self._start, device=ids.device)
+            given = {**given, "decoder_input_ids": torch.cat([begun, said], 1)}
         output = self.model(input_ids=ids, **given) if "input_ids" in self.takes else self.model(ids)
         logits: Tensor = getattr(output, "logits", output)
+        mask = getattr(self.tokenizer, "mask_token_id", None)
+        masked = mask is not None and reads_mask(self.model)
+        if steps > 1 and (logits.dim() == 2 or masked):
+            raise DasError(
+                f"{type(self.model).__name__} gives one token in answer to a prompt, and an answer here has {steps}: choose "
+                "answers of one token, or let the first alone be read: Prompt(…, first_token=True)"
+            )
         if logits.dim() == 2:
             return logits.float()
-        mask = getattr(self.tokenizer, "mask_token_id", None)
-        if mask is None or not reads_mask(self.model):
-            return logits[:, -1].float()
+        if mask is None or not masked:
+            return steps_of(logits, steps)
         return logits[torch.arange(len(ids)), the_mask(ids, mask)].float()
 
     @cached_property
@@ -215,7 +247,19 @@ class Asking:
 def _part(prompts: Encoded, rows: Indices) -> Part:
     cut = prompts.ids.shape[1] - int(prompts.lengths[rows].max())
     some = prompts.take(rows)
-    return Part(rows, Encoded(some.ids[:, cut:], some.lengths), cut)
+    return Part(rows, Encoded(some.ids[:, cut:], some.lengths, tail=some.tail), cut)
+
+
+def _beginnings(one: Encoded) -> Iterator[Encoded]:
+    """One prompt followed by none, one, … and all of its tail: what is asked to learn each token of the answer."""
+    for left in reversed(range(one.steps)):
+        yield Encoded(one.ids[:, : one.ids.shape[1] - left], one.lengths - left, tail=one.tail - left)
+
+
+def steps_of(logits: Tensor, steps: int) -> Tensor:
+    """Of logits (rows, positions, vocabulary) those after the last token, (rows, vocabulary); where an answer has more steps
+    than one, those of each, (rows, steps, vocabulary)."""
+    return logits[:, -1].float() if steps == 1 else logits[:, -steps:].float()
 
 
 def _grouped(prompts: Encoded, way: Way) -> Iterator[Indices]:

@@ -31,6 +31,10 @@ class Feeding:
         """All at once: inputs have one shape."""
         return [Part(np.arange(len(prompts)), _tensors(prompts), 0)]
 
+    def width(self, prompts: Prompts) -> int:
+        """How many columns of the inputs pass through the layers."""
+        return prompts.width
+
     def answer(self, part: Part, copies: int = 1) -> Tensor:
         """Scores (copies · rows, classes), by one forward."""
         given = {name: self._as_taken(tensor, copies) for name, tensor in part.prompts.tensors.items()}

@@ -24,6 +24,13 @@ def check_limits(config: Any, asked: Prompts, answers: Indices, tokenizer: Token
     embeddings, or where an encoder is given no place to answer in. config: of the network's language model, or None."""
     prompts = tokens(asked)
     text = config.get_text_config() if hasattr(config, "get_text_config") else config
+    if prompts.tail and is_encoder(text):
+        raise DasError(
+            f"an encoder gives one token in place of its mask, and an answer here has {prompts.steps}: choose answers of one "
+            "token, or let the first alone be read: Prompt(…, first_token=True)"
+        )
+    if getattr(config, "is_encoder_decoder", False):
+        prompts = prompts.asked()
     longest, most = int(prompts.lengths.max()), _positions(text)
     if most is not None and longest > most:
         raise DasError(f"a prompt has {longest} tokens, and this network takes {most}: shorten the prompts or take another")

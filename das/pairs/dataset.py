@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from das.causal.columns import Columns, codes, concat, objects
+from das.causal.columns import Columns, codes, concat, joined, objects
 from das.network.lm import LM
 from das.network.site import Site
 from das.pairs.pairs import Pairs
+from das.task.answers import Answers, OneToken
 from das.task.rendered import Prompts
 from das.task.task import Task
 from das.task.tokenizer import Tokenizer
@@ -24,8 +26,10 @@ Rows = NDArray[np.int64]
 class Labelled:
     """One hypothesis' pairs, as rows of the dataset's prompts.
 
-    base: (pairs,); sources: (variables, pairs). label, base_label, source_label: tokens of the counterfactual, base and
-    source answers, (pairs,). classes: see `das.pairs.pairs.Pairs`.
+    base: (pairs,); sources: (variables, pairs). label, base_label, source_label: the counterfactual, base and source answers by
+    their numbers (see `das.task.answers`), (pairs,). classes: see `das.pairs.pairs.Pairs`.
+    begun: role → the rows that are run to read the role's answer, each followed by a beginning of it, (pairs, slots); without
+    any the prompts alone are.
     """
 
     base: Rows
@@ -34,6 +38,7 @@ class Labelled:
     base_label: Rows
     source_label: Rows
     classes: Rows | None = None
+    begun: Mapping[str, Rows] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.base)
@@ -41,16 +46,46 @@ class Labelled:
     def take(self, rows: Rows | slice) -> Labelled:
         label, base_label, source_label = (each[rows] for each in (self.label, self.base_label, self.source_label))
         classes = None if self.classes is None else self.classes[:, rows]
-        return Labelled(self.base[rows], self.sources[:, rows], label, base_label, source_label, classes)
+        begun = {role: each[rows] for role, each in self.begun.items()}
+        return Labelled(self.base[rows], self.sources[:, rows], label, base_label, source_label, classes, begun)
+
+    @property
+    def other(self) -> Rows:
+        """The answer that the counterfactual one is held against, (pairs,): the base's, or where that is the same, the
+        source's; the same again where all three are."""
+        other: Rows = np.where(self.label != self.base_label, self.base_label, self.source_label)
+        return other
+
+    @property
+    def first_source(self) -> Rows:
+        """The prompt of the first source that is swapped, (pairs,)."""
+        changed = self.sources != self.base
+        first: Rows = self.sources[changed.argmax(0), np.arange(len(self))]
+        return first
+
+    def asked(self, role: str) -> tuple[Rows, Rows]:
+        """Of a role (see `ROLES`) each pair's prompt and the number of the answer that is read after it."""
+        number = {"label": self.label, "other": self.other, "base": self.base_label, "source": self.source_label}[role]
+        return self.first_source if role == "source" else self.base, number
+
+    def rows(self, role: str) -> Rows:
+        """The rows that are run to read a role's answer, (pairs, slots)."""
+        return self.begun[role] if self.begun else self.asked(role)[0][:, None]
+
+
+ROLES = ("label", "other", "base", "source")
+"""What is read of a pair: after the base prompt the counterfactual answer, the one it is held against, and the base answer;
+after the source prompt the source answer."""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """prompts: the distinct prompts (of settings that are, one each: see `das.task.identity`); pairs: hypothesis → its pairs as
-    rows of them."""
+    """prompts: the distinct prompts (of settings that are, one each: see `das.task.identity`), each with every beginning of an
+    answer that is read after it; pairs: hypothesis → its pairs as rows of them; answers: how answers are read."""
 
     prompts: Prompts
     pairs: Mapping[str, Labelled]
+    answers: Answers = field(default_factory=OneToken)
 
     @classmethod
     def make(cls, task: Task, tokenizer: Tokenizer, pairs: Mapping[str, Pairs], positions: Sequence[str]) -> Dataset:
@@ -61,13 +96,44 @@ class Dataset:
         code = codes(*every.values(), objects(rendered.names))  # equal values may be written differently: True and 1
         prompts = rendered.take(np.unique(code, return_index=True)[1]).encode(tokenizer, positions)
         rows = iter(np.split(code, np.cumsum([len(next(iter(t.values()))) for t in tables])[:-1]))
+        outputs = joined([column for p in pairs.values() for column in (p.answer, p.base_answer, p.source_answer)])
+        answers, every_number = task.spelled(outputs, tables[0], tokenizer)
+        numbers = iter(np.split(every_number, np.cumsum([len(p) for p in pairs.values() for _ in range(3)])[:-1]))
         labelled = {}
         for name, p in pairs.items():
-            answers = np.concatenate([p.answer, p.base_answer, p.source_answer])
-            label, base_label, source_label = np.split(task.answer_tokens(answers, p.base, tokenizer), 3)
             base, sources = next(rows), np.stack([next(rows) for _ in p.sources])
-            labelled[name] = Labelled(base, sources, label, base_label, source_label, p.classes)
-        return cls(prompts, labelled)
+            labelled[name] = Labelled(base, sources, next(numbers), next(numbers), next(numbers), p.classes)
+        return cls(prompts, labelled, answers).begun()
+
+    def begun(self) -> Dataset:
+        """The same pairs, each prompt with every beginning of an answer that is read after it; without such, as they are."""
+        prompts, beginnings = self.prompts.asked(), self.answers.beginnings
+        if not self.pairs or not beginnings(np.zeros(1, np.int64)).size:
+            return self
+        asked = {(name, role): p.asked(role) for name, p in self.pairs.items() for role in ROLES}
+        wanted = [_keys(rows, beginnings(numbers)) for rows, numbers in asked.values()]
+        used = [np.concatenate([p.base, p.sources.ravel()]) for p in self.pairs.values()]
+        silent = np.setdiff1d(np.concatenate(used), np.concatenate(wanted)[:, 0])  # prompts after which nothing is read
+        wanted.append(np.pad(silent[:, None], ((0, 0), (0, wanted[0].shape[1] - 1))))
+        keys, place = np.unique(np.concatenate(wanted), axis=0, return_inverse=True)
+        rows = np.split(place.reshape(-1), np.cumsum(list(map(len, wanted)))[:-1])
+        found = {at: each.reshape(-1, self.answers.slots) for at, each in zip(asked, rows, strict=False)}
+        first = np.searchsorted(keys[:, 0], np.arange(len(prompts)))
+        pairs = {
+            name: replace(p, base=first[p.base], sources=first[p.sources], begun={role: found[name, role] for role in ROLES})
+            for name, p in self.pairs.items()
+        }
+        return Dataset(prompts.take(keys[:, 0]).forced(keys[:, 1:]), pairs, self.answers)
+
+    def answer_tokens(self) -> list[Rows]:
+        """Step of an answer → the tokens that counterfactual answers have there; none where answers are no tokens."""
+        return self.answers.tokens_of(np.unique(np.concatenate([p.label for p in self.pairs.values()])))
+
+    def right(self, said: NDArray[Any], name: str, role: str) -> NDArray[np.bool_]:
+        """On which pairs of a hypothesis what the network said is a role's answer, (pairs,). said: of every prompt, see
+        `das.interchange.score.predictions`."""
+        p = self.pairs[name]
+        return self.answers.right(said[p.rows(role).ravel()], p.asked(role)[1])
 
     @cached_property
     def identities(self) -> Rows:
@@ -94,3 +160,8 @@ class Dataset:
         start = self.prompts.width - self.prompts.lengths
         reached = [int((at.min(1) - start).min()) for at in self.prompts.positions.values()]
         return self.prompts.prefix(min(reached, default=self.prompts.width))
+
+
+def _keys(rows: Rows, forms: Rows) -> Rows:
+    """A prompt and a beginning in each row, (n · slots, 1 + tail). rows: (n,); forms: (n, slots, tail)."""
+    return np.concatenate([np.repeat(rows, forms.shape[1])[:, None], forms.reshape(-1, forms.shape[2])], 1)

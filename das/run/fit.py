@@ -15,6 +15,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from das.causal.columns import Column
 from das.errors import DasError, unknown
 from das.find.train import Checkpoints, Progress, go_on
 from das.ground.checks import folder
@@ -28,6 +29,7 @@ from das.progress import Reporter, silent
 from das.run.settings import FitSettings, name_of
 from das.task.encoded import Encoded
 from das.task.files import load_task
+from das.task.form import Form
 from das.task.shifts import in_words
 from das.task.task import Task
 from das.task.tokenizer import Tokenizer, make_tokenizer
@@ -49,10 +51,14 @@ def corpus(task: Task) -> list[str]:
         few = asked.inputs.size is not None and asked.inputs.size <= 20_000
         drawn = asked.inputs.enumerate() if few else asked.inputs.sample(rng, 5000)
         columns = asked.run(drawn)
-        texts += asked.prompt.render(columns).names + asked.prompt.answer_texts(columns[asked.model.output])
+        texts += asked.prompt.render(columns).names + _said(asked.prompt, columns[asked.model.output])
     for _ in range(10):
-        texts += task.prompt.answer_texts(task.outputs(task.model.sample(rng, 5000)))
+        texts += _said(task.prompt, task.outputs(task.model.sample(rng, 5000)))
     return texts
+
+
+def _said(prompt: Form, outputs: Column) -> list[str]:
+    return [text for forms in prompt.answer_forms(outputs) for text in forms]
 
 
 def _check_mix(task: Task, mix: Mapping[int, Mix]) -> None:
@@ -72,20 +78,25 @@ class _Batches:
         self.mix = dict(sorted(settings.mix.items())) or {0: dict.fromkeys(variants(task), 1.0)}
 
     def at(self, step: int) -> tuple[Encoded, Tensor]:
-        """Prompts and the tokens that answer them."""
+        """Prompts, each followed by its answer but for the last token, and the answers' tokens (rows, steps), −1 where an
+        answer has no more."""
         rng = np.random.default_rng([self.settings.seed, step])
         phase = self.mix[max(start for start in self.mix if start <= step)]
         shares = np.array(list(phase.values()), float)
         counts = rng.multinomial(self.settings.batch, shares / shares.sum())
         parts = [self.task.draw(name, self.tokenizer, rng, int(n)) for name, n in zip(phase, counts, strict=True) if n]
-        prompts, answers = zip(*parts, strict=True)
-        return Encoded.concat([tokens(part) for part in prompts]), torch.from_numpy(np.concatenate(answers))
+        spelled = [asked.answers.spelling(asked.numbers) for asked in parts]
+        steps = max(said.shape[1] for said in spelled)
+        told = [tokens(asked.alone()).forced(said[:, :-1].clip(0)) for asked, said in zip(parts, spelled, strict=True)]
+        whole = [np.pad(said, ((0, 0), (0, steps - said.shape[1])), constant_values=-1) for said in spelled]
+        return Encoded.concat(told), torch.from_numpy(np.concatenate(whole))
 
 
 def answer_logits(model: Any, prompts: Encoded) -> Tensor:
-    """Logits after each prompt's last token, (rows, vocabulary); the prefix that all prompts share is run once."""
+    """Logits after each prompt's last token, and of every step of the answer behind it, (rows, steps, vocabulary); the prefix
+    that all prompts share is run once."""
     rows, width = prompts.ids.shape
-    shared = min(prompts.common_prefix(), int(prompts.lengths.min()) - 1)
+    shared = min(prompts.common_prefix(), int(prompts.lengths.min()) - prompts.steps)
     start = width - int(prompts.lengths.max()) + shared
     ids, lengths = torch.from_numpy(prompts.ids), torch.from_numpy(prompts.lengths)
     head = torch.from_numpy(prompts.ids[:1, width - prompts.lengths[0] :][:, :shared])
@@ -95,9 +106,10 @@ def answer_logits(model: Any, prompts: Encoded) -> Tensor:
     keep = torch.cat([torch.ones(rows, shared, dtype=torch.long), (position >= shared).long()], 1)
     with whole_input(model):
         out = model(
-            ids[:, start:], past_key_values=cache, attention_mask=keep, position_ids=position.clamp(min=0), logits_to_keep=1
-        )
-    logits: Tensor = out.logits[:, -1].float()
+            ids[:, start:], past_key_values=cache, attention_mask=keep, position_ids=position.clamp(min=0),
+            logits_to_keep=prompts.steps,
+        )  # fmt: skip
+    logits: Tensor = out.logits[:, -prompts.steps :].float()
     return logits
 
 
@@ -113,8 +125,9 @@ class _Fit(pl.LightningModule):
     def training_step(self, _: Any, index: int) -> Tensor:
         prompts, answers = self.batches.at(self.global_step)
         logits = answer_logits(self.model, prompts)
-        loss = nn.functional.cross_entropy(logits, answers)
-        self.recent = [*self.recent[-49:], float((logits.argmax(-1) == answers).float().mean())]
+        each = nn.functional.cross_entropy(logits.flatten(0, 1), answers.flatten(), ignore_index=-1, reduction="sum")
+        loss, right = each / len(answers), ((logits.argmax(-1) == answers) | (answers < 0)).all(1)
+        self.recent = [*self.recent[-49:], float(right.float().mean())]
         self.note = f"loss {float(loss.detach()):.3f} · accuracy {np.mean(self.recent):.3f}"
         return loss
 

@@ -16,6 +16,7 @@ from das.find.alignment import Cell
 from das.find.grid import Schedule
 from das.find.kinds import Kind, kind_name
 from das.find.train import check_logger
+from das.interchange.measures import Measure, loss_of, measures_of
 from das.network.device import device_of
 from das.network.given import Given
 from das.network.limits import check_limits
@@ -57,17 +58,20 @@ class Layout:
         self.positions = expand_positions(s.positions or self.task.positions)
         self.hypotheses = self.task.short_names(s.hypotheses)
         check_families(s.families)
+        self.schedule, self.measures  # noqa: B018  (a wrong loss or measure is reported here)
         self._check_components()
         self.task.check(self.tokenizer, self.positions)
         self._check_limits()
 
     def _check_limits(self) -> None:
         drawn = self.task.model.sample(np.random.default_rng(0), 200)
-        answers = self.task.answer_tokens(self.task.outputs(drawn), drawn, self.tokenizer)
+        answers, numbers = self.task.spelled(self.task.outputs(drawn), drawn, self.tokenizer)
         if self.network.net:
-            self.network.net.check_answers(self.sample, answers)
+            self.network.net.check_answers(self.sample, numbers)
         else:
-            check_limits(self.network.config, self.sample, answers, self.tokenizer)
+            prompts = self.sample.forced(answers.beginnings(numbers[: len(self.sample)])[:, 0])
+            tokens = np.unique(np.concatenate(answers.tokens_of(numbers)))
+            check_limits(self.network.config, prompts, tokens, self.tokenizer)
 
     def _check_components(self) -> None:
         components = self.settings.components
@@ -108,6 +112,11 @@ class Layout:
             report.say(f"device auto: the network runs on {device}")
         check_logger(s.logger)
 
+    @property
+    def measures(self) -> dict[str, Measure]:
+        """What is measured beside IIA."""
+        return measures_of(self.settings.measures, self.task.measures)
+
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
         return cls(**vars(settings))
@@ -138,7 +147,7 @@ class Layout:
     @property
     def schedule(self) -> Schedule:
         s = self.settings
-        return Schedule(s.steps, s.batch, s.check_every, s.patience, seed=s.seed)
+        return Schedule(s.steps, s.batch, s.check_every, s.patience, seed=s.seed, loss=loss_of(s.loss, self.task.measures))
 
     @property
     def names(self) -> dict[str, str]:

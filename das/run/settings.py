@@ -53,6 +53,10 @@ class Settings:
         nulls: Draws of each null on which the search is tried again, for a p-value of its best cell: untrained networks of
             the same shape, shuffled answers, random subspaces. None by default; 5 will do. May be added to a finished run.
         only_correct: Use only prompts that the network answers correctly.
+        loss: What training minimises: cross_entropy (of the counterfactual answer; of answers that are numbers, the squared
+            error), logit_difference (the other answer's logit less the counterfactual one's), or a function of the task's.
+        measures: What is measured beside IIA, and never judged by: probability, logit_difference, answer_rank, or functions of
+            the task's.
         steps: Optimiser steps per cell at most.
         batch: Pairs per step and hypothesis.
         check_every: Steps between validation checks.
@@ -87,6 +91,8 @@ class Settings:
     families: dict[str, float] = field(default_factory=lambda: {"flip": 0.5, "keep": 0.5})
     nulls: int = 0
     only_correct: bool = False
+    loss: str = "cross_entropy"
+    measures: list[str] = field(default_factory=list)
     steps: int = 200
     batch: int = 64
     check_every: int = 25

@@ -117,7 +117,7 @@ class Work:
         with self.report.task(f"{stage}: evaluating {len(done)} cells", 2) as step:
             records = evaluate(
                 done, m.engine, {"val": m.data["val"], "test": m.data["test"]},
-                lambda split, share: step((split == "test") + share, ""), self.room,
+                lambda split, share: step((split == "test") + share, ""), self.room, self.layout.measures,
             )  # fmt: skip
         for record in records:
             self.run.save(record)

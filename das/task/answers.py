@@ -1,14 +1,26 @@
-"""Answers: the token by which a network answers."""
+"""Answers: the tokens by which a network answers, and when what it says is right.
+
+An answer goes by a number wherever pairs hold their labels. `OneToken`: it is the answer's token. `Spelled`: the answer's place
+in a table, for answers of several tokens and for such as may be written in several ways (forms). `Real`: likewise, for networks
+that give numbers. What all of them have is what `Answers` says.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from das.errors import DasError
 from das.task.rendered import Indices
 from das.task.tokenizer import Tokenizer
+
+Spelling = tuple[int, ...]
+"""The tokens of one way to write an answer."""
 
 
 def closing(offsets: Indices) -> Indices:
@@ -26,18 +38,226 @@ def _open(tokenizer: Tokenizer, text: str) -> list[int]:
     return ids[: len(ids) - int(closing(np.array(found["offset_mapping"]).reshape(1, -1, 2))[0])]
 
 
-def answer_token(tokenizer: Tokenizer, text: str, answer: str) -> int:
-    """The first token of `answer` where it follows the prompt `text`."""
+def spelling_of(tokenizer: Tokenizer, text: str, answer: str) -> Spelling:
+    """The tokens of `answer` where it follows the prompt `text`."""
     prompt, whole = _open(tokenizer, text), _open(tokenizer, text + answer)
     if whole[: len(prompt)] != prompt or len(whole) == len(prompt):
         raise DasError(
             f"answer {answer!r} does not begin a new token after the prompt's end {text[-20:]!r}: "
             "end the prompt without the space and begin the answer with it"
         )
-    return int(whole[len(prompt)])
+    return tuple(whole[len(prompt) :])
+
+
+def answer_token(tokenizer: Tokenizer, text: str, answer: str) -> int:
+    """The first token of `answer` where it follows the prompt `text`."""
+    return spelling_of(tokenizer, text, answer)[0]
 
 
 def answer_tokens(tokenizer: Tokenizer, text: str, answers: Sequence[str]) -> Indices:
     """The first token of each answer where it follows the prompt `text`."""
     tokens = {answer: answer_token(tokenizer, text, answer) for answer in dict.fromkeys(answers)}
     return np.array([tokens[answer] for answer in answers], np.int64)
+
+
+class Answers(Protocol):
+    """How answers are read. `slots`: how often a prompt is put for one answer, each time with another beginning of it."""
+
+    @property
+    def slots(self) -> int: ...
+
+    def beginnings(self, numbers: Indices) -> Indices:
+        """The tokens that prompts are followed by to read answers, (n,) → (n, slots, tail)."""
+        ...
+
+    def said(self, outputs: Any) -> Any:
+        """What of a network's outputs is compared with answers: (…, vocabulary) → (…), or outputs as they are."""
+        ...
+
+    def right(self, said: NDArray[Any], numbers: Indices) -> NDArray[np.bool_]:
+        """Whether what was said is the answer. said: (…, n · slots[, steps]), as prompts and their beginnings were put;
+        numbers: (n,). Returns (…, n)."""
+        ...
+
+    def spelling(self, numbers: Indices) -> Indices:
+        """The tokens of answers in their first form, (n, steps), −1 where one has no more."""
+        ...
+
+    def table(self, numbers: Indices) -> tuple[Indices, Indices]:
+        """The tokens of answers' forms, (n, steps, forms), −1 where one has no more; and from which slot each is read, (n,
+        forms), −1 where there is no such form."""
+        ...
+
+    def tokens_of(self, numbers: Indices) -> list[Indices]:
+        """Step of an answer → the tokens that some answers have there; none where answers are no tokens."""
+        ...
+
+
+@dataclass(frozen=True)
+class OneToken:
+    """Answers of one token, written in one way: an answer's number is its token."""
+
+    @property
+    def slots(self) -> int:
+        return 1
+
+    def beginnings(self, numbers: Indices) -> Indices:
+        return np.zeros((len(numbers), 1, 0), np.int64)
+
+    def said(self, outputs: Any) -> Any:
+        return outputs.argmax(-1)
+
+    def right(self, said: NDArray[Any], numbers: Indices) -> NDArray[np.bool_]:
+        same: NDArray[np.bool_] = said == numbers
+        return same
+
+    def spelling(self, numbers: Indices) -> Indices:
+        return numbers[:, None]
+
+    def table(self, numbers: Indices) -> tuple[Indices, Indices]:
+        return numbers[:, None, None], np.zeros_like(numbers)[:, None]
+
+    def tokens_of(self, numbers: Indices) -> list[Indices]:
+        return [np.unique(numbers)]
+
+
+@dataclass(frozen=True)
+class Spelled:
+    """Answers by their forms. An answer is given where every token of one of its forms is the likeliest of all, each after the
+    prompt and the form's tokens before it: what the network would write of itself, the likeliest token each time.
+
+    forms: each answer's.
+    """
+
+    forms: tuple[tuple[Spelling, ...], ...]
+
+    @cached_property
+    def _begun(self) -> list[list[Spelling]]:
+        """Of each answer, the beginnings that all its forms can be read from, each without its last token."""
+        return [_longest([form[:-1] for form in forms]) for forms in self.forms]
+
+    @property
+    def slots(self) -> int:
+        return max(map(len, self._begun))
+
+    @property
+    def steps(self) -> int:
+        """The most tokens that a form has."""
+        return max(len(form) for forms in self.forms for form in forms)
+
+    def beginnings(self, numbers: Indices) -> Indices:
+        return self._beginnings[numbers]
+
+    @cached_property
+    def _beginnings(self) -> Indices:
+        """(answers, slots, steps − 1); 0 behind what is shorter, and the first again where an answer has fewer."""
+        table = np.zeros((len(self.forms), self.slots, self.steps - 1), np.int64)
+        for answer, begun in enumerate(self._begun):
+            for slot in range(self.slots):
+                form = begun[slot] if slot < len(begun) else begun[0]
+                table[answer, slot, : len(form)] = form
+        return table
+
+    @cached_property
+    def tokens(self) -> Indices:
+        """(answers, steps, forms): the tokens of each form, −1 where it has no more."""
+        table = np.full((len(self.forms), self.steps, max(map(len, self.forms))), -1)
+        for answer, forms in enumerate(self.forms):
+            for at, form in enumerate(forms):
+                table[answer, : len(form), at] = form
+        return table
+
+    @cached_property
+    def slot(self) -> Indices:
+        """(answers, forms): from which slot a form is read; −1 where there is no such form."""
+        table = np.full((len(self.forms), max(map(len, self.forms))), -1)
+        for answer, forms in enumerate(self.forms):
+            for at, form in enumerate(forms):
+                begun = self._begun[answer]
+                table[answer, at] = next(i for i, b in enumerate(begun) if b[: len(form) - 1] == form[:-1])
+        return table
+
+    def said(self, outputs: Any) -> Any:
+        return outputs.argmax(-1)
+
+    def right(self, said: NDArray[Any], numbers: Indices) -> NDArray[np.bool_]:
+        tokens = self.tokens[numbers]
+        each = said.reshape(*said.shape[: said.ndim - 1 - (self.steps > 1)], len(numbers), self.slots, self.steps)
+        same = ((each[..., None] == tokens[:, None]) | (tokens[:, None] < 0)).all(-2)
+        here = self.slot[numbers][:, None] == np.arange(self.slots)[:, None]
+        found: NDArray[np.bool_] = np.logical_and(same, here).any(axis=(-2, -1))
+        return found
+
+    def spelling(self, numbers: Indices) -> Indices:
+        return self.tokens[numbers, :, 0]
+
+    def table(self, numbers: Indices) -> tuple[Indices, Indices]:
+        return self.tokens[numbers], self.slot[numbers]
+
+    def tokens_of(self, numbers: Indices) -> list[Indices]:
+        every = self.tokens[numbers]
+        return [np.unique(step[step >= 0]) for step in every.transpose(1, 0, 2)]
+
+
+@dataclass(frozen=True)
+class Real:
+    """Answers that are numbers, for a network that gives numbers: right within a tolerance, in each of them.
+
+    values: (answers, size); an output of the network is (rows, size).
+    """
+
+    values: NDArray[np.float64]
+    tolerance: float
+
+    @property
+    def slots(self) -> int:
+        return 1
+
+    def beginnings(self, numbers: Indices) -> Indices:
+        return np.zeros((len(numbers), 1, 0), np.int64)
+
+    def said(self, outputs: Any) -> Any:
+        return outputs
+
+    def right(self, said: NDArray[Any], numbers: Indices) -> NDArray[np.bool_]:
+        near = np.abs(said - self.values[numbers]) <= self.tolerance
+        every: NDArray[np.bool_] = np.asarray(near.all(axis=-1))
+        return every
+
+    def spelling(self, numbers: Indices) -> Indices:
+        raise DasError("answers that are numbers have no tokens, and so no probability and no rank among these")
+
+    def table(self, numbers: Indices) -> tuple[Indices, Indices]:
+        raise DasError("answers that are numbers have no tokens, and so no probability and no rank among these")
+
+    def tokens_of(self, numbers: Indices) -> list[Indices]:
+        return []
+
+
+def _longest(forms: Sequence[Spelling]) -> list[Spelling]:
+    """Those that no other begins with, in order of their first use."""
+    distinct = list(dict.fromkeys(forms))
+    return [one for one in distinct if not any(other != one and other[: len(one)] == one for other in distinct)]
+
+
+def check_told_apart(forms: Sequence[Sequence[Spelling]], texts: Sequence[Sequence[str]]) -> None:
+    """DasError where what a network writes could be two answers: a form of one is, or begins, a form of another. forms: each
+    answer's; texts: as they are written."""
+    owner = {form: (answer, at) for answer, mine in enumerate(forms) for at, form in enumerate(mine)}
+    for answer, mine in enumerate(forms):
+        for at, form in enumerate(mine):
+            for end in range(1, len(form) + 1):
+                other, where = owner.get(form[:end], (answer, at))
+                if other == answer:
+                    continue
+                one, two = texts[other][where], texts[answer][at]
+                if end == len(form):
+                    raise DasError(
+                        f"answers {one!r} and {two!r} are the same token(s) to the tokenizer: choose answers that differ"
+                        if one != two
+                        else f"{one!r} is a form of two answers: a form belongs to one"
+                    )
+                raise DasError(
+                    f"answer {one!r} is the beginning of answer {two!r}: nothing says where it ends. End all answers with "
+                    "something that none of them holds, such as a full stop or a line end, or write them equally long"
+                )

@@ -29,6 +29,7 @@ class Encoded(Prompts):
     ids: Indices
     lengths: Indices
     positions: dict[str, Indices] = field(default_factory=dict)
+    tail: int = 0
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -38,19 +39,30 @@ class Encoded(Prompts):
         return int(self.ids.shape[1])
 
     def identities(self) -> Indices:
-        return of_tokens(row[self.width - n :] for row, n in zip(self.ids, self.lengths, strict=True))
+        return of_tokens(row[self.width - n : self.width - self.tail] for row, n in zip(self.ids, self.lengths, strict=True))
 
     def take(self, rows: Any) -> Encoded:
-        return Encoded(self.ids[rows], self.lengths[rows], {name: at[rows] for name, at in self.positions.items()})
+        return Encoded(self.ids[rows], self.lengths[rows], {name: at[rows] for name, at in self.positions.items()}, self.tail)
+
+    def forced(self, tokens: Indices) -> Encoded:
+        tail = tokens.shape[1]
+        return Encoded(np.concatenate([self.ids, tokens], 1), self.lengths + tail, self.positions, self.tail + tail)
+
+    def asked(self) -> Encoded:
+        width = self.ids.shape[1] - self.tail
+        return Encoded(self.ids[:, :width], self.lengths - self.tail, self.positions)
 
     def padded(self, length: int, pad: int = 0) -> Encoded:
         """The same prompts, left-padded to `length` columns."""
         extra = length - self.ids.shape[1]
         ids = np.pad(self.ids, ((0, 0), (extra, 0)), constant_values=pad)
-        return Encoded(ids, self.lengths, {name: at + extra for name, at in self.positions.items()})
+        return Encoded(ids, self.lengths, {name: at + extra for name, at in self.positions.items()}, self.tail)
 
     @classmethod
     def concat(cls, parts: Sequence[Encoded]) -> Encoded:
+        """Several batches one below another. A shorter tail is filled up with any token: nothing is read behind it."""
+        tail = max(part.tail for part in parts)
+        parts = [part.forced(np.zeros((len(part), tail - part.tail), np.int64)) for part in parts]
         length = max(part.ids.shape[1] for part in parts)
         parts = [part.padded(length) for part in parts]
         shared = [name for name in parts[0].positions if all(name in part.positions for part in parts)]
@@ -58,6 +70,7 @@ class Encoded(Prompts):
             np.concatenate([part.ids for part in parts]),
             np.concatenate([part.lengths for part in parts]),
             {name: np.concatenate([part.positions[name] for part in parts]) for name in shared},
+            tail,
         )
 
     def count(self, token: int | None) -> float:
@@ -66,7 +79,7 @@ class Encoded(Prompts):
         return float((self.ids[real] == token).mean())
 
     def prefix(self, most: int) -> Indices:
-        start, n = self.width - int(self.lengths[0]), min(self.common_prefix(), int(self.lengths.min()) - 1)
+        start, n = self.width - int(self.lengths[0]), min(self.common_prefix(), int(self.lengths.min()) - self.steps)
         return self.ids[0, start : start + min(n, most)]
 
     def common_prefix(self) -> int:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from das.causal.columns import Column
+from das.task.answers import Answers, OneToken
 from das.task.rendered import Indices, Rendered
 from das.task.tokenizer import Tokenizer
 
@@ -40,10 +41,21 @@ class Form(ABC):
     def answer_texts(self, outputs: Column) -> list[str]:
         """The answer to each row of the output column, in words."""
 
+    def answer_forms(self, outputs: Column) -> list[tuple[str, ...]]:
+        """All ways to say the answer to each row of the output column."""
+        return [(text,) for text in self.answer_texts(outputs)]
+
     @abstractmethod
     def answer_tokens(self, outputs: Column, one: Rendered, tokenizer: Tokenizer) -> Indices:
         """The answer to each row of the output column: its number among all that the network scores. one: something that is
         asked, for an answer's tokens depend on what stands before it."""
+
+    def spelled(
+        self, outputs: Column, one: Rendered, tokenizer: Tokenizer, known: Callable[[], Column]
+    ) -> tuple[Answers, Indices]:
+        """How answers are read, and the number of the answer to each row of the output column. known: gives the outputs of some
+        other rows, where answers are compared with each other."""
+        return OneToken(), self.answer_tokens(outputs, one, tokenizer)
 
     @abstractmethod
     def check_answers(self, outputs: Column, one: Rendered, tokenizer: Tokenizer) -> None:

@@ -6,7 +6,7 @@ import re
 import string
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -14,10 +14,12 @@ import numpy as np
 
 from das.causal.columns import Column, key, same_length
 from das.errors import DasError, called, shown, unknown
-from das.task.answers import answer_tokens
+from das.ground.checks import fitted, number
+from das.task.answers import Answers, answer_tokens
 from das.task.form import Form
 from das.task.positions import FIELD
 from das.task.rendered import Indices, Rendered
+from das.task.spelling import check_known, spelled
 from das.task.texts import Texts
 from das.task.tokenizer import Tokenizer
 
@@ -37,14 +39,20 @@ class Prompt(Form):
     template: text with `{field}` or `{field:.2f}` for variables of the causal model, as in `str.format`; of a variable that
         holds several values, `{pair[0]}` writes one.
     answers: output value → the text that follows the prompt, or a function from one to the other. The text is taken as
-        it stands: where a space separates it from the prompt, it begins with the space.
+        it stands: where a space separates it from the prompt, it begins with the space. A list of texts: each of them is the
+        answer (its forms), the first the one that is written where one must be.
     fillers: field of the template that is no variable → texts of which each prompt gets one, by a hash of its other fields: the
         same setting is always the same prompt.
+    first_token: whether the first token of an answer is all that is read of it.
+    tolerance: for answers that are numbers: an answer is right, too, where it is another output's whose number differs by no
+        more than this.
     """
 
     template: str
-    answers: Mapping[Any, str] | Callable[[Any], str]
+    answers: Mapping[Any, str | Sequence[str]] | Callable[[Any], str | Sequence[str]]
     fillers: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    first_token: bool = False
+    tolerance: float | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.template, str):
@@ -52,7 +60,10 @@ class Prompt(Form):
         if not callable(self.answers) and not isinstance(self.answers, Mapping):
             raise DasError(f"answers are {shown(self.answers)}: expected a mapping from output value to text, or a function")
         for value, said in self.answers.items() if isinstance(self.answers, Mapping) else ():
-            _text_of(value, said)
+            _texts_of(value, said)
+        fitted("first_token of a prompt", self.first_token, bool)
+        if self.tolerance is not None:
+            number("tolerance of a prompt", self.tolerance, 0)
         if not isinstance(self.fillers, Mapping):
             raise DasError(f"fillers are {shown(self.fillers)}: expected a mapping from field to texts")
         for name, texts in self.fillers.items():
@@ -90,7 +101,9 @@ class Prompt(Form):
 
     def parts(self) -> dict[str, list[Any]]:
         said = self.answers if callable(self.answers) else sorted((repr(key), text) for key, text in self.answers.items())
-        return {"prompt's words": [self.template, sorted(self.fillers.items())], "answers' words": [said]}
+        reading = (self.first_token, self.tolerance)
+        read = [] if reading == (False, None) else [reading]
+        return {"prompt's words": [self.template, sorted(self.fillers.items())], "answers' words": [said, *read]}
 
     @property
     def _named(self) -> list[str]:
@@ -132,23 +145,38 @@ class Prompt(Form):
         return text
 
     def answer(self, value: Any) -> str:
-        """The text that answers `value`, an output of the causal model."""
+        """The text that answers `value`, an output of the causal model; of several forms the first."""
+        return self.forms(value)[0]
+
+    def forms(self, value: Any) -> tuple[str, ...]:
+        """All texts that answer `value`."""
         if callable(self.answers):
             said = called(
                 "the answer function", "the text that answers the value", self.answers, value, on=f" on {shown(value)}"
             )
-            return _text_of(value, said)
+            return _texts_of(value, said)
         texts = {key(known): text for known, text in self.answers.items()}
         if key(value) not in texts:
             raise unknown("answer: the output value has no text,", value, self.answers)
-        return texts[key(value)]
+        return _texts_of(value, texts[key(value)])
 
     def answer_texts(self, outputs: Column) -> list[str]:
-        """The answer's text for each row of the output column."""
-        known: dict[Any, str] = {}
+        """The answer's text for each row of the output column; of several forms the first."""
+        return [forms[0] for forms in self.answer_forms(outputs)]
+
+    def answer_forms(self, outputs: Column) -> list[tuple[str, ...]]:
+        """All texts that answer each row of the output column."""
+        known: dict[Any, tuple[str, ...]] = {}
         values = outputs.tolist()
         marks = [(repr(type(value)), key(value)) for value in values]  # a function may write True otherwise than 1
-        return [known[m] if m in known else known.setdefault(m, self.answer(v)) for m, v in zip(marks, values, strict=True)]
+        return [known[m] if m in known else known.setdefault(m, self.forms(v)) for m, v in zip(marks, values, strict=True)]
+
+    def with_answers(self, change: Callable[[str], str]) -> Prompt:
+        """The same prompt with every answer's text changed."""
+        if callable(self.answers):
+            return replace(self, answers=lambda value: [change(text) for text in self.forms(value)])
+        changed = {v: change(said) if isinstance(said, str) else [*map(change, said)] for v, said in self.answers.items()}
+        return replace(self, answers=changed)
 
     def read(self, rendered: Rendered, outputs: Column, tokenizer: Tokenizer) -> Any:
         return tokenizer([*rendered.names, *self.answer_texts(outputs)])["input_ids"]
@@ -157,17 +185,15 @@ class Prompt(Form):
         return answer_tokens(tokenizer, one.names[0], self.answer_texts(outputs))
 
     def check_answers(self, outputs: Column, one: Rendered, tokenizer: Tokenizer) -> None:
-        texts = self.answer_texts(outputs)
-        _check_written(outputs, texts)
-        owner: dict[int, str] = {}
-        for text, token in zip(texts, answer_tokens(tokenizer, one.names[0], texts).tolist(), strict=True):
-            if owner.setdefault(token, text) != text:
-                raise DasError(
-                    f"answers {owner[token]!r} and {text!r} begin with the same token "
-                    f"{tokenizer.convert_ids_to_tokens(token)!r}: choose answers that differ in their first token"
-                )
-            if token == tokenizer.unk_token_id:
-                raise DasError(f"answer {text!r} is unknown to the tokenizer")
+        _check_written(outputs, self.answer_texts(outputs))
+        check_known(self.answer_forms(outputs), one.names[0], tokenizer, self.first_token)
+        self.spelled(outputs, one, tokenizer, lambda: outputs)
+
+    def spelled(
+        self, outputs: Column, one: Rendered, tokenizer: Tokenizer, known: Callable[[], Column]
+    ) -> tuple[Answers, Indices]:
+        further = [] if self.tolerance is None else self.answer_forms(known())
+        return spelled(self.answer_forms(outputs), one.names[0], tokenizer, self.first_token, self.tolerance, further)
 
 
 def _check_written(outputs: Column, texts: Sequence[str]) -> None:
@@ -182,11 +208,14 @@ def _check_written(outputs: Column, texts: Sequence[str]) -> None:
             )
 
 
-def _text_of(value: Any, said: Any) -> str:
-    """The text that answers a value; DasError where it is none."""
-    if not isinstance(said, str):
-        raise DasError(f"the answer to {shown(value)} is {shown(said)}: expected a text; in YAML put it in quotes")
-    return said
+def _texts_of(value: Any, said: Any) -> tuple[str, ...]:
+    """The texts that answer a value; DasError where there are none."""
+    texts = tuple(said) if isinstance(said, list | tuple) else (said,)
+    if not texts or not all(isinstance(text, str) for text in texts):
+        raise DasError(
+            f"the answer to {shown(value)} is {shown(said)}: expected a text, or a list of them; in YAML put it in quotes"
+        )
+    return texts
 
 
 def _one_of(texts: Sequence[str], setting: str) -> str:

@@ -13,6 +13,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from das.errors import DasError
+
 Indices = NDArray[np.int64]
 
 
@@ -21,11 +23,14 @@ class Prompts(ABC):
 
     positions: name → (rows, places of the span), columns of the prompts. lengths: (rows,), how many of the `width` columns, at
     the right, are a prompt's own. whole: a prompt has no places: what a module makes of it is one vector.
+    tail: how many of the last columns are no part of the prompts, but the beginning of an answer, which the network is made
+    to have given already (teacher forcing); `lengths` counts them.
     """
 
     positions: dict[str, Indices]
     lengths: Indices
     whole: bool = False
+    tail: int = 0
 
     @property
     @abstractmethod
@@ -43,6 +48,21 @@ class Prompts(ABC):
     @abstractmethod
     def concat(cls, parts: Sequence[Any]) -> Self:
         """Several batches one below another; only the positions that all have are kept."""
+
+    @property
+    def steps(self) -> int:
+        """How many tokens of an answer are read: the one after the prompt, and one after each of the tail."""
+        return self.tail + 1
+
+    def forced(self, tokens: Indices) -> Self:
+        """The same prompts, each followed by the beginning of an answer. tokens: (rows, tail)"""
+        if tokens.shape[1]:
+            raise DasError("answers of several tokens are for networks that read words")
+        return self
+
+    def asked(self) -> Self:
+        """The prompts without what they were made to be followed by."""
+        return self
 
     @abstractmethod
     def prefix(self, most: int) -> Indices:

@@ -60,7 +60,7 @@ class Reword(Change):
     """
 
     words: Mapping[str, str]
-    answers: Mapping[Any, str] | None = None
+    answers: Mapping[Any, str | Sequence[str]] | None = None
     order = 1
 
     def __post_init__(self) -> None:
@@ -69,7 +69,9 @@ class Reword(Change):
                 raise DasError(f"{name} of a Reword are {shown(given)}: expected a mapping")
         if "" in self.words:
             raise DasError("words of a Reword hold an empty piece: it is everywhere in the template")
-        for text in [*self.words, *self.words.values(), *(self.answers or {}).values()]:
+        said = [[each] if isinstance(each, str) else each for each in (self.answers or {}).values()]
+        forms = [text for each in said for text in (each if isinstance(each, list | tuple) else [each])]
+        for text in [*self.words, *self.words.values(), *forms]:
             if not isinstance(text, str):
                 raise DasError(f"words and answers are texts, not {text!r}: in YAML put them in quotes")
 
@@ -228,16 +230,8 @@ class Chat(Change):
             raise DasError("the tokenizer's chat template drops the message")
         for token in tokenizer("")["input_ids"]:  # what the tokenizer puts first by itself
             head = head.removeprefix(tokenizer.decode([token]))
-        return _around(replace(asked, prompt=_stripped(in_words(asked))), head, tail)
-
-
-def _stripped(prompt: Prompt) -> Prompt:
-    """The prompt with answers that begin a reply: without white space before them."""
-    answers = prompt.answers
-    if callable(answers):
-        say = answers
-        return replace(prompt, answers=lambda value: say(value).lstrip())
-    return replace(prompt, answers={value: text.lstrip() for value, text in answers.items()})
+        # the answers begin a reply, with no white space before them
+        return _around(replace(asked, prompt=in_words(asked).with_answers(str.lstrip)), head, tail)
 
 
 @dataclass(frozen=True)

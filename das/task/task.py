@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from das.causal.columns import Column, Columns, differ, joined, take
+from das.causal.inputs import Inputs
 from das.causal.model import CausalModel
 from das.errors import DasError, shown, unknown
 from das.ground.checks import distinct, fitted, named
+from das.task.answers import Answers
 from das.task.form import Form
 from das.task.hypothesis import Hypothesis
 from das.task.identity import identities
@@ -23,6 +25,9 @@ from das.task.shifts import Shift
 from das.task.tokenizer import Tokenizer
 from das.task.variant import BASE, Change, Variant
 
+KNOWN = 500
+"""Drawn prompts, see `_known`."""
+
 
 @dataclass(frozen=True)
 class Task:
@@ -32,6 +37,8 @@ class Task:
     positions: where alignments are tried by default, in prompt order.
     shifts: name → the same question put differently; siblings: name → other questions over the same inputs, which
         `fit-lm` can train on beside it.
+    measures: name → a function of a `das.interchange.reply.Reply` that gives a number for each copy and pair, for the settings
+        `measures` and `loss`.
     """
 
     prompt: Form
@@ -40,6 +47,7 @@ class Task:
     shifts: Mapping[str, Change] = field(default_factory=dict)
     siblings: Mapping[str, Change] = field(default_factory=dict)
     name: str = "task"
+    measures: Mapping[str, Callable[[Any], Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not isinstance(self.prompt, Form):
@@ -54,6 +62,10 @@ class Task:
         expand_positions(self.positions)
         for name in ("shifts", "siblings"):
             self._check_named(name, Change)
+        for name, function in self.measures.items():
+            named("a measure", name)
+            if not callable(function):
+                raise DasError(f"measure {name!r} is {shown(function)}: expected a function of a reply")
         check_names([*self.shifts])
         fields = [name for name in self.prompt.fields if name in self.model.variables]
         missing = set(self.model.inputs.names) - set(fields).union(*map(self.model.causes, fields))
@@ -108,8 +120,8 @@ class Task:
         hypotheses = {n: Hypothesis(h.model.over(variant.inputs), *h.variables) for n, h in self.hypotheses.items()}
         return replace(self, prompt=variant.prompt, hypotheses=hypotheses)
 
-    def draw(self, variant: str, tokenizer: Tokenizer, rng: np.random.Generator, n: int) -> tuple[Prompts, NDArray[np.int64]]:
-        """`n` drawn prompts of a variant (see `variant`) and the tokens that answer them."""
+    def draw(self, variant: str, tokenizer: Tokenizer, rng: np.random.Generator, n: int) -> Asked:
+        """`n` drawn prompts of a variant (see `variant`) and what answers them."""
         asked = self.variant(variant, tokenizer)
         return ask(asked, asked.inputs.sample(rng, n), tokenizer)
 
@@ -125,8 +137,18 @@ class Task:
         return self.model.run(inputs) if set(self.prompt.fields) - set(inputs) else inputs
 
     def answer_tokens(self, outputs: Column, inputs: Columns, tokenizer: Tokenizer) -> NDArray[np.int64]:
-        """The token that answers each row of the output column; `inputs` gives one prompt to put before it."""
-        return self.prompt.answer_tokens(outputs, self.render({name: column[:1] for name, column in inputs.items()}), tokenizer)
+        """The token that the answer to each row of the output column begins with; `inputs` gives one prompt to put before
+        it."""
+        return self.prompt.answer_tokens(outputs, self._one(inputs), tokenizer)
+
+    def spelled(self, outputs: Column, inputs: Columns, tokenizer: Tokenizer) -> tuple[Answers, NDArray[np.int64]]:
+        """How answers are read, and the number of the answer to each row of the output column; `inputs` gives one prompt to put
+        before them."""
+        return self.prompt.spelled(outputs, self._one(inputs), tokenizer, lambda: self.outputs(_known(self.model.inputs)))
+
+    def _one(self, inputs: Columns) -> Rendered:
+        """The prompt of the first row."""
+        return self.render({name: column[:1] for name, column in inputs.items()})
 
     def example(self, seed: int = 0) -> Rendered:
         """A drawn prompt."""
@@ -152,9 +174,9 @@ class Task:
         return self.example(seed).at(tokenizer, positions)
 
     def check(self, tokenizer: Tokenizer, positions: Sequence[str] | None = None, n: int = 500) -> None:
-        """DasError unless the task can be run: hypotheses that answer alike and always the same, one answer to a text, distinct
-        first answer tokens, fields and positions that exist. Looks at `n` drawn prompts; needs no weights. Shifts are not
-        looked at (see `check_shift`).
+        """DasError unless the task can be run: hypotheses that answer alike and always the same, one answer to a text,
+        answers that can be told apart, fields and positions that exist. Looks at `n` drawn prompts; needs no weights. Shifts
+        are not looked at (see `check_shift`).
         """
         drawn = self.model.sample(np.random.default_rng(0), n)
         for name, hypothesis in self.hypotheses.items():
@@ -169,8 +191,8 @@ class Task:
             raise DasError(f"prompt: {error}") from error
 
     def check_shift(self, shift: Any, tokenizer: Tokenizer, positions: Sequence[str] = (), n: int = 500) -> None:
-        """DasError unless the question can be put under a shift: known words, distinct first answer tokens, fields and
-        positions that exist."""
+        """DasError unless the question can be put under a shift: known words, answers that can be told apart, fields
+        and positions that exist."""
         variant = self.variant(shift, tokenizer)
         drawn = variant.inputs.sample(np.random.default_rng(0), n)
         here = self.under(shift, tokenizer) if variant.model is self.model else None
@@ -215,8 +237,38 @@ def _check_asked(asked: Variant, inputs: Columns, outputs: Column, tokenizer: To
     asked.prompt.check_answers(outputs, rendered, tokenizer)
 
 
-def ask(asked: Variant, inputs: Columns, tokenizer: Tokenizer) -> tuple[Prompts, NDArray[np.int64]]:
-    """The prompts of a variant on the given input rows, and the tokens that answer them."""
+def _known(inputs: Inputs) -> Columns:
+    """Drawn settings whose answers are known beside those that are asked about, where answers have a tolerance."""
+    return inputs.sample(np.random.default_rng(0), KNOWN)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Prompts and their answers. prompts: those of the rows, each put once for every beginning of its answer; answers: how they
+    are read; numbers: each row's answer, (rows,)."""
+
+    prompts: Prompts
+    answers: Answers
+    numbers: NDArray[np.int64]
+
+    def alone(self) -> Prompts:
+        """Each row's prompt once, with nothing behind it."""
+        return self.prompts.take(slice(None, None, self.answers.slots)).asked()
+
+    @property
+    def tokens(self) -> NDArray[np.int64]:
+        """Those of the answers, each once."""
+        return np.unique(np.concatenate([np.zeros(0, np.int64), *self.answers.tokens_of(self.numbers)]))
+
+
+def ask(asked: Variant, inputs: Columns, tokenizer: Tokenizer) -> Asked:
+    """The prompts of a variant on the given input rows, and what answers them."""
     columns = asked.run(inputs)
     rendered = asked.prompt.render(columns)
-    return rendered.encode(tokenizer), asked.prompt.answer_tokens(columns[asked.model.output], rendered, tokenizer)
+
+    def known() -> Column:
+        return asked.run(_known(asked.inputs))[asked.model.output]
+
+    answers, numbers = asked.prompt.spelled(columns[asked.model.output], rendered, tokenizer, known)
+    prompts = rendered.encode(tokenizer).take(np.repeat(np.arange(len(numbers)), answers.slots))
+    return Asked(prompts.forced(np.concatenate(answers.beginnings(numbers))), answers, numbers)

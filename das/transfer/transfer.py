@@ -173,7 +173,7 @@ class _Under:
                 f"{name} is not tested under {folder.name}: fewer than {FEW} pairs of prompts that {trained} has not seen"
             )
         pairs = {h: m.data["test"].pairs[h].take(rows) for h, rows in unseen.items()}
-        data = Dataset(m.data["test"].prompts, pairs)
+        data = replace(m.data["test"], pairs=pairs)
         alignments = [a for a in _alignments(source) if _fits(a, data, m.lm)]
         with report.task(f"{len(alignments)} alignments of {trained} under {folder.name}", 1) as step:
             records = examine(alignments, m.engine, data, lambda share: step(share, "")) if alignments else []

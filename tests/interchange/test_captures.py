@@ -62,12 +62,12 @@ def test_a_prompt_is_run_once_while_there_is_room(lm, monkeypatch):
 def test_what_the_network_answers_to_bases_is_known_and_the_other_prompts_are_run(lm, kind, monkeypatch):
     engine = kind(lm)
     expected, captures = predictions(engine, prompts()), Captures(engine, prompts(), SPOTS, 4, 0.0)
-    assert (captures.answers == -1).all()
+    assert not captures.said.known.any()
     captures.bases(np.array([7, 2, 7, 11]))
-    known, run, whole = captures.answers, [], engine.capture
-    assert np.flatnonzero(known >= 0).tolist() == [2, 7, 11]
+    known, run, whole = captures.said, [], engine.capture
+    assert np.flatnonzero(known.known).tolist() == [2, 7, 11]
     monkeypatch.setattr(engine, "capture", lambda p, *rest: run.append(len(p)) or whole(p, *rest))
-    assert (predictions(engine, prompts(), known, rows=10) == expected).all()
+    assert (predictions(engine, prompts(), known=known, rows=10) == expected).all()
     assert run == [10, 7]
 
 

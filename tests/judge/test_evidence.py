@@ -347,7 +347,7 @@ def test_shuffled_pairs_keep_everything_but_whose_label_is_whose():
 def test_among_answers_only_one_of_the_answers_is_likeliest():
     _, e, m, _ = planted("plain")
     tokens = np.unique(m.data["test"].pairs["code"].label)
-    engine = Among(m.engine_of(reinitialised(m.lm, 0)), tokens)
+    engine = Among(m.engine_of(reinitialised(m.lm, 0)), [tokens])
     data, site = m.data["test"], e.grid()[-1].site
     batch = Batch.capture(data, captures_for(engine, data, [site]), {"code": np.arange(32)})
     swap = batch.swap("code", site)

@@ -1,0 +1,79 @@
+"""A task whose answers have several tokens goes through a whole run: training, nulls, scorecard, verdict, measures, figures."""
+
+import math
+from functools import cache
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+import das
+from das import LM, CausalModel, Hypothesis, Prompt, Range, Task
+from das.errors import DasError
+from das.task.tokenizer import make_tokenizer
+
+QUICK = {
+    "layers": [1], "positions": ["d", "last"], "subspace": "nested:k=2", "steps": 4, "batch": 16, "train_pairs": 64, "val_pairs": 40,
+    "test_pairs": 40, "check_every": 2, "chosen_seeds": 1, "nulls": 2, "logger": "none",
+}  # fmt: skip
+
+
+def carry(b, d):
+    return (b + d) > 9
+
+
+def total(a, b, c, d, carry):
+    return 10 * (a + c) + 10 * carry + (b + d) % 10
+
+
+def task(answers=lambda v: f" {v} .", **more):
+    model = CausalModel(carry, total, inputs={k: Range(0, 9) for k in "abcd"})
+    return Task(Prompt("{a}{b} + {c}{d} =", answers), {"carry": Hypothesis(model, "carry")}, ("b", "d", "last"), **more)
+
+
+@cache
+def network():
+    tokenizer = make_tokenizer([" ".join("0123456789") + " + = ."])
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=2, max_position_embeddings=64, pad_token_id=0,
+    )  # fmt: skip
+    return LM(LlamaForCausalLM(config), tokenizer, "tiny")
+
+
+def margin(reply):
+    return reply.log_probability("label") - reply.log_probability("other")
+
+
+def test_a_sum_of_digits_goes_through_a_whole_run_with_measures(tmp_path):
+    names = ["probability", "logit_difference", "answer_rank", "margin"]
+    experiment = das.Experiment(task(measures={"margin": margin}), network(), **QUICK, measures=names, loss="logit_difference")
+    run = experiment.run(tmp_path / "run")
+    row = next(row for _, row in run.table().iterrows() if row["position"] == "last")
+    assert 0 <= row["test_probability"] < 1
+    assert row["test_answer_rank"] >= 1
+    assert row["test_flip_margin"] == pytest.approx(row["test_logit_difference"], abs=1e-5)
+    for name in names:
+        assert all(math.isfinite(row[f"test_{beside}{name}"]) for beside in ("", "noop_", "whole_", "random_"))
+        assert (run.folder / f"heatmap_carry_{name}.png").exists()
+    assert row["test_noop_probability"] != row["test_whole_probability"]
+    assert run.summary["hypotheses"]["carry"]["verdict"]
+    assert set(run.nulls()["null"]) == {"untrained", "shuffled", "random"}
+    assert run.heatmap("carry", metric="margin").get_title()
+    with pytest.raises(DasError, match="unknown metric"):
+        run.heatmap("carry", metric="margins")
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [({"measures": ["probabilities"]}, "probability"), ({"loss": "entropy"}, "cross_entropy")],
+)
+def test_an_unknown_measure_or_loss_is_named_before_anything_is_run(settings, words, tmp_path):
+    with pytest.raises(DasError, match=words):
+        das.Experiment(task(), network(), **QUICK, **settings)
+
+
+def test_sums_without_an_end_are_refused_with_what_to_do():
+    with pytest.raises(DasError, match="End all answers with"):
+        task(lambda v: f" {v}").check(network().tokenizer)
