@@ -25,21 +25,21 @@ CACHES = ("past_key_values", "cache_params", "state", "mems")
 
 @dataclass(frozen=True)
 class Call:
-    """One forward. ids: (rows, new tokens); mask: which tokens, earlier ones too, are no padding, None where all are; past: how
-    many columns an earlier forward has left in a cache, None where that cannot be told."""
+    """One forward. ids: (rows, new tokens); attention_mask: as it is given; past: how many columns an earlier forward has left
+    in a cache, None where that cannot be told."""
 
     ids: Tensor
-    mask: Tensor | None
+    attention_mask: Any
     past: int | None
 
     @property
-    def end(self) -> int:
-        """The column after the last one."""
-        return (self.past or 0) + self.ids.shape[1]
+    def mask(self) -> Tensor | None:
+        """Which tokens, earlier ones too, are no padding; None where all are. DasError for a mask that says more than that."""
+        return padding_of(self.attention_mask)
 
 
 def read_call(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Call:
-    """What a module is called with. DasError where there are no token ids, or a mask that says more than what is padding."""
+    """What a module is called with. DasError where there are no token ids."""
     signature = inspect.signature(module.forward)
     given = dict(signature.bind_partial(*args, **kwargs).arguments)
     more = next((p.name for p in signature.parameters.values() if p.kind is p.VAR_KEYWORD), "")
@@ -48,10 +48,11 @@ def read_call(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any])
     ids = given.get("input_ids" if "input_ids" in signature.parameters else first)
     if not isinstance(ids, Tensor) or ids.dim() != 2:
         raise DasError("a swap is held in calls with token ids (rows, tokens): this one has none, such as with inputs_embeds")
-    return Call(ids, _mask(given.get("attention_mask")), _past(given))
+    return Call(ids, given.get("attention_mask"), _past(given))
 
 
-def _mask(mask: Any) -> Tensor | None:
+def padding_of(mask: Any) -> Tensor | None:
+    """A mask of tokens. DasError for any other."""
     if mask is not None and (not isinstance(mask, Tensor) or mask.dim() != 2):
         raise DasError("a swap is held in calls whose attention_mask is (rows, tokens): this one says more than that")
     return mask

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from das.errors import DasError
-from das.interchange.calls import Call, Where, columns_of, frame_of, read_call
+from das.interchange.calls import Call, Where, columns_of, frame_of, padding_of, read_call
 from das.interchange.feature import Feature
 from das.network.lm import LM
 from das.network.site import Spot
@@ -71,7 +71,7 @@ class _Holding:
 
     def _of_answer(self, call: Call) -> tuple[int, Tensor]:
         """Of a decoder beside an encoder, whose tokens are counted from the one that the answer begins with."""
-        if call.past is None or (call.mask is not None and not bool(call.mask.all())):
+        if call.past is None or not (self.generating or call.mask is None or bool(call.mask.all())):
             raise DasError("a swap in a decoder is held in calls without padding, with a cache that says how long it is")
         return call.past, torch.from_numpy(self.where([])).expand(len(call.ids), -1)
 
@@ -168,12 +168,14 @@ class _Holding:
         return held
 
     def _begin(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-        if self.frame is not self.lm.model:
-            return  # the encoder is told its prompts, and the decoder has none
+        if self.frame is not self.lm.model:  # the encoder is told its prompts, and the decoder has none
+            if self.answer and not bool(torch.as_tensor(kwargs.get("decoder_attention_mask", True)).all()):
+                raise DasError("a swap in a decoder is held in calls without padding of the answer")
+            return
         ids = kwargs.get("input_ids", kwargs.get("inputs", args[0] if args else None))
         if not isinstance(ids, Tensor) or ids.dim() != 2:
             raise DasError("a swap is held while text is generated from token ids (rows, tokens): give input_ids")
-        self.prompts = _Prompts(ids, columns_of(self.lm, ids, kwargs.get("attention_mask"), self.where))
+        self.prompts = _Prompts(ids, columns_of(self.lm, ids, padding_of(kwargs.get("attention_mask")), self.where))
 
 
 @contextmanager

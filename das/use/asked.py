@@ -42,8 +42,6 @@ def asked(given: Any, task: Task | None, what: str, like: Columns | None = None)
 
     like: the base's values, which stand for what a source's leave out. what: what this is called in an error.
     """
-    if isinstance(given, Asked):
-        return given
     several: Any = [given] if isinstance(given, str | Mapping) else given
     if not isinstance(several, Sequence) or not several or not all(isinstance(each, str | Mapping) for each in several):
         raise DasError(f"{what} is {shown(given)}: expected a text, a mapping from inputs to values, or a list of one of these")

@@ -191,6 +191,15 @@ def test_a_loop_of_ones_own_with_a_cache_swaps_once():
     assert tokens.shape == (1, 10)
 
 
+@pytest.mark.parametrize("name", ["llama", "t5, decoder", "bart, encoder"])
+@torch.no_grad()
+def test_a_cache_of_fixed_size_is_a_cache_too(name):
+    tokens, _ = greedy_by_hand(name, IDS, 4)
+    with held(name):
+        found = network(name).model.generate(IDS, cache_implementation="static", max_new_tokens=4, do_sample=False)
+    assert found.tolist() == tokens.tolist()
+
+
 @torch.no_grad()
 def test_a_prompt_that_is_run_in_chunks_is_swapped_where_its_place_comes():
     tokens, _ = greedy_by_hand("llama", IDS, 4)

@@ -9,6 +9,7 @@ import pytest
 import torch
 import transformers
 from conftest import ROOT
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 import das
 from das import DasError, Experiment, Run, Substring
@@ -223,6 +224,34 @@ def test_a_place_in_calls_of_ones_own_by_name_number_and_text_is_the_same(words)
     for logits in found[1:]:
         assert torch.equal(logits, found[0])
     assert not torch.allclose(found[0], network("llama")(ids).logits, rtol=1e-2)
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_pieces_are_found_among_the_tokens_of_a_call_by_pairs_of_bytes(closed):
+    own = Tokenizer(models.BPE())
+    own.pre_tokenizer, own.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    base, alphabet = "It costs 3.70 dollars, né 4.05", pre_tokenizers.ByteLevel.alphabet()
+    special = ["<pad>", "<s>", "</s>"]
+    trainer = trainers.BpeTrainer(vocab_size=330, special_tokens=special, initial_alphabet=alphabet, show_progress=False)
+    own.train_from_iterator([base, *TEXTS] * 9, trainer)
+    if closed:
+        ends = [("<s>", 1), ("</s>", 2)]
+        own.post_processor = processors.TemplateProcessing("<s> $A </s>", special_tokens=ends)
+    bytes_ = transformers.PreTrainedTokenizerFast(tokenizer_object=own, pad_token="<pad>")
+    options = BASES | {"vocab_size": 340, "intermediate_size": 48, "pad_token_id": 0, "eos_token_id": None}
+    torch.manual_seed(0)
+    lm = LM(transformers.LlamaForCausalLM(transformers.LlamaConfig(**options)), bytes_)
+    ids = torch.tensor([bytes_(base)["input_ids"]])
+    for pointer, there in (
+        (Substring("né", "last"), "né"),
+        ("costs", " costs"),
+        (Substring("4.05", "last"), "05"),
+        ("last", "05"),
+    ):
+        found = das.apply(lm, alignment(), base, TEXTS[1], base_position=pointer, source_position="last")
+        assert found.places["before"][0].strip() == there.strip()
+        with das.swapped(lm, alignment(), TEXTS[1], base_position=pointer, source_position="last") as model:
+            assert torch.allclose(model(ids).logits[:, -1], found.logits["after"], atol=1e-4)
 
 
 def test_a_network_that_takes_no_text_is_swapped_between_values_of_its_task():
