@@ -38,6 +38,7 @@ __getattr__, __all__ = handing_on(
         "task.pointing": "Substring",
         "network.lm": "LM",
         "network.net": "Net",
+        "network.nearest": "nearest",
         "pairs.families": "Family",
         "pairs.pairs": "Pairs",
         "pairs.drawer": "make_pairs",

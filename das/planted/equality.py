@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,12 +12,11 @@ from das.causal.columns import Columns
 from das.causal.domains import Range
 from das.causal.inputs import Inputs
 from das.causal.model import CausalModel
-from das.network.lm import LM
+from das.network.net import Net
 from das.planted.planting import Planted
 from das.task.hypothesis import Hypothesis
-from das.task.prompt import Prompt
 from das.task.task import Task
-from das.task.tokenizer import Tokenizer, make_tokenizer
+from das.task.tensors import Tensors
 
 SYMBOLS, HIDDEN = 64, 16
 """Of hierarchical equality: how many symbols there are, and the width of each of three hidden layers."""
@@ -31,12 +29,12 @@ def equality(seed: int) -> Planted:
     """An MLP trained to tell whether two pairs of symbols are alike in being equal or not (Geiger et al. 2023,
     arXiv 2303.02536); the claim is that it holds both equalities."""
     task = equality_task()
-    tokenizer = make_tokenizer([*map(str, range(SYMBOLS)), "yes no"], whole_numbers=True)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = Equality(len(tokenizer), tokenizer.convert_tokens_to_ids(["no", "yes"]), HIDDEN)
-        fit(model, task, tokenizer, np.random.default_rng(seed))
-    return Planted(task, LM(model, tokenizer, task.name), None, {"layers": [0], "components": ["layers.0"]})
+        model = Equality(HIDDEN)
+        fit(model, task, np.random.default_rng(seed))
+    net = Net(model, task.name, blocks=[f"layers.{i}" for i in range(3)])
+    return Planted(task, net, None, {"layers": [0]})
 
 
 def equality_task() -> Task:
@@ -56,44 +54,38 @@ def equality_task() -> Task:
         same = rng.random((2, n)) < 0.5
         return {"a": a, "b": np.where(same[0], a, b), "c": c, "d": np.where(same[1], c, d)}
 
-    symbols = Range(0, SYMBOLS - 1)
-    model = CausalModel(left, right, alike, inputs=Inputs(dict.fromkeys("abcd", symbols), draw=draw))
-    prompt = Prompt("{a} {b} {c} {d}", {True: " yes", False: " no"})
-    return Task(prompt, {"both": Hypothesis(model, "left", "right")}, name="equality")
+    def symbols(a: Any, b: Any, c: Any, d: Any) -> Any:
+        return np.stack([a, b, c, d], 1)
+
+    inputs = Inputs(dict.fromkeys("abcd", Range(0, SYMBOLS - 1)), draw=draw)
+    model = CausalModel(left, right, alike, inputs=inputs)
+    return Task(Tensors(symbols, {True: 1, False: 0}), {"both": Hypothesis(model, "left", "right")}, name="equality")
 
 
 class Equality(nn.Module):
-    """Start token and four symbols (rows, 5) to logits (rows, vocabulary), through random embeddings and hidden layers; all
-    but the answers (tokens) are out of the question."""
+    """Four symbols (rows, 4) to scores (rows, 2), through random embeddings and hidden layers."""
 
-    answers: Tensor
-
-    def __init__(self, vocabulary: int, answers: Sequence[int], width: int) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.vocabulary = vocabulary
-        self.embed = nn.Embedding(vocabulary, 4)
+        self.embed = nn.Embedding(SYMBOLS, 4)
         self.layers = nn.Sequential(*(nn.Sequential(nn.Linear(n, width), nn.ReLU()) for n in (16, width, width)))
-        self.head = nn.Linear(width, len(answers))
-        self.register_buffer("answers", torch.tensor(answers))
+        self.head = nn.Linear(width, 2)
 
-    def forward(self, ids: Tensor) -> Tensor:
-        said = self.head(self.layers(self.embed(ids[:, 1:]).flatten(1)))
-        unsaid: Tensor = said.new_full((len(ids), self.vocabulary), -1e4)
-        return unsaid.index_copy(1, self.answers, said)
+    def forward(self, symbols: Tensor) -> Tensor:
+        said: Tensor = self.head(self.layers(self.embed(symbols).flatten(1)))
+        return said
 
 
-def fit(model: Equality, task: Task, tokenizer: Tokenizer, rng: np.random.Generator, batch: int = 512) -> None:
+def fit(model: Equality, task: Task, rng: np.random.Generator, batch: int = 512) -> None:
     """Trains all but the embeddings to answer the task; their decay makes neurons mind one pair of symbols each."""
     columns = task.model.run(task.model.sample(rng, SEEN))
-    words = torch.tensor(tokenizer.convert_tokens_to_ids(["<s>", *map(str, range(SYMBOLS))]))
     symbols = torch.from_numpy(np.stack([columns[name] for name in "abcd"], 1))
-    ids = nn.functional.pad(words[1 + symbols], (1, 0), value=int(words[0]))
-    labels = model.answers[columns["alike"].astype(int)]
+    labels = torch.from_numpy(columns["alike"].astype(int))
     optimizer = torch.optim.AdamW([*model.layers.parameters(), *model.head.parameters()], RATE, weight_decay=DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=STEPS, pct_start=0.1)
     for _ in range(STEPS):
         rows = torch.from_numpy(rng.integers(0, SEEN, batch))
-        loss = nn.functional.cross_entropy(model(ids[rows]), labels[rows])
+        loss = nn.functional.cross_entropy(model(symbols[rows]), labels[rows])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -6,7 +6,23 @@ import torch
 from conftest import ROOT
 from torch import nn
 
-from das import LM, CausalModel, DasError, Experiment, Hypothesis, Net, Prompt, Range, Reword, Shift, Task, Tensors, load_task
+from das import (
+    LM,
+    Bool,
+    CausalModel,
+    DasError,
+    Experiment,
+    Hypothesis,
+    Net,
+    Prompt,
+    Range,
+    Reword,
+    Shift,
+    Task,
+    Tensors,
+    load_task,
+    nearest,
+)  # fmt: skip
 from das.interchange.feature import Whole
 from das.interchange.score import score
 from das.run.check import check
@@ -161,6 +177,71 @@ def test_a_state_that_holds_the_sum_is_found_where_it_lies_and_the_plan_is_made_
     rows, _, known = check(task(), None, None, net)
     assert known.share == 1
     assert rows[1][1] == "3"
+
+
+class Strokes(nn.Module):
+    """Whether two strokes in an image (3 by 7 pixels) have one direction, by a convolution and arithmetic of signs."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.sign, self.head = nn.Conv2d(1, 2, 3, padding=1, bias=False), nn.Tanh(), nn.Linear(2, 2)
+        kernel = torch.tensor([[0.0, 1, 0], [-1, 0, -1], [0, 1, 0]])
+        self.conv.weight.data = torch.stack([kernel, -kernel])[:, None] * 10
+        self.head.weight.data, self.head.bias.data = torch.tensor([[-1.0, -1], [1, 1]]), torch.tensor([1.0, -1])
+
+    def forward(self, image):
+        seen = self.sign(self.conv(image))[:, 0, 1]
+        both = seen[:, 1] + seen[:, 5]
+        return self.head(torch.stack([both, -both], 1).relu())
+
+
+def stroke(upright, light):
+    """(rows, 3, 3)"""
+    upright, bar = upright[:, None, None], np.zeros((3, 3))
+    bar[:, 1] = 1
+    return np.where(upright, bar, bar.T) * light[:, None, None]
+
+
+def test_an_image_classifier_is_a_task_whose_regions_are_positions():
+    def left(p):
+        return p & True
+
+    def alike(left, q):
+        return left == q
+
+    def image(p, q, one, two):
+        gap = np.zeros((len(p), 3, 1))
+        return np.concatenate([stroke(p, one), gap, stroke(q, two)], 2)[:, None]
+
+    seen = CausalModel(left, alike, inputs={"p": Bool(), "q": Bool()} | dict.fromkeys(["one", "two"], Range(1, 16)))
+    place = np.arange(21).reshape(3, 7)
+    regions = {"one": place[:, :3].ravel().tolist(), "other": place[:, 4:].ravel().tolist()}
+    form = Tensors(image, {True: 1, False: 0}, places=21, positions=regions)
+    made = Task(form, {"left": Hypothesis(seen, "left")}, positions=["one", "other"])
+    sizes = {"train_pairs": 60, "val_pairs": 16, "test_pairs": 40}
+    experiment = Experiment(made, Net(Strokes()), layers=[0, 1], subspace="fixed:k=2", **sizes)
+    m = experiment.material()
+    pairs, wanted = m.pairs["test"]["left"], {str(c.site): ("left", c.site, [Whole(1)]) for c in experiment.grid()}
+    assert check(made, None, None, m.lm)[2].share == 1
+    for site, found in score(m.engine, m.data["test"], wanted).items():
+        expected = np.ones(40, bool) if site.endswith("one") else None
+        if expected is None:
+            other = pairs.sources["left"] | {name: pairs.base[name] for name in ("p", "one")}
+            expected = seen.run(other)["alike"] == pairs.answer
+        assert (found[0] == expected).all()
+
+
+def test_a_network_that_gives_a_number_chooses_the_nearest_value_within_a_tolerance():
+    read = nearest([0.0, 0.5, 2.0], 0.2)
+    assert read(torch.tensor([[0.1], [0.45], [0.75], [2.1], [9.0]])).argmax(-1).tolist() == [0, 1, 3, 2, 3]
+    model = nn.Sequential(nn.Flatten(), nn.Linear(15, 1))
+    model[1].weight.data, model[1].bias.data = torch.arange(5.0).repeat(3)[None], torch.zeros(1)
+    rows = columns(20)
+    said = Net(model, read=nearest(range(13), 0.3)).logits(task().encode(rows, None)).argmax(-1)
+    assert said.tolist() == (rows["x"] + rows["y"] + rows["z"]).tolist()
+    for wrong in (([], 0.1), ([1.0, 1.0], 0.1), ([1.0], 0.0)):
+        with pytest.raises(DasError):
+            nearest(*wrong)
 
 
 @pytest.mark.parametrize("name", ["equality", "gru_adder"])
