@@ -51,6 +51,10 @@ class Given:
             raise DasError(
                 f"{self.net.name} takes tensors, and the task is put in words: give the task das.Tensors, or a das.LM"
             )
+        if isinstance(form, Prompt) and self._object and self._object.tokenizer is None:
+            raise DasError(
+                "the network has no tokenizer, and the task is put in words: give das.LM one, or the task das.Tensors"
+            )
         if not isinstance(form, Prompt) and not self.net:
             raise DasError(
                 "the task is put as tensors, and the network reads words: give a das.Net, or a file that defines one"

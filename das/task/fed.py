@@ -117,12 +117,12 @@ class Fed(Rendered):
     def at(self, tokenizer: Any, positions: Sequence[str]) -> dict[str, str]:
         found = {spec: self._resolve(spec)[0].tolist() for spec in positions}
         order = sorted(found.items(), key=lambda item: item[1])
-        return {spec: "" if self.places is None else f"place {_listed(at)}" for spec, at in order}
+        return {spec: "whole input" if self.places is None else f"place {_listed(at)}" for spec, at in order}
 
     def show(self, tokenizer: Any, positions: Sequence[str]) -> str:
         """The shapes and dtypes of what the network is given, and the places of the positions."""
         rows = [f"{n or 'input'}: {str(t.dtype).removeprefix('torch.')} {tuple(t.shape[1:])}" for n, t in self.tensors.items()]
-        where = [f"  {spec}  {at or 'all of it'}" for spec, at in self.at(tokenizer, positions).items()]
+        where = [f"  {spec}  {at}" for spec, at in self.at(tokenizer, positions).items()]
         return "\n".join([*rows, "", *where])
 
 

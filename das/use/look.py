@@ -45,7 +45,7 @@ def look(run: Folder, cell: str, prompts: int = PROMPTS, task: Any = None, lm: A
     """What an alignment of a run is made of, in the run's network, beside the cells that it is compared with. cell: its id.
     task, lm: see `das.use.run.Run.look`. DasError where the run was made from something else than is there now."""
     layout = Layout.from_settings(run.settings(task, lm))
-    run.same_as(provenance(layout.task, layout.tokenizer, layout.settings.lm))
+    run.same_as(provenance(layout.task, layout.tokenizer, layout.network.printed))
     alignment = run.alignment(cell)
     beside = [run.alignment(other) for other in companions(run, cell)]
     alike = [alignment, *(other for other in beside if space(other) == space(alignment))]
@@ -62,6 +62,7 @@ def look_inside(
     hypothesis, made = task.hypothesis(cell.hypothesis), dict[str, Any](notes={})
     inputs = hypothesis.model.sample(np.random.default_rng([seed, 11]), prompts)
     encoded = task.encode(inputs, lm.tokenizer, [cell.site.position])
+    lm.size(*cell.site.spot, encoded.take([0]))  # known from now on, whatever the network takes
     if feature.size:
         values = hypothesis.model.run(inputs)
         made["projections"] = _projections(alignment, lm, encoded, {v: values[v] for v in hypothesis.variables})

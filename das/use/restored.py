@@ -20,7 +20,7 @@ def restored(run: Folder, task: Any = None, lm: Any = None) -> tuple[LM, Task]:
     settings = run.settings(task, lm)
     network = Given(settings.lm, settings.dtype, settings.device)
     asked = load_task(settings.task).under(settings.under, network.tokenizer)
-    made = provenance(asked, network.tokenizer, settings.lm)
+    made = provenance(asked, network.tokenizer, network.printed)
     if run.made and (changed := changes(run.made, made)):
         what = f"{run.folder} was made from something else: {'; '.join(changed)} changed since"
         if task is None and lm is None:

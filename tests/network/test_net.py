@@ -7,9 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from das import DasError, Net
+from das import LM, DasError, Net
 from das.interchange.selftest import make_engine
 from das.task.fed import Feed
+from das.task.texts import Texts
+from das.task.tokenizer import make_tokenizer
 
 N = 5
 
@@ -101,6 +103,35 @@ def test_what_torch_runs_at_once_goes_on_from_the_swapped_state_too(kind, layers
     torch.testing.assert_close(
         same[..., 6 * (layers - 1) : 6 * layers], top if first else top.transpose(0, 1), rtol=0, atol=1e-6
     )
+
+
+class Reader(nn.Module):
+    """Reads token ids, and says what it makes of the last."""
+
+    def __init__(self, words):
+        super().__init__()
+        torch.manual_seed(1)
+        self.embed, self.cell, self.head = nn.Embedding(words, 3), nn.GRU(3, 6, batch_first=True), nn.Linear(6, words)
+
+    def forward(self, ids, state=None):
+        return self.head(self.cell(self.embed(ids), state)[0])
+
+
+def test_a_state_is_swapped_at_a_token_of_a_network_that_reads_words_of_any_length():
+    tokenizer = make_tokenizer(["a b c d e"])
+    lm = LM(Reader(len(tokenizer)), tokenizer)
+    prompts = Texts(["a b c", "d e", "b a d c e", "c a"], {}).encode(tokenizer, ["first+1"])
+    new, at = rows(1, 6, n=4, seed=7), torch.from_numpy(prompts.positions["first+1"])
+    engine = make_engine(lm, None, ["cell"], 6, prompts)
+    with torch.no_grad():
+        capture = engine.capture(prompts, [("cell", 0)])
+        found = engine.resume(capture, ("cell", 0), at, new[None])[0]
+    for row, length in enumerate(prompts.lengths):
+        ids = torch.from_numpy(prompts.ids[row : row + 1, -length:])
+        expected = lm.model(ids[:, 2:], new[row][None])[:, -1]
+        torch.testing.assert_close(found[row : row + 1], expected, rtol=0, atol=1e-6)
+        states = lm.model.cell(lm.model.embed(ids))[0][0]
+        torch.testing.assert_close(capture.vectors["cell", 0][row, -length:], states, rtol=0, atol=1e-6)
 
 
 def conv():

@@ -148,6 +148,8 @@ def test_words_and_tensors_do_not_mix():
         Experiment(words, Net(Table()))
     with pytest.raises(DasError, match="reads words"):
         Experiment(task(), "price-tagger-tiny")
+    with pytest.raises(DasError, match="no tokenizer"):
+        Experiment(words, LM(Table(), None))
     with pytest.raises(DasError, match="changes words, and the task has none"):
         task().under(Reword({"a": "b"}))
     with pytest.raises(DasError, match=r"das\.Net"):
