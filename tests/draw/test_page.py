@@ -143,6 +143,13 @@ def test_measures_are_those_of_the_table_references_aside(folder):
     assert names == ["iia", "flip_iia", "normalised", "whole", "rank", "logit_difference"]
 
 
+def test_what_look_has_written_of_a_cell_is_on_the_page(folder):
+    (folder / "look" / "h0-L00-p1").mkdir(parents=True)
+    (folder / "look" / "h0-L00-p1" / "inside.json").write_text(json.dumps({"variables": ["v"], "tokens": [{"token": EVIL}]}))
+    found = parsed(folder).data
+    assert found["inside"] == {"h0-L00-p1": {"variables": ["v"], "tokens": [{"token": EVIL}]}}
+
+
 OPTIONAL = "summary.json", "results.parquet", "pairs.parquet", "texts.parquet", "prompt.json", "provenance.json", "cells"
 
 

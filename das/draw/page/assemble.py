@@ -25,7 +25,7 @@ from das.task.positions import expand_positions
 
 STATIC = Path(__file__).parent / "static"
 VENDOR = ("d3.min.js", "plot.umd.min.js")
-SCRIPTS = ("page.js", "data.js", "charts.js", "heatmap.js", "examples.js", "cell.js", "sections.js", "main.js")
+SCRIPTS = ("page.js", "data.js", "charts.js", "heatmap.js", "examples.js", "inside.js", "cell.js", "sections.js", "main.js")
 """In the order in which they run; each is one inline script."""
 
 
@@ -65,6 +65,7 @@ def gathered(run: Folder, blobs: Blobs) -> dict[str, Any]:
         "cells": cells(run, results, positions, blobs),
         "screen": screened.to_dict("records") if screened is not None else [],
         "examples": examples(run, blobs),
+        "inside": {path.parent.name: read_json(path) for path in sorted(run.folder.glob("look/*/inside.json"))},
         "command": f"das run again.yaml --out runs/{run.folder.resolve().name}-again",
     } | told  # fmt: skip
 

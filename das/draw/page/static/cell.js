@@ -122,6 +122,7 @@ async function cellPanel(cells, entry, site, closed) {
       figure("IIA beside what it is held against; grey: what luck reaches", strip(iia, beside, entry.luck?.[0]), `IIA ${short(iia.iia)}; ${beside.map(([label, v]) => `${label} ${short(v)}`).join(", ")}`),
       await rankPart(cells, entry, kinds, site.chosen)),
     site.chosen ? [scorecard(entry), failures(entry)] : h("p", { class: "note" }, "Scorecards, failing groups and nulls' curves are made for the chosen cell, outlined in red."),
+    own.map((cell) => insidePart(cells.ids[cell])),
     h("div", { class: "part" }, h("h4", {}, "Examples"), h("div", { class: "controls" }, choice("of", options, own[0], put)), list),
     seedTable(cells, own), allMeasures(cells, own));
   await put(own[0]);

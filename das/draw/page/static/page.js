@@ -130,5 +130,8 @@ function themeButton() {
     button.textContent = label();
   } }, label());
   window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { button.textContent = label(); });
+  let before;  // paper is light
+  window.addEventListener("beforeprint", () => { before = document.documentElement.dataset.theme; document.documentElement.dataset.theme = "light"; });
+  window.addEventListener("afterprint", () => { if (before) document.documentElement.dataset.theme = before; else delete document.documentElement.dataset.theme; });
   return button;
 }
