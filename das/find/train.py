@@ -66,7 +66,8 @@ class Checkpoints(pl.Callback):
         step = trainer.global_step
         if step % self.every == 0 or step == trainer.max_steps or trainer.should_stop:
             write(self.folder / LAST, lambda path: trainer.save_checkpoint(path))
-            write_json(self.folder / LOOKS, {"step": step, "cells": pl_module.looks()})
+            if hasattr(pl_module, "looks"):  # a network that is trained has no cells
+                write_json(self.folder / LOOKS, {"step": step, "cells": pl_module.looks()})
 
 
 def _placed(device: torch.device) -> dict[str, Any]:

@@ -111,8 +111,8 @@ def test_attribution_is_the_slope_of_the_swap(arithmetic):
         swap = batch.swap("sum", site)
         difference = swap.source[0] - swap.base
         with torch.no_grad():
-            logits = [batch.resume(m.engine, site, {"sum": swap}, [h * difference[None]])[0] for h in (0.01, -0.01)]
-        up, down = (_standing(some, batch.pairs["sum"])[0] for some in logits)
+            replies = [batch.reply(m.engine, site, {"sum": swap}, [h * difference[None]]) for h in (0.01, -0.01)]
+        up, down = (_standing(reply)[0] for reply in replies)
         torch.testing.assert_close((gradient * difference).sum(1), (up - down) / 0.02, rtol=0.02, atol=0.01)
         torch.testing.assert_close((up + down) / 2, clean[0], rtol=0.01, atol=0.01)
 
