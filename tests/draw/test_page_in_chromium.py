@@ -135,3 +135,10 @@ def test_a_run_that_has_only_begun_has_a_page(tab, tmp_path):
     tab.open(write(tmp_path))
     assert "not finished" in text(tab, ".facts")
     assert tab.complaints == []
+
+
+def test_the_benchmark_runs_at_a_tiny_size(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "argv", ["page", "--quick", "--json", str(tmp_path / "out.json")])
+    made.main()
+    (row,) = json.loads((tmp_path / "out.json").read_text())["rows"]
+    assert (row["cells"], row["rows"], row["complaints"]) == (8, 40, 0)
