@@ -48,6 +48,7 @@ __getattr__, __all__ = handing_on(
         "run.experiment": "Experiment",
         "use.run": "Run",
         "use.apply": "apply generate swapped",
+        "use.pyvene": "to_pyvene from_pyvene",
     },
 )
 

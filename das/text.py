@@ -1,9 +1,10 @@
-"""Text for the console and for pictures."""
+"""Text for the console, for pictures and for notebooks."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Sequence
+from html import escape
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
@@ -37,3 +38,17 @@ def plain(text: str) -> str:
 def fitted(text: str, inches: float, points: float, lines: int | None = None) -> str:
     """For a picture: broken into lines that fit into so many inches in a font of so many points; at most `lines` of them."""
     return plain(textwrap.fill(text, max(12, int(130 * inches / points)), max_lines=lines, placeholder=" …"))
+
+
+def html_table(rows: Iterable[Sequence[object]], head: Sequence[object] = (), caption: str = "") -> str:
+    """For a notebook: a small table, escaped. head: the columns' names; without any, the first column names the rows."""
+    lines = [_html_row(row, "td" if head else "th", "td") for row in rows]
+    top = [f"<caption>{escape(caption)}</caption>"] if caption else []
+    return "".join(["<table>", *top, *([_html_row(head, "th", "th")] if head else []), *lines, "</table>"])
+
+
+def _html_row(row: Sequence[object], first: str, others: str) -> str:
+    tags = [first] + [others] * (len(row) - 1)
+    texts = [f"{value:.3g}" if isinstance(value, float) else str(value) for value in row]
+    cells = [f"<{tag} style='text-align:left'>{escape(text)}</{tag}>" for tag, text in zip(tags, texts, strict=True)]
+    return f"<tr>{''.join(cells)}</tr>"

@@ -219,6 +219,11 @@ class CausalModel:
 
         return dag({name: self.parents(name) for name in self.variables}, self.output, ax)
 
+    def _repr_html_(self) -> str:
+        from das.draw.dag import svg
+
+        return svg({name: self.parents(name) for name in self.variables}, self.output)
+
     @classmethod
     def from_dicts(
         cls,

@@ -49,6 +49,7 @@ GROUPS = {
     "see": [
         Command("look", "RUN CELL", "inside an alignment: prompts in its columns, entries, heads, tokens, angles"),
         Command("report", "RUN", "a run as one HTML page, to look into and to show", "--out FILE"),
+        Command("push", "RUN CELL", "share an alignment, with a card", "--folder … | --repo …"),
         Command("plot", "RUN", "draw a run's figures anew"),
         Command("paper-table", "RUN", "the Boundless DAS paper's table beside this run's"),
     ],

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from io import StringIO
 from typing import TYPE_CHECKING
+
+from matplotlib.figure import Figure
 
 from das.draw.axes import axes_of
 
@@ -40,3 +43,11 @@ def dag(parents: Mapping[str, Sequence[str]], output: str, ax: Axes | None = Non
     ax.set_ylim(-0.5, len(floors) - 0.5)
     ax.axis("off")
     return ax
+
+
+def svg(parents: Mapping[str, Sequence[str]], output: str) -> str:
+    """The same as an inline picture for a page."""
+    drawn = StringIO()
+    figure: Figure = dag(parents, output).get_figure(root=True)  # type: ignore[assignment]
+    figure.savefig(drawn, format="svg", bbox_inches="tight", metadata={"Date": None})
+    return "<svg" + drawn.getvalue().partition("<svg")[2]

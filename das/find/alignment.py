@@ -8,12 +8,14 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+from huggingface_hub import ModelHubMixin, snapshot_download
 from safetensors.torch import load as tensors_of
 from safetensors.torch import save_file
 
-from das.errors import DasError
+from das.errors import DasError, one_line
+from das.find.card import model_card
 from das.find.kinds import Kind, parse_kind, plain_kind, short_name
 from das.ground.storage import load, read_json
 from das.interchange.feature import Feature, Whole
@@ -26,6 +28,11 @@ PLACE_BYTES = 120
 
 Curve = dict[int, float]
 """Width, in columns of each variable → IIA."""
+
+FILES = "card.json", "alignment.safetensors"
+
+KEPT = "cell", "feature", "steps", "rank", "boundary"
+"""What a card says of the alignment itself."""
 
 FEATURES: dict[str, type[Feature]] = {"Subspace": Subspace, "Whole": Whole}
 """The types of features that a folder may hold."""
@@ -69,12 +76,16 @@ class Cell:
 
 
 @dataclass
-class Alignment:
+class Alignment(ModelHubMixin):
     """A cell with what was found for it, and what it cost.
+
+    `save_pretrained(folder)`, `push_to_hub(repo)` and `from_pretrained(repo or folder)` are huggingface_hub's: they keep what
+    `save` keeps, with a model card (see `das.find.card`).
 
     feature: what is swapped. soft: what was swapped when the training ended, where that is something else (Boundless' last
     mask). steps: of the training; 0 where nothing was trained. curve: width → validation IIA, by which the rank was chosen,
-    where the finder has such a curve.
+    where the finder has such a curve. about: what else is known of it, as JSON can hold it: metrics and curves of its run, and
+    what `das.use.share` says of the claim.
     """
 
     cell: Cell
@@ -82,6 +93,10 @@ class Alignment:
     soft: Subspace | None = None
     steps: int = 0
     curve: Curve = field(default_factory=dict)
+    about: dict[str, Any] = field(default_factory=dict)
+
+    _hub_mixin_config: ClassVar[dict[str, Any]] = {}  # type: ignore[misc]
+    """The mixin would keep the constructor's arguments here, tensors among them."""
 
     @property
     def rank(self) -> int:
@@ -114,12 +129,30 @@ class Alignment:
         folder = Path(folder)
         if not (folder / "card.json").is_file():
             raise DasError(f"no alignment in {folder}: expected alignment.safetensors and card.json")
-        card = read_json(folder / "card.json")
-        tensors = load(folder / "alignment.safetensors", tensors_of)
-        cell = Cell.of_plain(card["cell"])
-        feature = _type_of(card, tensors, folder).of_tensors(tensors)
+        card, tensors = read_json(folder / "card.json"), load(folder / "alignment.safetensors", tensors_of)
+        try:
+            cell, steps = Cell.of_plain(card["cell"]), int(card["steps"])
+            feature = _type_of(card, tensors, folder).of_tensors(tensors)
+        except (KeyError, TypeError, ValueError) as error:
+            raise DasError(f"{folder / 'card.json'} is not the card of an alignment ({one_line(error)})") from error
         soft = Subspace(tensors["basis"], tensors["soft"]) if {"basis", "soft"} <= tensors.keys() else None
-        return cls(cell, feature, soft, card["steps"])
+        about = {name: value for name, value in card.items() if name not in KEPT}
+        return cls(cell, feature, soft, steps, about=about)
+
+    # --- huggingface_hub ---
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        self.save(save_directory, self.about)
+        (save_directory / "config.json").write_text(json.dumps({"library_name": "das", "cell": self.cell.id}, indent=1) + "\n")
+        (save_directory / "README.md").write_text(model_card(self), "utf-8")
+
+    @classmethod
+    def _from_pretrained(cls, *, model_id: str, **options: Any) -> Alignment:
+        """options: of `huggingface_hub.snapshot_download`, as far as it has them; `config.json` says nothing that is needed."""
+        if Path(model_id).is_dir():
+            return cls.load(model_id)
+        known = {name: options[name] for name in ("revision", "cache_dir", "force_download", "local_files_only", "token")}
+        return cls.load(snapshot_download(model_id, allow_patterns=[*FILES], **known))
 
 
 def _type_of(card: Mapping[str, Any], tensors: Mapping[str, Any], folder: Path) -> type[Feature]:

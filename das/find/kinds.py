@@ -20,13 +20,16 @@ class Kind:
     """A finder with its settings, which are numbers in bounds; DasError where one is not.
 
     finder: the module of `das.find` whose `find(cells, search)` makes the alignments; by default that of the class. trains:
-    whether it has a training that can be gone on with. ordered: whether its columns come in order of importance, so that the
-    first of them are a finding too. A kind with a `tolerance` looks for its rank (see `das.find.rank.settle`).
+    whether it has a training that can be gone on with. learns: whether it looks for the variable at all. ordered: whether its
+    columns come in order of importance, so that the first of them are a finding too. operand: the setting that all of `KIND:…`
+    gives, where that is one. A kind with a `tolerance` looks for its rank (see `das.find.rank.settle`).
     """
 
     finder: ClassVar[str] = ""
     trains: ClassVar[bool] = False
+    learns: ClassVar[bool] = True
     ordered: ClassVar[bool] = False
+    operand: ClassVar[str] = ""
 
     @property
     def width(self) -> int:
@@ -37,6 +40,13 @@ class Kind:
     def slack(self) -> float | None:
         """How much less validation IIA than the best the rank may have; None for a kind whose rank is given."""
         return getattr(self, "tolerance", None)
+
+    @property
+    def label(self) -> str:
+        """Its name in tables, different for different kinds: `nested32`, or `nested32,lr=0.1` where a setting besides the width
+        is not the default."""
+        others = [f for f in dataclasses.fields(self) if f.name != "k" and getattr(self, f.name) != f.default]
+        return ",".join([short_name(self), *(f"{f.name}={getattr(self, f.name)}" for f in others)])
 
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):
@@ -109,6 +119,7 @@ class Random(Kind):
     """A random k-dimensional subspace, not trained: what a subspace of this size is worth by itself."""
 
     finder = "untrained"
+    learns = False
 
     k: int = 1
 
@@ -118,11 +129,12 @@ class Full(Kind):
     """The whole vector, not trained."""
 
     finder = "untrained"
+    learns = False
 
 
 KINDS: dict[str, str] = {
     **{name.lower(): f"kinds.{name}" for name in ("Boundless", "Nested", "Fixed", "Random", "Full")},
-    "means": "directions.Means", "pca": "directions.PCA",
+    "means": "directions.Means", "pca": "directions.PCA", "given": "given.Given",
 }  # fmt: skip
 """The registry: a kind's name → where in `das.find` its class lies."""
 
@@ -151,10 +163,8 @@ def short_name(kind: Kind) -> str:
 
 
 def kind_name(kind: Kind) -> str:
-    """A kind's name in tables, different for different kinds: `nested32`, or `nested32,lr=0.1` where a setting besides the
-    width is not the default."""
-    others = [f for f in dataclasses.fields(kind) if f.name != "k" and getattr(kind, f.name) != f.default]
-    return ",".join([short_name(kind), *(f"{f.name}={getattr(kind, f.name)}" for f in others)])
+    """A kind's name in tables (see `Kind.label`)."""
+    return kind.label
 
 
 def plain_kind(kind: Kind) -> dict[str, Any]:
@@ -163,12 +173,13 @@ def plain_kind(kind: Kind) -> dict[str, Any]:
 
 
 def parse_kind(given: Kind | str | Mapping[str, Any]) -> Kind:
-    """A kind from itself, from `boundless` or `nested:k=16,lr=0.01`, or from `{kind: nested, k: 16}`."""
+    """A kind from itself, from `boundless`, `nested:k=16,lr=0.01` or `given:FOLDER`, or from `{kind: nested, k: 16}`."""
     if isinstance(given, Kind):
         return given
     if isinstance(given, str):
         name, _, rest = given.partition(":")
-        options: dict[str, Any] = dict(_setting(part) for part in rest.split(",") if part)
+        operand = type_of(name).operand
+        options: dict[str, Any] = {operand: rest} if operand else dict(_setting(part) for part in rest.split(",") if part)
     elif not isinstance(given, Mapping):
         raise DasError(f"subspace {shown(given)}: expected a kind such as nested, nested:k=16 or {{kind: nested, k: 16}}")
     else:

@@ -24,6 +24,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from das.interchange.accuracy import solves
+from das.text import html_table
 
 ALPHA, READ, SAME, SUPPORTED, LEGIBLE = 0.05, 0.5, 0.98, 0.8, 0.6
 """LEGIBLE is above .5, which a linear rule has of a parity: it can be right about three quarters of the values of two or three
@@ -86,6 +87,11 @@ class Verdict:
     sentence: str
     p: float | None
     facts: dict[str, Any]
+
+    def _repr_html_(self) -> str:
+        known = {name: fact for name, fact in self.facts.items() if fact not in (None, {}, self.facts["hypothesis"])}
+        rows = [("verdict", self.verdict), ("why", self.sentence), ("worst p", "no nulls" if self.p is None else self.p)]
+        return html_table([*rows, *known.items()], caption=self.facts["hypothesis"])
 
 
 def judge(facts: Facts) -> Verdict:

@@ -9,8 +9,12 @@ from numpy.typing import NDArray
 
 from das.causal.columns import Column, Columns, differ
 from das.pairs.families import Mask
+from das.text import html_table
 
 Rows = NDArray[np.int64]
+
+SHOWN = 8
+"""Pairs, in a notebook."""
 
 
 @dataclass
@@ -33,6 +37,12 @@ class Pairs:
 
     def __len__(self) -> int:
         return len(self.answer)
+
+    def _repr_html_(self) -> str:
+        table = self.columns()
+        rows = list(zip(*(column[:SHOWN].tolist() for column in table.values()), strict=True))
+        flips = int(self.flips.sum())
+        return html_table(rows, list(table), f"{len(self)} pairs, {flips} of which flip the answer; the first {len(rows)}")
 
     @property
     def flips(self) -> Mask:

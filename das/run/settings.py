@@ -34,7 +34,8 @@ class Settings:
         components: What of a layer: block_output, attention_output, mlp_output, mlp_neurons, heads, query, key, value, a
             single head as in heads.3, or a module's dotted path with {layer} in it.
         hypotheses: Names to align; by default all of the task.
-        subspace: Kind for the whole grid: boundless, nested, fixed, means, pca, random or full; with settings: nested:k=16.
+        subspace: Kind for the whole grid: boundless, nested, fixed, means, pca, random or full, with settings: nested:k=16; or
+            given:FOLDER, a subspace from elsewhere, tried as it is.
         beside: Further kinds, trained on the chosen cells only.
         seeds: Seeds per cell of the grid.
         chosen_seeds: Seeds on the chosen cells.

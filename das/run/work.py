@@ -12,7 +12,7 @@ import torch
 
 from das.find.alignment import Alignment, Cell
 from das.find.budget import cost, sites_of
-from das.find.kinds import Full, Nested, Random
+from das.find.kinds import Nested
 from das.find.screen import screen
 from das.find.search import Search, align
 from das.find.train import forget
@@ -178,7 +178,7 @@ class Work:
             )
             for split, some in pairs.items()
         }
-        kind = Nested(min(Nested().k, m.data["val"].size(m.lm, site))) if isinstance(s.kind, Full | Random) else s.kind
+        kind = Nested(min(Nested().k, m.data["val"].size(m.lm, site))) if not s.kind.learns else s.kind
         wanted = [Cell(cause, site, kind) for cause in data["test"].pairs]
         alignments = align(wanted, self._search(m.engine, data, f"evidence: what {name} is computed from", self.run.folder))
         asked = {c: (a.cell.hypothesis, site, [a.feature]) for c, a in zip(told, alignments, strict=True)}

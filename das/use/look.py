@@ -17,8 +17,6 @@ from das.network.lm import LM
 from das.network.unembedding import unembedding, written
 from das.pairs.dataset import Dataset, Labelled
 from das.run.folder import Folder
-from das.run.layout import Layout
-from das.run.provenance import provenance
 from das.task.rendered import Prompts
 from das.task.task import Task
 from das.use.angles import overlaps, space
@@ -41,26 +39,20 @@ of the variance between groups."""
 NO_DIRECTIONS = "not asked: what is swapped ({}) is no subspace with columns, so it has no directions to follow"
 
 
-def look(run: Folder, cell: str, prompts: int = PROMPTS, task: Any = None, lm: Any = None) -> Inside:
-    """What an alignment of a run is made of, in the run's network, beside the cells that it is compared with. cell: its id.
-    task, lm: see `das.use.run.Run.look`. DasError where the run was made from something else than is there now."""
-    layout = Layout.from_settings(run.settings(task, lm))
-    run.same_as(provenance(layout.task, layout.tokenizer, layout.network.printed))
-    alignment = run.alignment(cell)
-    beside = [run.alignment(other) for other in companions(run, cell)]
+def look(run: Folder, alignment: Alignment, lm: LM, task: Task, prompts: int = PROMPTS) -> Inside:
+    """What an alignment of a run is made of, beside the run's cells that it is compared with."""
+    beside = [run.alignment(other) for other in companions(run, alignment.cell.id)]
     alike = [alignment, *(other for other in beside if space(other) == space(alignment))]
     angles = overlaps(alike) if space(alignment) else pd.DataFrame()
-    return look_inside(alignment, layout.network.lm, layout.task, prompts, layout.settings.seed, angles)
+    return look_inside(alignment, lm, task, prompts, angles)
 
 
-def look_inside(
-    alignment: Alignment, lm: LM, task: Task, prompts: int = PROMPTS, seed: int = 0, angles: pd.DataFrame | None = None
-) -> Inside:
+def look_inside(alignment: Alignment, lm: LM, task: Task, prompts: int = PROMPTS, angles: pd.DataFrame | None = None) -> Inside:
     """What an alignment of a hypothesis of the task is made of in its network, by so many natural prompts. angles: to others
     (see `das.use.angles`)."""
     cell, feature = alignment.cell, alignment.feature
     hypothesis, made = task.hypothesis(cell.hypothesis), dict[str, Any](notes={})
-    inputs = hypothesis.model.sample(np.random.default_rng([seed, 11]), prompts)
+    inputs = hypothesis.model.sample(np.random.default_rng(11), prompts)
     encoded = task.encode(inputs, lm.tokenizer, [cell.site.position])
     lm.size(*cell.site.spot, encoded.take([0]))  # known from now on, whatever the network takes
     if feature.size:

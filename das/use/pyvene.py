@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import importlib
 import re
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from das.errors import DasError
+from das.errors import DasError, shown
+from das.find.alignment import Alignment
+from das.find.foreign import of_state, read_feature
 from das.interchange.feature import Feature
+from das.interchange.subspace import Subspace
 from das.network.asking import places
 from das.network.lm import LM
 from das.network.site import Site
@@ -33,6 +38,49 @@ def pyvene_logits(lm: LM, base: Encoded, source: Encoded, site: Site, feature: F
     return logits
 
 
+def to_pyvene(alignment: Alignment, model: Any) -> Any:
+    """A `pyvene.IntervenableModel` that makes an alignment's swap in a network: a `LowRankRotatedSpaceIntervention` with the
+    subspace's columns as its weight, at the site's module. model: a `das.LM`, or a Hugging Face model.
+
+    It is called with fully nested positions, a list of columns per row: `network(base, [source],
+    {"sources->base": ([[[12], [9]]], [[[11], [9]]])})`. DasError for what pyvene cannot say: several variables, sites of
+    several tokens, a head by itself, what is no subspace.
+    """
+    lm, site, feature = model if isinstance(model, LM) else LM(model, None), alignment.cell.site, alignment.feature
+    if not isinstance(feature, Subspace) or feature.variables != 1 or not feature.size:
+        raise DasError(f"{alignment.cell.id}: pyvene takes a subspace of one variable, this is {_words(feature)}")
+    if not feature.fits(size := lm.size(*site.spot)):
+        raise DasError(
+            f"{alignment.cell.id} is of vectors of {len(feature.basis)} entries; {site.component} has {size} a token"
+        )
+    columns = feature.columns(0).to(lm.device)
+    pyvene: Any = importlib.import_module("pyvene")
+    options = {"embed_dim": size, "low_rank_dimension": columns.shape[1], "keep_last_dim": True}
+    intervention = pyvene.LowRankRotatedSpaceIntervention(**options).to(lm.device)
+    with torch.no_grad():
+        intervention.rotate_layer.weight = columns
+    return _network(lm, site, intervention)
+
+
+def _words(feature: Feature) -> str:
+    return f"{type(feature).__name__.lower()} of {feature.variables} variable(s)"
+
+
+def from_pyvene(source: Any, columns: int | None = None) -> Subspace:
+    """The subspace of a rotated, low-rank rotated or Boundless rotated space: an intervention of pyvene's, its state dict, or
+    the file or folder that keeps one (see `das.find.foreign`). columns: how many of a full rotation's are swapped, where it
+    does not say; of a Boundless one they are those below its boundary."""
+    if isinstance(source, str | Path):
+        feature = read_feature(source, columns)
+        if not isinstance(feature, Subspace):
+            raise DasError(f"{source} holds {_words(feature)}, no subspace")
+        return feature
+    state = source.state_dict() if isinstance(source, torch.nn.Module) else source
+    if not isinstance(state, Mapping):
+        raise DasError(f"from_pyvene: given {shown(source)}: expected an intervention, its state dict, a file or a folder")
+    return of_state({name: value.detach().cpu() for name, value in state.items()}, "the intervention", columns)
+
+
 def _intervenable(lm: LM, site: Site, feature: Feature) -> Any:
     pyvene: Any = importlib.import_module("pyvene")
 
@@ -43,14 +91,19 @@ def _intervenable(lm: LM, site: Site, feature: Feature) -> Any:
             flat, shape = base.flatten(0, -2), base.shape
             return (flat + feature.swap(flat, source.flatten(0, -2)[None])).view(shape)
 
+    return _network(lm, site, Swap(embed_dim=lm.size(*site.spot), keep_last_dim=True))
+
+
+def _network(lm: LM, site: Site, intervention: Any) -> Any:
+    pyvene: Any = importlib.import_module("pyvene")
+
     class Network(pyvene.IntervenableModel):  # type: ignore[misc]
         """Leaves hooks that are not its own where they are, and looks at every row's position."""
 
         def _remove_forward_hooks(self) -> None:
             pass
 
-    swap = Swap(embed_dim=lm.size(*site.spot), keep_last_dim=True)
-    network = Network(pyvene.IntervenableConfig({"component": _path(lm, site), "intervention": swap}), lm.model)
+    network = Network(pyvene.IntervenableConfig({"component": _path(lm, site), "intervention": intervention}), lm.model)
     network.use_fast = False
     return network
 

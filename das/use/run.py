@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from das.errors import DasError, unknown
 from das.ground.storage import writing
+from das.network.site import place_text
 from das.progress import Reporter, silent
 from das.run.folder import Folder
 from das.stats import Bootstrap, Difference
+from das.text import html_table
 from das.use.cells import cell_id
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
+    from das.find.alignment import Alignment
     from das.network.lm import LM
     from das.task.task import Task
     from das.transfer.robustness import Robustness
@@ -85,11 +88,12 @@ class Run(Folder):
 
     def look(self, cell: str, prompts: int = 500, task: Any = None, lm: Any = None) -> Inside:
         """What an alignment is made of (see `das.use.inside.Inside`): its prompts' coordinates, entries, units and tokens, and
-        its angles to others of the run. cell: an id, or a hypothesis, whose chosen cell is meant. task, lm: the objects
-        themselves, where the run was given objects and no names."""
+        its angles to others of the run. cell: an id, or a hypothesis, whose chosen cell is meant. task, lm: others than
+        the run was made from, or the objects where it was given such."""
         from das.use.look import look
 
-        return look(self, cell_id(self, cell), prompts, task, lm)
+        alignment = self.alignment(cell_id(self, cell))
+        return look(self, alignment, *self._made_from(task, lm), prompts)
 
     def angles(self, cells: Sequence[str] | None = None) -> pd.DataFrame:
         """How near alignments lie to each other, beside random subspaces (see `das.use.angles.overlaps`). cells: ids or
@@ -104,15 +108,19 @@ class Run(Folder):
     def swapper(self, cell: str, task: Any = None, lm: Any = None) -> Swapper:
         """An alignment of the run with its network and task, ready for prompts of one's own. cell: an id, or a hypothesis,
         whose chosen cell it is. task, lm: others than the run was made from, or the objects where it was given such."""
-        from das.use.restored import restored
         from das.use.swapper import Swapper
 
-        alignment = self.alignment(cell_id(self, cell))
+        return Swapper(self.alignment(cell_id(self, cell)), *self._made_from(task, lm))
+
+    def _made_from(self, task: Any, lm: Any) -> tuple[LM, Task]:
+        """The network and the task, or others in their place; its own are kept once they have been needed."""
+        from das.use.restored import restored
+
         if (task, lm) != (None, None):
-            return Swapper(alignment, *restored(self, task, lm))
+            return restored(self, task, lm)
         if self._restored is None:
             self._restored = restored(self)
-        return Swapper(alignment, *self._restored)
+        return self._restored
 
     def apply(self, cell: str, base: Any, source: Any = None, **given: Any) -> Applied:
         """What a swap by one of the run's alignments makes of the network's answer to a base, a text or values of the task's
@@ -126,6 +134,21 @@ class Run(Folder):
     def swapped(self, cell: str, source: Any = None, **given: Any) -> AbstractContextManager[Any]:
         """Keeps the swap in every call of the network in a `with` block (see `das.use.apply.swapped`). cell: see `swapper`."""
         return self.swapper(cell).swapped(source, **given)
+
+    def share(self, cell: str) -> Alignment:
+        """An alignment with what is to be said of it, ready for `save_pretrained(folder)` or `push_to_hub(repo)`. cell: an id,
+        or a hypothesis, whose chosen cell is meant."""
+        from das.use.share import described
+
+        return described(self, cell_id(self, cell))
+
+    def _repr_html_(self) -> str:
+        entries = [(e, e.get("verdict") or {}) for e in self.summary["hypotheses"].values()]
+        rows = [
+            [e["hypothesis"], found.get("verdict", "–"), place_text(e), e["test_iia"], e["rank"], found.get("sentence", "")]
+            for e, found in entries
+        ]
+        return html_table(rows, ["hypothesis", "verdict", "chosen cell", "test IIA", "rank", "why"], str(self.folder))
 
     # --- pictures ---
 
