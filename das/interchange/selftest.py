@@ -171,12 +171,14 @@ def _check_runs(lm: LM, spots: Sequence[Spot], prompts: Prompts) -> None:
         lm.logits(one)
     for spot, tap in taps.items():
         where = f"component {spot[0]!r} of layer {spot[1]}"
-        (_check_steps if isinstance(tap, CellTap) else _check_once)(where, counts[spot], one)
-        if not isinstance(tap, CellTap):
+        if isinstance(tap, CellTap):
+            _check_steps(where, counts[spot], one)
+        else:
+            _check_once(where, counts[spot])
             _check_shape(where, shapes[spot], one)
 
 
-def _check_once(where: str, count: int, one: Prompts) -> None:
+def _check_once(where: str, count: int) -> None:
     if count != 1:
         times = f"{count} times" if count else "not"
         raise DasError(

@@ -39,8 +39,8 @@ class Feeding:
         """Scores (copies · rows, classes), by one forward."""
         given = {name: self._as_taken(tensor, copies) for name, tensor in part.prompts.tensors.items()}
         rows = copies * len(part.rows)
-        what = f"inputs of shapes {', '.join(f'{n or chr(120)} {tuple(t.shape)}' for n, t in given.items())}"
-        output = called(type(self.model).__name__, "the network to take these inputs", self._run, given, on=f" on {what}")
+        shapes = ", ".join(f"{name or 'input'} {tuple(tensor.shape)}" for name, tensor in given.items())
+        output = called(type(self.model).__name__, "the network to take these inputs", self._run, given, on=f" on {shapes}")
         scores = self._read(output)
         if scores.dim() == 3:
             scores = scores[:, -1]

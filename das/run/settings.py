@@ -28,7 +28,7 @@ class Settings:
 
     Args:
         task: Task file or name.
-        lm: Network: a shipped name, smollm2-135m, a folder, a hub id or a GGUF file.
+        lm: Network: a shipped name, smollm2-135m, a folder, a hub id, a GGUF file, or a Python file that defines `network`.
         layers: `all`, or layer numbers from 0.
         positions: Places in the prompt, such as amount.last, amount+1, last-12..last; by default the task's.
         components: What of a layer: block_output, attention_output, mlp_output, mlp_neurons, heads, query, key, value, a
