@@ -135,12 +135,12 @@ def test_measures_are_those_of_the_table_references_aside(folder):
     table = pd.read_parquet(folder / "results.parquet")
     extra = (
         table[table["metric"] == "iia"]
-        .assign(metric="logit_difference", width=0, value=-2.5)
+        .assign(metric="surprise_of_mine", width=0, value=-2.5)
         .drop_duplicates(["cell", "split"])
     )
     pd.concat([table, extra]).to_parquet(folder / "results.parquet")
     names = [measure["name"] for measure in parsed(folder).data["cells"]["measures"]]
-    assert names == ["iia", "flip_iia", "normalised", "whole", "rank", "logit_difference"]
+    assert names == ["iia", "flip_iia", "normalised", "whole", "rank", "surprise_of_mine"]
 
 
 def test_what_look_has_written_of_a_cell_is_on_the_page(folder):
