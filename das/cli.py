@@ -3,52 +3,55 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from das.commands.registry import COMMANDS, listing
+from das.commands.complete import candidates
+from das.commands.completion import COMPLETE
+from das.commands.groups import grouped
+from das.commands.overview import overview
+from das.commands.registry import COMMANDS, Command, listing
 from das.errors import unknown
 from das.use.endings import encodable, ended
-from das.use.signals import stoppable
+from das.use.options import CONFIG, help_text, options_of, read
+from das.use.signals import STOPPED, stoppable
 
-USAGE = f"""das: does this network really compute that?
-
-usage: das COMMAND …            das COMMAND --help says more
+ABOUT = "das: does this network really compute that?"
+USAGE = f"""usage: das COMMAND …            das COMMAND --help says more
 
 {listing()}
 
 A task file is Python and runs as you do. Settings come from the command line, from a YAML file, or both."""
 
 
-def _about(command: str) -> str:
+def _about(command: Command) -> str:
     """What a command's docstring says before its arguments."""
-    return (COMMANDS[command].function.__doc__ or "").partition("Args:")[0]
+    return (command.function.__doc__ or "").partition("Args:")[0]
 
 
-def _arguments(command: str, words: list[str]) -> tuple[Any, ...] | str:
+def _arguments(command: Command, words: list[str]) -> dict[str, Any] | str:
     """What a command is called with; or its help or its settings, as text, where those were asked for. `das run TASK --lm …` or
     `das run FILE.yaml …`: a YAML file gives settings, the command line overrides them."""
-    from das.run import settings
-    from das.use.options import CONFIG, Option, help_text, options_of, read
 
-    named = COMMANDS[command].settings
-    cls = getattr(settings, named) if named else None
-    options = options_of(cls or COMMANDS[command].function)
-    if cls and all(o.name != "out" for o in options):
-        options.append(Option("out", str | None, None, "Folder to write to; by default runs/<task>."))
+    cls, options = command.settings_class, command.options()
     if cls and words and not words[0].startswith("-"):
         words = [CONFIG if Path(words[0]).suffix in (".yaml", ".yml") else "--task", *words]
-    usage = f"{command} {COMMANDS[command].operands}"
-    given = read(words, options, usage if cls else command, cls is not None)
-    if given.help or given.printing:
-        return help_text(f"{usage} [options]", _about(command), options) if given.help else _yaml(given.values)
-    values, out = given.values, given.values.get("out")
+    usage = f"{command.name} {command.operands}".strip()
+    given = read(words, options, usage if cls else command.name, cls is not None, () if cls else command.places)
+    if given.help:
+        return help_text(f"{usage} [options]", _about(command), grouped(options, command.settings), cls is not None)
+    if given.printing:
+        return _yaml(given.values)
     if cls is None:
-        return tuple(values[o.name] for o in options)
-    return cls(**{name: value for name, value in values.items() if name in {f.name for f in fields(cls)}}), out
+        return given.values
+    mine = {f.name for f in fields(cls)}
+    own = {o.name for o in options_of(command.function)} - {"settings"}
+    settings = cls(**{name: value for name, value in given.values.items() if name in mine})
+    return {"settings": settings} | {name: value for name, value in given.values.items() if name in own}
 
 
 def _yaml(values: dict[str, Any]) -> str:
@@ -60,11 +63,11 @@ def _yaml(values: dict[str, Any]) -> str:
 def _do(command: str, words: list[str]) -> None:
     if command not in COMMANDS:
         raise unknown("command", command, COMMANDS)
-    given = _arguments(command, words)
+    given = _arguments(COMMANDS[command], words)
     if isinstance(given, str):
         print(given, flush=True)
         raise _Told
-    COMMANDS[command].function(*given)
+    COMMANDS[command].function(**given)
     sys.stdout.flush()
 
 
@@ -72,13 +75,15 @@ class _Told(Exception):
     """Help was asked for, and is all there is to do."""
 
 
-@stoppable()
 def main(arguments: Sequence[str] | None = None) -> int:
     """The entry point of `das`; returns the exit status."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     encodable()
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(USAGE)
+        print("\n\n".join([ABOUT, *([] if arguments else [overview()]), USAGE]))
+        return 0
+    if arguments[0] == COMPLETE:
+        print("\n".join(candidates(arguments[1:])))
         return 0
     if arguments[0] == "--version":
         from das import __version__
@@ -90,7 +95,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     os.environ.setdefault("TQDM_DISABLE", "1")
     try:
-        _do(command, rest)
+        with stoppable(f"{STOPPED}: das {shlex.join(arguments)}"):
+            _do(command, rest)
     except _Told:
         sys.exit(0)
     except (Exception, KeyboardInterrupt, SystemExit) as error:

@@ -10,11 +10,11 @@ from conftest import ROOT
 
 from das import __version__
 from das.cli import main
+from das.commands.groups import REST, grouped
 from das.commands.registry import COMMANDS
 from das.run.fit import variants
 from das.run.settings import FitSettings, Settings, check_keys, read_yaml
 from das.task.files import load_task
-from das.use.options import options_of
 from das.use.template import TASK as TEMPLATE
 
 TASK = str(ROOT / "tasks" / "price_tagging.py")
@@ -69,6 +69,10 @@ def model(tokenizer, here):
         (["rnu"], HEAVY),
         (["new", "mine"], HEAVY),
         (["run", "--lmm", "x"], HEAVY),
+        ([], HEAVY),
+        (["ls"], HEAVY),
+        (["completion", "bash"], HEAVY),
+        *((["__complete", command, "--"], HEAVY) for command in ("run", "check", "shift")),
     ],
 )
 def test_command_loads_no_heavy_module(arguments, light, here):
@@ -293,10 +297,38 @@ def test_shipped_settings_fit_the_settings_class_and_its_types(path, capsys, mon
 # --- the registry ---
 
 
-@pytest.mark.parametrize("command", COMMANDS.values(), ids=list(COMMANDS))
+EVERY = pytest.mark.parametrize("command", COMMANDS.values(), ids=list(COMMANDS))
+
+
+@EVERY
 def test_a_command_needs_what_the_list_of_commands_says(command):
-    needed = [o.name.upper() for o in options_of(command.function) if o.needed]
-    assert command.operands.split() == (["TASK|YAML"] if command.settings else needed)
+    needed = [o.name for o in command.options() if o.needed]
+    if command.settings:
+        assert (command.operands, needed[0]) == ("TASK|YAML", "task")
+    else:
+        assert [place.lower() for place in command.operands.split() if place[0] != "["] == needed
+        assert set(command.places) <= {o.name for o in command.options()}
+
+
+@EVERY
+def test_every_option_has_a_sentence_under_a_heading(command, capsys):
+    for option in command.options():
+        assert len(option.about.split()) >= 3, option
+        assert option.about.endswith("."), option
+    names = [option.name for _, options in grouped(command.options(), command.settings) for option in options]
+    assert sorted(names) == sorted(option.name for option in command.options())
+    assert REST not in dict(grouped(command.options(), command.settings))
+    with pytest.raises(SystemExit):
+        main([command.name, "--help"])
+    out = capsys.readouterr().out
+    assert all(f"\n  --{name}" in out for name in names)
+
+
+def test_options_may_be_written_with_dashes(capsys):
+    with pytest.raises(SystemExit):
+        main(["run", TASK, "--lm", "x", "--chosen-seeds", "7", "--train_pairs=9", "--val-pairs=8", "--print-config"])
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert (printed["chosen_seeds"], printed["train_pairs"], printed["val_pairs"]) == (7, 9, 8)
 
 
 def test_tables_are_told_as_data_too(capsys, here):

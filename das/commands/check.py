@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def check(
     task: str, lm: str = "price-tagger-tiny", positions: list[str] | None = None, accuracy: bool = True,
-    like: str | None = None, dtype: str = "float32", device: str = "cpu", threads: int = 0,
+    like: str | None = None, dtype: str = "float32", device: str = "auto", threads: int = 0,
 ) -> None:  # fmt: skip
     """Check a task with a network: its positions, its shifts, the network's accuracy.
 
@@ -26,9 +26,9 @@ def check(
         accuracy: Also load the weights and measure the network's accuracy.
         like: A named network, such as alpaca-7b, of which this must be a copy: by the tokens of a prompt and the accuracy; by
             default the network itself, if it has a name.
-        dtype: The network's: float32, bfloat16 or float16.
+        dtype: Of the network's numbers: float32, bfloat16 or float16.
         device: Where the network runs: cpu, cuda (cuda:1), mps, or auto, the best that is there.
-        threads: Of the processor; 0 leaves it to torch.
+        threads: Threads of the processor; 0 leaves it to torch.
     """
     from das.ground.checks import whole
     from das.network.device import check_device, check_dtype

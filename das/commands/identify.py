@@ -14,7 +14,7 @@ def identify(
         task: Task file or name.
         pairs: Pairs per hypothesis.
         families: Family of pairs and its share: flip, keep, resample, only, natural, separate; by default half flip, half keep.
-        seed: Of the pairs.
+        seed: Seed of the pairs.
         json: A file to write the tables to as well, as JSON; without a file they are printed so, in the text's place.
     """
     from das.pairs.identify import identify

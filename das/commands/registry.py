@@ -5,16 +5,19 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from das.text import aligned
+from das.use.options import Option, options_of
 
 
 @dataclass(frozen=True)
 class Command:
     """A command `name`: the function of that name (`-` is `_`) in the module of that name in `das.commands`.
 
-    operands: what stands after its name. does: in a phrase, for the list of commands. often: options to show beside that.
-    settings: the class in `das.run.settings` that its options fill in; else they are the function's parameters.
+    operands: what stands after its name, in brackets what may be left out. does: in a phrase, for the list of commands.
+    often: options to show beside that. settings: the class in `das.run.settings` that its options fill in, beside its
+    function's parameters.
     """
 
     name: str
@@ -29,6 +32,24 @@ class Command:
         name = self.name.replace("-", "_")
         found: Callable[..., None] = getattr(importlib.import_module(f"das.commands.{name}"), name)
         return found
+
+    @property
+    def settings_class(self) -> Any:
+        """The class that its options fill in, if there is one."""
+        return getattr(importlib.import_module("das.run.settings"), self.settings) if self.settings else None
+
+    @property
+    def places(self) -> list[str]:
+        """The names of the parameters whose values stand after its name."""
+        return [word.strip("[]").lower() for word in self.operands.split()]
+
+    def options(self) -> list[Option]:
+        """Its settings, and the parameters of its function beside them."""
+        mine = {o.name: o for o in options_of(self.function)}
+        if self.settings is None:
+            return list(mine.values())
+        del mine["settings"]
+        return list((mine | {o.name: o for o in options_of(self.settings_class)}).values())
 
 
 GROUPS = {
@@ -47,11 +68,15 @@ GROUPS = {
         Command("apply", "RUN CELL BASE", "swap what was found between prompts of your own", "--source … --generate 20"),
     ],
     "see": [
+        Command("ls", "[FOLDER]", "runs: task, network, cells done, verdicts, when", "--json"),
         Command("look", "RUN CELL", "inside an alignment: prompts in its columns, entries, heads, tokens, angles"),
         Command("report", "RUN", "a run as one HTML page, to look into and to show", "--out FILE"),
         Command("push", "RUN CELL", "share an alignment, with a card", "--folder … | --repo …"),
         Command("plot", "RUN", "draw a run's figures anew"),
         Command("paper-table", "RUN", "the Boundless DAS paper's table beside this run's"),
+    ],
+    "set up": [
+        Command("completion", "SHELL", "Tab completes commands, options and values: bash, zsh or fish"),
     ],
 }
 """What one does → the commands for it."""

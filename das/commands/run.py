@@ -6,8 +6,12 @@ from pathlib import Path
 from typing import Any
 
 
-def run(settings: Any, out: str | None) -> None:
-    """Train and judge an alignment for every hypothesis × layer × position; a killed run goes on where it was."""
+def run(settings: Any, out: str | None = None) -> None:
+    """Train and judge an alignment for every hypothesis × layer × position; a killed run goes on where it was.
+
+    Args:
+        out: Folder to write to; by default runs/<task>.
+    """
     from das.draw.early import draw_early
     from das.draw.heatmaps import pictures
     from das.draw.outcome import outcome

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from das.commands.told import tell
 
-def shift(run: str, shifts: Any = "all", retrain: float | dict[str, float] = 0.0) -> None:
+
+def shift(run: str, shifts: Any = "all", retrain: float | dict[str, float] = 0.0, json: str | None = None) -> None:
     """Test every alignment of a finished run, as it is, on the same question put otherwise.
 
     Prints a table and writes shift.json and shift_*.png into the run's folder; what is there is not done again.
@@ -17,8 +19,10 @@ def shift(run: str, shifts: Any = "all", retrain: float | dict[str, float] = 0.0
             {of: true_false, replace: {dollars: euros}, answers: {true: "Aye", false: "Nay"}, given: {lower: 2.5}, few_shot: 2,
             chat: true}}.
         retrain: Share of the grid to train anew under each shift, to compare with, or a mapping from shift to share.
+        json: A file to write the table to as well, as JSON; without a file it is printed so, in the text's place.
     """
     from das.progress import console
     from das.use.run import Run
 
-    print(Run.open(run).shift(shifts, retrain, console()).text())
+    found = Run.open(run).shift(shifts, retrain, console())
+    tell(found.text(), found.table().to_dict("records"), json)

@@ -10,6 +10,7 @@ from das.errors import DasError, shown, unknown
 if TYPE_CHECKING:
     import torch
 
+DEVICES = ("auto", "cpu", "cuda", "mps")
 DTYPES = ("float32", "bfloat16", "float16")
 
 

@@ -23,7 +23,7 @@ class Given:
     """The tokenizer and the shape come without weights; `lm`, the network itself, is loaded last and once. An object, or what a
     file of the user's own makes, is there from the start."""
 
-    def __init__(self, lm: str | Path | LM, dtype: str = "float32", device: str = "cpu") -> None:
+    def __init__(self, lm: str | Path | LM, dtype: str = "float32", device: str = "auto") -> None:
         self.source, self.dtype, self.device = lm, dtype, device
 
     @cached_property

@@ -60,7 +60,7 @@ class LM:
         self.asking = Asking(self.model, self.tokenizer)
 
     @classmethod
-    def load(cls, source: str, dtype: str = "float32", device: str = "cpu") -> LM:
+    def load(cls, source: str, dtype: str = "float32", device: str = "auto") -> LM:
         """By name (see `names`), folder (of a network or an adapter), hub id or GGUF file. dtype: `float32`, `bfloat16` or
         `float16`."""
         import transformers

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
-
 from das.find.alignment import Cell
 from das.find.kinds import Boundless, Nested
 from das.find.rank import widths
@@ -16,7 +14,7 @@ from das.memory import SHARE, free_memory, room
 from das.network.lm import LM
 from das.network.site import Site
 from das.run.layout import Layout
-from das.run.machine import ASSUMED, elsewhere
+from das.run.machine import ASSUMED, device, elsewhere
 from das.run.material import POOL
 from das.run.settings import Settings
 from das.task.plain_shifts import named_shifts
@@ -146,14 +144,14 @@ def limit(s: Settings, memory: Mapping[str, float]) -> float:
     if elsewhere(s):
         return ASSUMED[2]
     loaded = isinstance(s.lm, LM) and s.lm.device.type != "meta"
-    return free_memory(torch.device(s.device)) + (memory["weights"] if loaded else 0)
+    return free_memory(device(s)) + (memory["weights"] if loaded else 0)
 
 
 def _room(s: Settings) -> float:
     """Bytes for captures on the device, or on the one that is assumed."""
     if s.memory is None and elsewhere(s):
         return SHARE * ASSUMED[2]
-    return room(s.memory, torch.device("cpu" if elsewhere(s) else s.device))
+    return room(s.memory, device(s))
 
 
 def disk(e: Layout, config: Any, cells: int) -> dict[str, float]:

@@ -25,6 +25,7 @@ from das.judge.failures import Group
 from das.network.site import Site
 from das.pairs.dataset import Rows
 from das.progress import Reporter, silent
+from das.run.about import README, about
 from das.run.lock import LOCK, alone
 from das.run.mend import SCREEN, mend
 from das.run.provenance import changes, comparable, found_again, places
@@ -84,6 +85,7 @@ class Folder:
         write(path, lambda p: p.write_text(yaml.safe_dump(mine, sort_keys=False)))
         body = {"made_from": dict(made), "places": places({k: getattr(settings, k) for k in NAMED}, self.folder)}
         write_json(self.folder / PROVENANCE, body)
+        write(self.folder / README, lambda p: p.write_text(about(self.folder, mine["task"], mine["lm"]), "utf-8"))
 
     @contextmanager
     def alone(self, report: Reporter = silent) -> Iterator[None]:

@@ -108,7 +108,7 @@ class Layout:
         s = self.settings
         self._check_widths()
         device = device_of(s.device)
-        if s.device == "auto":
+        if s.device == "auto" and not isinstance(s.lm, LM):
             report.say(f"device auto: the network runs on {device}")
         check_logger(s.logger)
 

@@ -7,6 +7,7 @@ import time
 import numpy as np
 import torch
 
+from das.network.device import device_of
 from das.run.settings import Settings
 
 ASSUMED = "an A100 with 80 GB", 312e12, 80 * 2**30
@@ -23,6 +24,11 @@ def elsewhere(s: Settings) -> bool:
     return s.device.startswith("cuda") and not torch.cuda.is_available()
 
 
+def device(s: Settings) -> torch.device:
+    """Where the run is to be, as far as it is here: the processor for what is meant for elsewhere."""
+    return torch.device("cpu") if elsewhere(s) else device_of(s.device)
+
+
 def rate(width: int, s: Settings) -> tuple[str, float]:
     """A machine, and the floating-point operations per second that it reaches on a network of that width."""
     if elsewhere(s):
@@ -37,7 +43,7 @@ def rate(width: int, s: Settings) -> tuple[str, float]:
 
 def _timed_product(width: int, s: Settings) -> float:
     dtype = getattr(torch, s.dtype)
-    a, b = (torch.randn(*shape, dtype=dtype, device=s.device) for shape in ((512, width), (width, 3 * width)))
+    a, b = (torch.randn(*shape, dtype=dtype, device=device(s)) for shape in ((512, width), (width, 3 * width)))
     for _ in range(10):
         a @ b
     times = []

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from das.errors import DasError
-from das.network.device import device_of
 from das.network.lm import LM
 from das.network.named import NAMED
 from das.run import costs, machine
@@ -83,8 +82,7 @@ def _bytes(parts: Mapping[str, float]) -> str:
 def plan_of(settings: Settings) -> Plan:
     """The plan of an experiment. A named network whose tokenizer cannot be had is planned from its published shape, with a
     tokenizer made of the task's own words in place of its own; a note says so."""
-    if settings.device == "auto" or not machine.elsewhere(settings):
-        settings = replace(settings, device=str(device_of(settings.device)))
+    machine.device(settings)  # DasError where it is not there
     try:
         return plan(Layout.from_settings(settings))
     except DasError:

@@ -23,9 +23,9 @@ from das.causal.columns import Column, Columns, differ, key
 from das.causal.inputs import Inputs
 from das.network.lm import LM
 from das.network.source import weight_files
-from das.task.files import task_file
 from das.task.form import Form
 from das.task.hypothesis import Hypothesis
+from das.task.names import task_file
 from das.task.task import Task
 from das.task.tokenizer import Tokenizer
 from das.task.variant import Variant

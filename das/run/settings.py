@@ -36,7 +36,7 @@ class Settings:
         hypotheses: Names to align; by default all of the task.
         subspace: Kind for the whole grid: boundless, nested, fixed, means, pca, random or full, with settings: nested:k=16; or
             given:FOLDER, a subspace from elsewhere, tried as it is.
-        beside: Further kinds, trained on the chosen cells only.
+        beside: Further kinds, such as [nested, pca], trained on the chosen cells only, to compare with.
         seeds: Seeds per cell of the grid.
         chosen_seeds: Seeds on the chosen cells.
         budget: Share of the grid's training cost, up to 1, to spend on the most promising sites of each hypothesis, as a
@@ -63,8 +63,8 @@ class Settings:
         check_every: Steps between validation checks.
         patience: Checks without gain after which a cell stops; one of Boundless or Nested that has learned something goes on,
             since its width is still to be found.
-        seed: Of pairs, order and starts.
-        dtype: The network's: float32, bfloat16 or float16. Subspaces are always float32.
+        seed: Seed of pairs, order and starts.
+        dtype: Of the network's numbers: float32, bfloat16 or float16. Subspaces are always float32.
         device: Where the network runs: cpu, cuda (cuda:1), mps, or auto, the best that is there.
         threads: Threads per worker; 0 leaves it to torch.
         workers: Processes among which the sites of the grid are shared out.
@@ -100,7 +100,7 @@ class Settings:
     patience: int = 3
     seed: int = 0
     dtype: str = "float32"
-    device: str = "cpu"
+    device: str = "auto"
     threads: int = 0
     workers: int = 1
     memory: float | None = None
@@ -170,19 +170,19 @@ class FitSettings:
         out: Folder for the network; by default models/<task>.
         base: Network to begin with, such as smollm2-135m, with its own tokenizer and shape; by default a new one.
         lora: Train, and write, an adapter of a few MB instead of the base's weights (needs the package peft).
-        rank: Of the adapter's change of a weight matrix.
-        dtype: Of the weights that an adapter leaves as they are: float32, bfloat16 (faster where the processor
+        rank: Rank of the adapter's change of a weight matrix.
+        dtype: Type of the weights that an adapter leaves as they are: float32, bfloat16 (faster where the processor
             multiplies in it).
-        seed: Of the weights and of the prompts.
+        seed: Seed of the weights and of the prompts.
         width: Size of a hidden state.
         layers: Number of layers.
         heads: Attention heads per layer.
         whole_numbers: One token per number instead of one per digit.
-        steps: Optimiser steps.
+        steps: Optimiser steps of the training.
         batch: Prompts per step.
         lr: Highest rate of AdamW's one-cycle schedule.
         warmup: Share of the steps in which the rate rises.
-        weight_decay: Of AdamW.
+        weight_decay: Weight decay of AdamW.
         mix: First step → share of the rows per variant (base, shifts, siblings) from there on; by default a fair mix.
         clip: Largest norm of a step's gradient.
         exam: Prompts of each variant on which the accuracy is measured at the end.

@@ -77,7 +77,7 @@ def _end_with_parent() -> None:
 def _portable(error: BaseException) -> bytes:
     """An error as another process can raise it, with its stack trace as a note; what ends a process ends the worker alone."""
     if not isinstance(error, Exception):
-        error = DasError(f"a worker was ended from within ({type(error).__name__}: {error})")
+        error = DasError(f"a worker was ended from within ({type(error).__name__}): run again to go on")
     elif not isinstance(error, DasError):
         error.add_note("in a worker:\n" + "".join(traceback.format_exception(error)))
     with suppress(Exception):

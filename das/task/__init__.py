@@ -13,7 +13,8 @@ __getattr__, __all__ = handing_on(
         "hypothesis": "Hypothesis",
         "task": "Task ask",
         "tensors": "Tensors",
-        "files": "load_task task_file",
+        "files": "load_task",
+        "names": "task_file task_names",
         "tokenizer": "Tokenizer make_tokenizer",
     },
 )

@@ -6,26 +6,19 @@ import importlib.util
 import os
 import sys
 from dataclasses import replace
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from das.errors import DasError, one_line, unknown
 from das.ground.checks import fitted, short_text
+from das.task.names import HERE, offered, task_file, task_names
 from das.task.task import Task
 
-ENTRY_POINT = "das.tasks"
-"""Packages offer tasks under this entry-point group: name → `module:task`."""
 
-
-def task_file(source: str | Path, folder: str | Path = "tasks") -> Path:
-    """The file that `load_task` looks for."""
-    return Path(source) if Path(source).suffix == ".py" else Path(folder) / f"{source}.py"
-
-
-def load_task(source: str | Path | Task, folder: str | Path = "tasks") -> Task:
-    """A task by path (`my/task.py`), by name (`price_tagging`: in `tasks/`, or offered by an installed package).
+def load_task(source: str | Path | Task, folder: str | Path = HERE) -> Task:
+    """A task by path (`my/task.py`) or by name: in `tasks/`, offered by an installed package, or shipped (`price_tagging`).
 
     The file is Python that runs as you; it defines `task` or exactly one Task.
     """
@@ -34,11 +27,9 @@ def load_task(source: str | Path | Task, folder: str | Path = "tasks") -> Task:
     path = task_file(short_text("a task", fitted("a task", source, str)), folder)
     if os.path.isfile(path):
         return _from_file(path)
-    offered = {point.name: point for point in entry_points(group=ENTRY_POINT)}
-    if str(source) in offered:
-        return _from_package(str(source), offered[str(source)])
-    names = [*dict.fromkeys(p.stem for place in (path.parent, Path(folder)) for p in place.glob("*.py")), *offered]
-    raise DasError(f"no task file at {path}. {unknown('task', Path(source).stem, names)}")
+    if point := offered().get(str(source)):
+        return _from_package(str(source), point)
+    raise DasError(f"no task file at {path}. {unknown('task', Path(source).stem, task_names(path.parent, folder))}")
 
 
 def _from_package(name: str, point: EntryPoint) -> Task:

@@ -33,7 +33,7 @@ def _said(error: BaseException) -> tuple[str, int]:
     if isinstance(error, DasError):
         return str(error), WRONG
     if isinstance(error, KeyboardInterrupt):
-        return STOPPED, getattr(error, "status", 130)
+        return str(error) or STOPPED, getattr(error, "status", 130)
     if isinstance(error, MemoryError) or "out of memory" in str(error).lower() or "can't allocate memory" in str(error):
         return f"out of memory: give a smaller batch, fewer pairs, or --memory 0 {HINT}", FAILED
     if isinstance(error, OSError) and error.errno is not None:

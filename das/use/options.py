@@ -10,9 +10,11 @@ from __future__ import annotations
 import inspect
 import re
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Any, get_type_hints
+
+import yaml
 
 from das.errors import DasError, unknown
 from das.ground.checks import fitted, wanted
@@ -80,17 +82,16 @@ class Given:
     help: bool = False
 
 
-def read(words: Sequence[str], options: Sequence[Option], command: str, configs: bool) -> Given:
+def read(words: Sequence[str], options: Sequence[Option], command: str, configs: bool, operands: Sequence[str] = ()) -> Given:
     """Values from the words of a command line, later ones over earlier ones. Words without an option's name before them are
-    the values of what must be given, in turn. configs: `--config FILE` gives values as well."""
+    the values of `operands`, in turn. configs: `--config FILE` gives values as well."""
     known, given, left = {o.name: o for o in options}, Given({}), list(words)
-    needed = [o for o in options if o.needed]
-    places = iter(needed if not configs else [])
+    places = iter([known[name] for name in operands])
     while left:
         word = left.pop(0)
         name, equals, value = word.partition("=")
-        if word in HELP or (configs and word == PRINT):
-            given.help, given.printing = given.help or word in HELP, given.printing or word == PRINT
+        if word in HELP or (configs and _plain(word) == PRINT):
+            given.help, given.printing = given.help or word in HELP, given.printing or _plain(word) == PRINT
         elif configs and name == CONFIG:
             given.values |= _from_file(value if equals else _next(left, name), known)
         elif name.startswith("--"):
@@ -100,15 +101,20 @@ def read(words: Sequence[str], options: Sequence[Option], command: str, configs:
             raise DasError(f"unrecognized arguments: {word}. See: das {command} --help")
         else:
             given.values[place.name] = place.value(word)
-    missing = [o.name for o in needed if o.name not in given.values]
+    missing = [o.name for o in options if o.needed and o.name not in given.values]
     if missing and not given.help and not given.printing:
         raise DasError(f"required: {', '.join(missing)}. See: das {command} --help")
     given.values = {o.name: o.default for o in options if not o.needed} | given.values
     return given
 
 
+def _plain(word: str) -> str:
+    """An option as it is called here: `--chosen-seeds` is `--chosen_seeds`."""
+    return "--" + word.removeprefix("--").replace("-", "_")
+
+
 def _known(name: str, known: Mapping[str, Option], configs: bool) -> Option:
-    option = known.get(name.removeprefix("--"))
+    option = known.get(_plain(name).removeprefix("--"))
     if option is None:
         raise unknown("option", name, [*(f"--{each}" for each in known), *([CONFIG, PRINT] if configs else []), "--help"])
     return option
@@ -133,18 +139,32 @@ def _from_file(path: str, known: Mapping[str, Option]) -> dict[str, Any]:
     return {name: fitted(name, value, known[name].hint) for name, value in values.items()}
 
 
-def help_text(usage: str, about: str, options: Sequence[Option]) -> str:
-    """What `--help` prints."""
-    lines = [f"usage: das {usage}", "", textwrap.fill(" ".join(about.split()), 100), "", "options:"]
-    for o in options:
-        end = "needed" if o.needed else f"default: {_written(o.default)}"
-        kind = "" if o.hint is Any else f" ({wanted(o.hint)})"
-        lines += [f"  --{o.name}{kind}", textwrap.fill(f"{o.about} [{end}]".strip(), 100, **_INDENT)]
+def help_text(usage: str, about: str, groups: Iterable[tuple[str, Sequence[Option]]], config: bool = False) -> str:
+    """What `--help` prints. groups: headings and options. config: a YAML file is taken too."""
+    lines = [f"usage: das {usage}", "", textwrap.fill(" ".join(about.split()), 100)]
+    for heading, options in groups:
+        lines += ["", f"{heading}:", *(line for option in options for line in _entry(option))]
+    if config:
+        lines += [
+            "",
+            "settings as a file:",
+            *_lines(CONFIG, "FILE.yaml", "Settings from a YAML file; what stands beside counts more."),
+        ]
+        lines += _lines(PRINT, "", "Print the settings as YAML, and do nothing.")
     return "\n".join(lines)
+
+
+def _entry(option: Option) -> list[str]:
+    end = "needed" if option.needed else f"default: {_written(option.default)}"
+    return _lines(f"--{option.name}", "" if option.hint is Any else wanted(option.hint), f"{option.about} [{end}]".strip())
+
+
+def _lines(name: str, kind: str, about: str) -> list[str]:
+    return [f"  {name}" + (f" ({kind})" if kind else ""), textwrap.fill(about, 100, **_INDENT)]
 
 
 _INDENT: dict[str, Any] = {"initial_indent": " " * 6, "subsequent_indent": " " * 6}
 
 
 def _written(default: Any) -> str:
-    return "none" if default is None else "true" if default is True else "false" if default is False else str(default)
+    return "none" if default is None else yaml.safe_dump(default, default_flow_style=True).removesuffix("...\n").strip()

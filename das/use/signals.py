@@ -17,22 +17,22 @@ GRACE = 3.0
 class Stopped(KeyboardInterrupt):
     """By a signal. status: the exit status that shells and schedulers expect of it, 128 + its number."""
 
-    def __init__(self, number: int) -> None:
-        super().__init__()
+    def __init__(self, number: int, text: str) -> None:
+        super().__init__(text)
         self.status = 128 + number
 
 
 @contextmanager
-def stoppable() -> Iterator[None]:
+def stoppable(text: str = STOPPED) -> Iterator[None]:
     """Within it SIGTERM and SIGINT raise `Stopped`, and end the process if it has not ended by itself in a few seconds. A
-    signal that is ignored stays so."""
+    signal that is ignored stays so. text: what is said of it."""
     cuts: list[threading.Timer] = []
 
     def stop(number: int, _: FrameType | None) -> None:
-        cuts.append(threading.Timer(GRACE, _cut, [128 + number]))
+        cuts.append(threading.Timer(GRACE, _cut, [128 + number, text]))
         cuts[-1].daemon = True
         cuts[-1].start()
-        raise Stopped(number)
+        raise Stopped(number, text)
 
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     mine = [n for n, old in before.items() if old != signal.SIG_IGN and threading.current_thread() is threading.main_thread()]
@@ -47,6 +47,6 @@ def stoppable() -> Iterator[None]:
             cut.cancel()
 
 
-def _cut(status: int) -> None:
-    os.write(2, f"das: {STOPPED}\n".encode())
+def _cut(status: int, text: str) -> None:
+    os.write(2, f"das: {text}\n".encode())
     os._exit(status)

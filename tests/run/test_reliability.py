@@ -383,7 +383,7 @@ def test_a_command_that_is_stopped_says_how_to_go_on(monkeypatch, capsys, number
         assert signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler)
     finally:
         signal.signal(number, before)
-    assert capsys.readouterr().err == f"das: {STOPPED}\n"
+    assert capsys.readouterr().err == f"das: {STOPPED}: das plot x\n"
 
 
 def test_what_does_not_end_is_cut_short():

@@ -1,0 +1,45 @@
+"""About: what a run's folder says of itself to whoever opens it in a year."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from shlex import quote
+
+README = "README.txt"
+
+TEXT = """A run of das (causal abstraction by distributed alignment search): {task} on {lm}.
+
+Is a variable of a causal model to be found in the network's activations? For each hypothesis, subspaces were trained at many
+layers and positions, and tried by swapping them between prompts. IIA (interchange-intervention accuracy) is the share of pairs
+of prompts on which the patched network gives the causal model's answer.
+
+Made, and gone on with where it was stopped, by:
+
+  {command}
+
+To see it:      das plot {folder}     draws the figures anew
+Other prompts:  das shift {folder}    does what was found survive them?
+In Python:      das.Run.open({folder!r}).table()
+
+summary.json        verdicts, the chosen cell of each hypothesis and its scores; there when the run has finished
+heatmaps.png        IIA over layers and positions; heatmap_*.png one by one
+evidence_*.png      what the chosen alignments carry and leave alone; rank_*.png IIA by the number of columns swapped
+results.parquet     a row per cell, split and metric
+examples.parquet    a row per cell and test pair: was the answer the causal model's?
+pairs.parquet       the pairs of prompts; audit.json what can be told apart with them
+cells/              a folder per cell: alignment.safetensors the subspace, card.json its scores, scorecard.json the evidence
+failures_*.json     the groups of pairs that fail
+nulls/              the same search where there is nothing to be found
+shifts/             the same alignments under other prompts, and shift.json
+config.yaml         the settings; provenance.json what it was made from; time.json seconds of work
+"""
+
+
+def go_on(folder: str | Path) -> str:
+    """The command with which the run in a folder goes on where it was."""
+    return f"das run {quote(str(Path(folder) / 'config.yaml'))} --out {quote(str(folder))}"
+
+
+def about(folder: Path, task: str, lm: str) -> str:
+    """The text of `README.txt`."""
+    return TEXT.format(task=task, lm=lm, command=go_on(folder), folder=str(folder))

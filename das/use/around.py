@@ -1,0 +1,103 @@
+"""Around: what there is where one stands: tasks, networks and runs, by looking at names and small files alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from das.network.named import NAMED
+from das.run.about import go_on
+
+RUNS, NETWORKS, CONFIG, SUMMARY = "runs", "models", "config.yaml", "summary.json"
+FINISHED, RUNNING, INTERRUPTED, UNREADABLE = "finished", "running", "interrupted", "cannot be read"
+MODELS = Path(__file__).parents[1] / "models"
+
+
+def networks() -> list[str]:
+    """Networks that ship with das, have a short name, or lie in `models/`."""
+    kinds = "config.json", "adapter_config.json"
+    here, ours = (sorted({p.parent for kind in kinds for p in at.glob(f"*/{kind}")}) for at in (Path(NETWORKS), MODELS))
+    return [*(path.name for path in ours), *NAMED, *map(str, here)]
+
+
+@dataclass(frozen=True)
+class Found:
+    """A run's folder as it lies there. cells: finished ones. verdicts: how many hypotheses have which. when: it was last
+    written to."""
+
+    folder: Path
+    state: str
+    task: str
+    lm: str
+    cells: int
+    verdicts: dict[str, int]
+    when: datetime
+
+    @classmethod
+    def at(cls, folder: Path) -> Found:
+        """What a run's folder says of itself."""
+        settings, summary = _settings(folder / CONFIG), _summary(folder / SUMMARY)
+        unread = settings is None or (summary is None and (folder / SUMMARY).exists())
+        state = UNREADABLE if unread else FINISHED if summary is not None else RUNNING if _held(folder) else INTERRUPTED
+        entries = (summary or {}).get("hypotheses", {}).values()
+        verdicts = Counter((entry.get("verdict") or {"verdict": "no verdict"})["verdict"] for entry in entries)
+        task, lm = ((settings or {}).get(key, "?") for key in ("task", "lm"))
+        cells = len(list((folder / "cells").glob("[!.]*/card.json")))
+        written = max(path.stat().st_mtime for path in (folder, folder / CONFIG, folder / SUMMARY) if path.exists())
+        return cls(folder, state, str(task), str(lm), cells, dict(verdicts), datetime.fromtimestamp(written))
+
+    @property
+    def outcome(self) -> str:
+        """Its verdicts in a word each, or its state where it has none."""
+        counted = ", ".join(f"{n} {verdict}" for verdict, n in self.verdicts.items())
+        return counted if self.state == FINISHED else self.state
+
+    @property
+    def go_on(self) -> str:
+        """The command with which an interrupted run goes on."""
+        return go_on(self.folder)
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return vars(self) | {"folder": str(self.folder), "when": self.when.isoformat(timespec="seconds")}
+
+
+def runs(folder: str | Path = RUNS) -> list[Found]:
+    """The runs in a folder and in the folders in it, the latest first; the folder itself if it is one."""
+    places = {path.parent for pattern in (CONFIG, f"*/{CONFIG}", f"*/*/{CONFIG}") for path in Path(folder).glob(pattern)}
+    return sorted(map(Found.at, places), key=lambda run: run.when, reverse=True)
+
+
+def _held(folder: Path) -> bool:
+    """Whether a process that lives says that it writes there (see `das.run.lock`); of another host's, its word is taken."""
+    try:
+        pid, host = (folder / ".lock").read_text().split()
+        if host == socket.gethostname():
+            os.kill(int(pid), 0)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _settings(path: Path) -> dict[str, Any] | None:
+    import yaml
+
+    try:
+        found = yaml.safe_load(path.read_text("utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return None
+    return found if isinstance(found, dict) and {"task", "lm"} <= set(found) else None
+
+
+def _summary(path: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
