@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import Any, Protocol
 
 Step = Callable[[float, str], None]
@@ -57,17 +56,49 @@ def console() -> Reporter:
     return Bars() if sys.stdout.isatty() else Lines()
 
 
+class Left:
+    """How long a task will take yet, said once in `every` seconds: by its mean speed since it began, and half by what was last
+    said, so that one slow spell moves it little. What was done before it began is no speed."""
+
+    def __init__(self, total: float, every: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.total, self.every, self.clock, self.said = total, every, clock, clock()
+        self.first: tuple[float, float] | None = None
+        self.last: float | None = None
+
+    def step(self, done: float) -> float | None:
+        """Seconds left, where it is time to say so and there is something to go by."""
+        now = self.clock()
+        self.first = self.first or (now, done)
+        begun, before = self.first
+        if now - self.said < self.every or done <= before:
+            return None
+        left = (self.total - done) * (now - begun) / (done - before)
+        self.last = left if self.last is None else (left + max(0.0, self.last - (now - self.said))) / 2
+        self.said = now
+        return self.last
+
+
+def about(seconds: float) -> str:
+    """
+    >>> [about(s) for s in (12, 59, 95, 1000, 5400, 20000)]
+    ['under a minute', 'under a minute', 'about 2 min', 'about 17 min', 'about 90 min', 'about 5.6 h']
+    """
+    if seconds < 60:
+        return "under a minute"
+    return f"about {seconds / 60:.0f} min" if seconds < 6000 else f"about {seconds / 3600:.1f} h"
+
+
 class Bars:
     """Progress bars in the terminal, with elapsed and remaining time."""
 
-    def __init__(self) -> None:
+    def __init__(self, every: float = 5) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-        self.console = Console(highlight=False, soft_wrap=True)
+        self.console, self.every = Console(highlight=False, soft_wrap=True), every
         self.bars = Progress(
             SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(bar_width=24),
-            TextColumn("{task.percentage:>3.0f}%"), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
+            TextColumn("{task.percentage:>3.0f}%"), TimeElapsedColumn(), TextColumn("{task.fields[left]}", markup=False),
             TextColumn("{task.fields[note]}", markup=False), console=self.console,
         )  # fmt: skip
         self.running = 0
@@ -80,9 +111,14 @@ class Bars:
         if not self.running:
             self.bars.start()
         self.running += 1
-        bar = self.bars.add_task(name, total=total, note="")
+        bar, told = self.bars.add_task(name, total=total, note="", left=""), Left(total, self.every)
+
+        def step(done: float, note: str) -> None:
+            left = told.step(done)
+            self.bars.update(bar, completed=done, note=note, **({"left": f"left {about(left)}"} if left is not None else {}))
+
         try:
-            yield lambda done, note: self.bars.update(bar, completed=done, note=note)
+            yield step
         finally:
             self.bars.update(bar, visible=False)
             self.running -= 1
@@ -102,17 +138,10 @@ class Lines:
     @contextmanager
     def task(self, name: str, total: float) -> Iterator[Step]:
         self.say(name)
-        began = said = self.clock()
-        first: float | None = None
+        told = Left(total, self.every, self.clock)
 
         def step(done: float, note: str) -> None:
-            nonlocal first, began, said
-            now = self.clock()
-            if first is None:
-                first, began = done, now
-            elif now - said >= self.every and done > first:
-                said = now
-                left = timedelta(seconds=round((total - done) * (now - began) / (done - first)))
-                self.say("  ".join([name, f"{done:.6g}/{total:.6g}", *filter(None, [note]), f"left {left}"]))
+            if (left := told.step(done)) is not None:
+                self.say("  ".join([name, f"{done:.6g}/{total:.6g}", *filter(None, [note]), f"left {about(left)}"]))
 
         yield step
