@@ -33,10 +33,11 @@ def _about(command: Command) -> str:
     return (command.function.__doc__ or "").partition("Args:")[0]
 
 
-def _arguments(command: Command, words: list[str]) -> dict[str, Any] | str:
+def _arguments(name: str, words: list[str]) -> dict[str, Any] | str:
     """What a command is called with; or its help or its settings, as text, where those were asked for. `das run TASK --lm …` or
     `das run FILE.yaml …`: a YAML file gives settings, the command line overrides them."""
 
+    command = COMMANDS[name]
     cls, options = command.settings_class, command.options()
     if cls and words and not words[0].startswith("-"):
         words = [CONFIG if Path(words[0]).suffix in (".yaml", ".yml") else "--task", *words]
@@ -63,7 +64,7 @@ def _yaml(values: dict[str, Any]) -> str:
 def _do(command: str, words: list[str]) -> None:
     if command not in COMMANDS:
         raise unknown("command", command, COMMANDS)
-    given = _arguments(COMMANDS[command], words)
+    given = _arguments(command, words)
     if isinstance(given, str):
         print(given, flush=True)
         raise _Told

@@ -114,8 +114,9 @@ class Bars:
         bar, told = self.bars.add_task(name, total=total, note="", left=""), Left(total, self.every)
 
         def step(done: float, note: str) -> None:
-            left = told.step(done)
-            self.bars.update(bar, completed=done, note=note, **({"left": f"left {about(left)}"} if left is not None else {}))
+            if (left := told.step(done)) is not None:
+                self.bars.update(bar, left=f"left {about(left)}")
+            self.bars.update(bar, completed=done, note=note)
 
         try:
             yield step

@@ -483,7 +483,7 @@ def test_a_run_says_what_the_device_auto_comes_to():
         def say(self, text):
             said.append(text)
 
-    Experiment(ROOT / "tasks" / "price_tagging.py", "price-tagger-tiny", positions=["last"], device="auto").ready(Told())
+    Experiment(ROOT / "tasks" / "price_tagging.py", "price-tagger-tiny", positions=["last"], device="auto").tell_device(Told())
     assert said == [f"device auto: the network runs on {das.network.device.device_of('auto')}"]
 
 

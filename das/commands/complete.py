@@ -10,7 +10,7 @@ from das.commands.registry import COMMANDS, Command
 from das.find.kinds import KINDS
 from das.network.device import DEVICES, DTYPES
 from das.task.names import task_names
-from das.use.around import networks, runs
+from das.use.around import cells, networks, runs
 from das.use.options import CONFIG, PRINT, Option
 
 VALUES: dict[str, Callable[[], Sequence[str]]] = {
@@ -51,8 +51,8 @@ def _operand(command: Command, before: Sequence[str]) -> Sequence[str]:
         return []
     if command.settings:
         return [*task_names(), *map(str, sorted(Path().glob("**/*.yaml")))] if not before else []
-    place = command.places[len(before) : len(before) + 1]
-    return VALUES[place[0]]() if place and place[0] in VALUES else []
+    place = "".join(command.places[len(before) : len(before) + 1])
+    return cells(before[0]) if place == "cell" else VALUES.get(place, list)()
 
 
 def _values(option: Option | None) -> Sequence[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ def run(settings: Any, out: str | None = None) -> None:
     report = console()
     folder = f"runs/{Path(name_of(settings.task)).stem}" if out is None else out
     check_folder("out", folder)
-    done = Experiment.from_settings(settings).run(folder, report, after=[pictures, refresh], look=draw_early)
+    look = partial(draw_early, report=report)
+    done = Experiment.from_settings(settings).run(folder, report, after=[pictures, refresh], look=look)
     report.say(outcome(done.summary))
     if settings.shifts:
         report.say(f"\n{done.robustness().text()}")

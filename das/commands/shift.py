@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from das.commands.told import tell
+from das.use.options import STDOUT
 
 
 def shift(run: str, shifts: Any = "all", retrain: float | dict[str, float] = 0.0, json: str | None = None) -> None:
@@ -21,8 +22,8 @@ def shift(run: str, shifts: Any = "all", retrain: float | dict[str, float] = 0.0
         retrain: Share of the grid to train anew under each shift, to compare with, or a mapping from shift to share.
         json: A file to write the table to as well, as JSON; without a file it is printed so, in the text's place.
     """
-    from das.progress import console
+    from das.progress import console, silent
     from das.use.run import Run
 
-    found = Run.open(run).shift(shifts, retrain, console())
+    found = Run.open(run).shift(shifts, retrain, silent if json == STDOUT else console())
     tell(found.text(), found.table().to_dict("records"), json)

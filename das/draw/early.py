@@ -9,7 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from das.draw.axes import title
-from das.draw.heatmaps import grey_numbers, image_of, numbers, save, size_of, spread, ticks
+from das.draw.heatmaps import ALL, grey_numbers, image_of, numbers, save, size_of, spread, ticks
+from das.progress import Reporter, silent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,9 +18,13 @@ if TYPE_CHECKING:
     from das.run.early import Early
 
 
-def draw_early(folder: Path, seen: Early) -> None:
-    """Draws what there is to see into a run's folder, under the name of the figure of all its heatmaps."""
-    save(folder, {"heatmaps.png": early_heatmaps(seen)})
+def draw_early(folder: Path, seen: Early, report: Reporter = silent) -> None:
+    """Draws what there is to see into a run's folder, under the name of the figure of all its heatmaps; says where the first
+    one is."""
+    new = not (folder / ALL).exists()
+    save(folder, {ALL: early_heatmaps(seen)})
+    if new:
+        report.say(f"first picture: {folder / ALL}, drawn anew as there is more to see")
 
 
 def early_heatmaps(seen: Early) -> Figure:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
     from das.run.folder import Folder
 
+ALL = "heatmaps.png"
+"""The file of the heatmaps of all hypotheses."""
+
 COLOURS = "viridis"
 SKIPPED = "#dddddd"
 METRICS = {
@@ -258,7 +261,7 @@ def maps(run: Folder) -> dict[str, Any]:
     drawn = {f"heatmap_{name}.png": heatmap(run, name).get_figure() for name in names}
     for metric in measures_of(run):
         drawn |= {f"heatmap_{name}_{metric}.png": heatmap(run, name, metric=metric).get_figure() for name in names}
-    return drawn | {"heatmaps.png": all_heatmaps(run)}
+    return drawn | {ALL: all_heatmaps(run)}
 
 
 def figures(run: Folder) -> list[Path]:

@@ -66,10 +66,11 @@ class Experiment(Layout):
 
         refuse_at_start()
         started, run = time.time(), Run(folder("out", out))
-        self.ready(report)
+        self.ready()
         with alone(run.folder):
             run.prepare(self.settings, provenance(self.task, self.tokenizer, self.network.printed))
             mend(run.folder, report)
+            self.tell_device(report)
             self._run(run, report, after, look)
             run.figures()
             if self.settings.shifts:

@@ -23,7 +23,7 @@ from das.network.limits import check_limits
 from das.network.lm import LM
 from das.network.site import Site, parse_component
 from das.pairs.families import check_families
-from das.progress import Reporter, silent
+from das.progress import Reporter
 from das.run.check import askable, retrained
 from das.run.material import Material
 from das.run.settings import Settings, check_keys, name_of
@@ -102,15 +102,18 @@ class Layout:
                         f"{where} have {size}: give k up to {size // several}"
                     )
 
-    def ready(self, report: Reporter = silent) -> None:
+    def ready(self) -> None:
         """DasError where this machine lacks the device or the logger that the settings name, or a subspace is wider than its
-        site; says what `auto` comes to. Before weights are loaded and anything is written."""
-        s = self.settings
+        site. Before weights are loaded and anything is written."""
         self._check_widths()
-        device = device_of(s.device)
+        device_of(self.settings.device)
+        check_logger(self.settings.logger)
+
+    def tell_device(self, report: Reporter) -> None:
+        """Says what `auto` comes to."""
+        s = self.settings
         if s.device == "auto" and not isinstance(s.lm, LM):
-            report.say(f"device auto: the network runs on {device}")
-        check_logger(s.logger)
+            report.say(f"device auto: the network runs on {device_of(s.device)}")
 
     @property
     def measures(self) -> dict[str, Measure]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def task_file(source: str | Path, folder: str | Path = HERE) -> Path:
     """The file that `load_task` looks for: `source` itself, or of that name in the folder; else of that name among those that
     ship with das, unless a package offers one."""
     path = Path(source) if Path(source).suffix == ".py" else Path(folder) / f"{source}.py"
-    if path.is_file() or Path(source).name != str(source) or path == Path(source) or str(source) in offered():
+    if os.path.isfile(path) or Path(source).name != str(source) or path == Path(source) or str(source) in offered():
         return path
     ours = shipped()
     return ours / path.name if ours and (ours / path.name).is_file() else path

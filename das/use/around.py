@@ -74,6 +74,12 @@ def runs(folder: str | Path = RUNS) -> list[Found]:
     return sorted(map(Found.at, places), key=lambda run: run.when, reverse=True)
 
 
+def cells(folder: str | Path) -> list[str]:
+    """The cells of a run by what they are called: hypotheses, whose chosen cells are meant, and ids."""
+    chosen = (_summary(Path(folder) / SUMMARY) or {}).get("hypotheses", {})
+    return [*chosen, *sorted(path.parent.name for path in Path(folder).glob("cells/[!.]*/card.json"))]
+
+
 def _held(folder: Path) -> bool:
     """Whether a process that lives says that it writes there (see `das.run.lock`); of another host's, its word is taken."""
     try:

@@ -145,6 +145,7 @@ COMPLETED = {
     "rnu ": [],
     "plot runs/demo ": [],
     "ls --j": ["--json"],
+    "look runs/demo ": ["0", "1", "2", "0", "1"],
 }
 
 
