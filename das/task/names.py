@@ -33,7 +33,7 @@ def task_file(source: str | Path, folder: str | Path = HERE) -> Path:
     if os.path.isfile(path) or Path(source).name != str(source) or path == Path(source) or str(source) in offered():
         return path
     ours = shipped()
-    return ours / path.name if ours and (ours / path.name).is_file() else path
+    return ours / path.name if ours and os.path.isfile(ours / path.name) else path
 
 
 def task_names(*folders: str | Path) -> list[str]:
