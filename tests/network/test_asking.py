@@ -136,16 +136,22 @@ class Steps(nn.Module):
         super().__init__()
         self.embed, self.cell, self.head = nn.Embedding(60, 8), nn.GRUCell(8, 8), nn.Linear(8, 60)
 
-    def forward(self, idx):
-        state = torch.zeros(len(idx), 8)
+    def forward(self, idx, state=None):
+        state = torch.zeros(len(idx), 8) if state is None else state
         for column in self.embed(idx).unbind(1):
             state = self.cell(column, state)
         return self.head(state)
 
 
-def test_a_cell_that_is_called_for_every_step_is_refused():
-    with pytest.raises(DasError, match="'cell' of layer 0 is 7 times run"):
-        make_engine(LM(Steps(), None), None, ["cell"], prompts=architectures.prompts())
+def test_a_cell_that_is_called_for_every_step_is_swapped_at_the_token_of_one_step():
+    lm, prompts, site = LM(Steps(), None), architectures.prompts(), ("cell", 0)
+    new = torch.randn(1, len(prompts), 8, generator=torch.Generator().manual_seed(0))
+    at = torch.full((len(prompts), 1), prompts.width - 3)
+    engine = make_engine(lm, None, ["cell"], prompts=prompts)
+    with torch.no_grad():
+        found = engine.resume(engine.capture(prompts, [site]), site, at, new[:, :, None])[0]
+        by_hand = lm.model(torch.from_numpy(prompts.ids[:, -2:]), new[0])
+    torch.testing.assert_close(found, by_hand, rtol=0, atol=1e-6)
 
 
 def test_a_layer_that_is_shared_is_refused():
