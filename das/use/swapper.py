@@ -25,6 +25,7 @@ from das.network.limits import check_limits
 from das.network.lm import LM
 from das.network.net import Net
 from das.pairs.dataset import Dataset, Rows
+from das.task.answers import OneToken
 from das.task.encoded import Encoded
 from das.task.hypothesis import Hypothesis
 from das.task.positions import Position
@@ -218,6 +219,8 @@ class Swapper:
         base: Any = values[BEFORE]
         sources: Any = {variable: values[name] for variable, name in pairs.taken.items() if name}
         outputs = known.model.interchange(base, sources)[known.model.output]
+        if not isinstance(self.task.spelled(outputs, base, self.lm.tokenizer)[0], OneToken):
+            return None  # the likeliest first token does not say whether the whole answer is given
         tokens = self.task.answer_tokens(outputs, base, self.lm.tokenizer)
         return Expected(self.task.prompt.answer_texts(outputs), tokens)
 
