@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from das.draw.axes import title
 from das.draw.heatmaps import ALL, grey_numbers, image_of, numbers, save, size_of, spread, ticks
+from das.find.sites import row_order
 from das.progress import Reporter, silent
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def early_heatmaps(seen: Early) -> Figure:
     vector does."""
     table = seen.table
     positions = [position for position in seen.tokens if position in set(table["position"])]
-    rows = sorted(set(zip(table["layer"], table["component"], strict=True)))
+    rows = sorted(set(zip(table["layer"], table["component"], strict=True)), key=row_order)
     columns = min(2, len(seen.names))
     lines = -(-len(seen.names) // columns)
     width, height = size_of(rows, positions)

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from das.find.sites import SITE
 from das.judge.verdict import UNLEARNED
 from das.network.site import place_text
 from das.text import fitted, plain, short
@@ -98,7 +99,7 @@ def rank_curve(run: Folder, hypothesis: str, ax: Axes | None = None) -> Axes:
 def _curve_rows(table: pd.DataFrame, hypothesis: str, entry: Mapping[str, Any]) -> pd.DataFrame:
     """A table's rows of curves at the chosen cell."""
     mine = (table["hypothesis"] == hypothesis) & (table["width"] > 0)
-    for part in ("layer", "position", "component"):
+    for part in SITE:
         mine &= table[part] == entry[part]
     return table[mine]
 

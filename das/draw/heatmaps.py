@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from matplotlib.patches import Rectangle
 from das.draw.axes import axes_of, inches_of, title, write
 from das.draw.evidence import evidence, luck, rank_curve
 from das.errors import DasError, unknown
+from das.find.sites import SITE, row_order
 from das.ground.storage import write as write_file
 from das.run.stages import DONE
 from das.text import fitted, plain, short
@@ -56,6 +58,11 @@ def _shown(token: str) -> str:
     return plain(token.strip(" ").replace("\n", "↵")) or "␣"
 
 
+def _broken(position: str) -> str:
+    """A position as a label, each of several in a line."""
+    return re.sub(r"\+(?!\d)", "\n+", position).replace("last-", "−")
+
+
 # --- heatmaps ---
 
 Grid = tuple[list[Any], list[str], Any]
@@ -86,7 +93,7 @@ def _grid(run: Folder, hypothesis: str, column: str) -> Grid:
     mine = table[(table["hypothesis"] == hypothesis) & (table["subspace"] == summary["hypotheses"][hypothesis]["subspace"])]
     screened = run.screened()
     sites = mine if screened is None else screened[screened["hypothesis"] == hypothesis]
-    rows = sorted(set(zip(sites["layer"], sites["component"], strict=True)))
+    rows = sorted(set(zip(sites["layer"], sites["component"], strict=True)), key=row_order)
     positions = [p for p in summary["tokens"] if p in set(sites["position"])]
     if column not in mine:
         return rows, positions, np.full((len(rows), len(positions)), np.nan)
@@ -95,7 +102,7 @@ def _grid(run: Folder, hypothesis: str, column: str) -> Grid:
 
 def spread(table: pd.DataFrame, column: str, rows: Sequence[Any], positions: Sequence[str]) -> Any:
     """A column of a table of cells as a map (rows, positions), mean over seeds; nan where there is none."""
-    values = table.groupby(["layer", "component", "position"])[column].mean().unstack()
+    values = table.groupby(SITE)[column].mean().unstack()
     return values.reindex(index=pd.MultiIndex.from_tuples(rows), columns=list(positions)).to_numpy()
 
 
@@ -177,14 +184,19 @@ def size_of(rows: Sequence[Any], positions: Sequence[str]) -> tuple[float, float
 def ticks(ax: Axes, rows: Sequence[Any], tokens: Mapping[str, str], note: str, modules: Sequence[str] = ()) -> None:
     """Labels of rows and positions, and a note below them. tokens: position → the token there; modules: the layers' names, of a
     network whose layers have some."""
-    ax.set_xticks(range(len(tokens)), [f"{_shown(t)}\n{p.replace('last-', '−')}" for p, t in tokens.items()], fontsize=8)
+    ax.set_xticks(range(len(tokens)), [f"{_shown(t)}\n{_broken(p)}" for p, t in tokens.items()], fontsize=8)
     several = len({component for _, component in rows}) > 1
-    called = [modules[layer] if modules else str(layer) for layer, _ in rows]
+    called = [_layer(layer, modules) for layer, _ in rows]
     parts = [component.replace("_", " ") for _, component in rows]
     ax.set_yticks(range(len(rows)), [f"{name} · {part}" if several else name for name, part in zip(called, parts, strict=True)])
     where = "position" if modules else "token of an example prompt, position"
     ax.set_xlabel("\n".join([where, *([fitted(note, inches_of(ax)[0], 9)] if note else [])]), fontsize=9)
     ax.set_ylabel("layer" if several or rows[0][1] == "block_output" else f"layer, {rows[0][1]}")
+
+
+def _layer(layer: int | str, modules: Sequence[str]) -> str:
+    """A row's layers, by name where they have names."""
+    return re.sub(r"\d+", lambda number: modules[int(number[0])], str(layer)) if modules else str(layer)
 
 
 def _dark(image: Any, value: float) -> bool:

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 from matplotlib.figure import Figure
 
 from das.draw.axes import inches_of, write
 from das.draw.heatmaps import COLOURS, SKIPPED, hatch, numbers, outline, save, size_of, ticks
+from das.find.sites import row_order
 from das.task.variant import BASE
 from das.text import fitted, short, spread, two
 from das.transfer.robustness import NOT_SOLVED, UNTOLD, Robustness
@@ -52,7 +54,8 @@ def _map(robustness: Robustness, tested: str, hypothesis: str) -> tuple[list[Any
     home = robustness.map(BASE, BASE, hypothesis)
     values = robustness.map(BASE, tested, hypothesis).reindex(home.index).unstack("position")
     positions = [p for p in robustness.summaries[BASE]["tokens"] if p in values.columns]
-    return list(values.index), positions, values[positions].to_numpy()
+    values = values.reindex(index=pd.MultiIndex.from_tuples(sorted(values.index, key=row_order)), columns=positions)
+    return list(values.index), positions, values.to_numpy()
 
 
 def _three(robustness: Robustness, shift: str, hypothesis: str, axes: Sequence[Axes]) -> None:

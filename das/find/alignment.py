@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 import zlib
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from safetensors.torch import save_file
 
 from das.errors import DasError, one_line
 from das.find.card import model_card
-from das.find.kinds import Kind, parse_kind, plain_kind, short_name
+from das.find.kinds import Kind, mark, parse_kind, plain_kind, short_name
 from das.ground.storage import load, read_json
 from das.interchange.feature import Feature, Whole
 from das.interchange.subspace import Subspace
@@ -54,11 +55,12 @@ class Cell:
     @property
     def id(self) -> str:
         """A folder's name; cells that differ in anything differ in it."""
-        detail = zlib.crc32(repr(self.kind).encode()) & 0xFFFF
         component = "" if self.site.component == "block_output" else f"{self.site.component.replace('{layer}', 'N')}."
-        where = f"L{self.site.layer:02d}.{component}{self.site.position}"
-        kept = where if len(where.encode()) <= PLACE_BYTES and "/" not in where else f"L{self.site.layer:02d}.{_hashed(where)}"
-        return f"{self.hypothesis}-{kept}-{short_name(self.kind)}.{detail:04x}-s{self.seed}"
+        layer = f"L{re.sub(r'[0-9]+', lambda number: number[0].zfill(2), str(self.site.layer))}"
+        where = f"{layer}.{component}{self.site.position}"
+        if len(where.encode()) > PLACE_BYTES or any(mark in where for mark in "/<"):
+            where = f"L{self.site.places[0].layer:02d}.{_hashed(where)}"
+        return f"{self.hypothesis}-{where}-{short_name(self.kind)}.{mark(self.kind):04x}-s{self.seed}"
 
     @classmethod
     def of_plain(cls, given: Mapping[str, Any]) -> Cell:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from das.find.sites import sites_of
 from das.interchange.engine import Engine, HookEngine
 from das.network.site import Site
 from das.pairs.dataset import Dataset
@@ -18,13 +19,7 @@ def cost(engine: Engine, data: Dataset, site: Site) -> int:
     width = data.prompts.width
     if isinstance(engine, HookEngine):
         return engine.lm.layers * width
-    return max(1, engine.lm.layers - site.entry) * (width - data.first([site.position]))
-
-
-def sites_of(table: pd.DataFrame) -> list[Site]:
-    """The site of each row of a table with columns `layer`, `position` and `component`."""
-    places = zip(table["layer"], table["position"], table["component"], strict=True)
-    return [Site(int(layer), position, component) for layer, position, component in places]
+    return max(1, engine.lm.layers - site.entry) * (width - data.first([site]))
 
 
 def spend(table: pd.DataFrame, budget: float) -> pd.DataFrame:

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from das.find.alignment import Alignment, Cell
-from das.find.kinds import Boundless, Nested
+from das.find.kinds import Boundless, Kind, Nested
 from das.find.rank import choose_rank, cut, learned, narrowest, unswapped
 from das.find.stack import SubspaceStack
-from das.interchange.batch import Batch, Swap
+from das.interchange.batch import Batch, Keep, Swap
 from das.interchange.engine import Engine
 from das.interchange.measures import LOSSES, Measure
 from das.interchange.score import captures_for, score
-from das.interchange.subspace import Subspace, project
+from das.interchange.subspace import Subspace, left, project
 from das.network.site import Site
 from das.pairs.dataset import Dataset
 
@@ -71,8 +71,8 @@ class GridTrainer(pl.LightningModule):
         self.data = (engine, train, val)
         sites = [cell.site for cell in cells]
         self.captures = tuple(captures_for(engine, data, sites, room / 2) for data in (train, val))
-        sizes = {site: train.size(engine.lm, site) for site in set(sites)}
-        keys = [(cell.kind, sizes[cell.site], variables[cell.hypothesis]) for cell in cells]
+        sizes = {site: train.sizes(engine.lm, site) for site in set(sites)}
+        keys = [(cell.kind, _sizes(cell.kind, sizes[cell.site]), variables[cell.hypothesis]) for cell in cells]
         self.stack_keys = list(dict.fromkeys(keys))
         members = [[i for i, key in enumerate(keys) if key == wanted] for wanted in self.stack_keys]
         self.stacks: Any = nn.ModuleList(
@@ -153,8 +153,9 @@ class GridTrainer(pl.LightningModule):
         """
         leaves: list[tuple[int, Tensor, Tensor]] = []
         some = {name: swaps[name] for name in members}
-        deltas = [self._deltas(bases, swap, members[name], leaves) for name, swap in some.items()]
-        each = self.schedule.loss.of(batch.reply(self.data[0], site, some, deltas))
+        made = [self._deltas(bases, swap, members[name], leaves) for name, swap in some.items()]
+        deltas, keeps = zip(*made, strict=True)
+        each = self.schedule.loss.of(batch.reply(self.data[0], site, some, deltas, keeps))
         pairs = [len(swap.base) for swap in some.values()]
         losses = torch.cat([part.mean(1) for part in each.split(pairs, 1)])
         self.manual_backward(losses.sum() + self._penalty([i for cells in members.values() for i in cells]))
@@ -163,17 +164,24 @@ class GridTrainer(pl.LightningModule):
             gradients[stack][index] = leaf.grad
         return losses.detach()
 
-    def _deltas(self, bases: Sequence[Tensor], swap: Swap, members: list[int], leaves: list[Any]) -> Tensor:
-        """The changes that cells of one hypothesis make to its bases, (cells, rows, size); adds to `leaves` the bases used."""
-        step, deltas = self.global_step, []
+    def _deltas(self, bases: Sequence[Tensor], swap: Swap, members: list[int], leaves: list[Any]) -> tuple[Tensor, Keep]:
+        """The changes that cells of one hypothesis make to its bases, (cells, rows, size), and what they leave of each other's;
+        adds to `leaves` the bases used."""
+        step, used, deltas = self.global_step, [], []
         for stack, cells in self._by_stack(members):
             module = self.stacks[stack]
             index = torch.tensor([self._order[stack][j] for j in cells])
             leaf = bases[stack].detach()[index].requires_grad_()
             mask = module.training_mask(torch.tensor(cells), len(swap.base), step / self.schedule.steps, step)
             leaves.append((stack, index, leaf))
+            used.append((leaf, mask))
             deltas.append(project(leaf, mask, swap.base, swap.source))
-        return torch.cat(deltas)
+
+        def keep(part: slice, moved: Tensor) -> Tensor:
+            cells = moved.split([len(leaf) for leaf, _ in used])
+            return torch.cat([left(leaf[:, part], mask, each) for (leaf, mask), each in zip(used, cells, strict=True)])
+
+        return torch.cat(deltas), keep
 
     def _penalty(self, members: list[int]) -> Tensor:
         """What the widths of some cells cost."""
@@ -235,7 +243,8 @@ class GridTrainer(pl.LightningModule):
         wanted = {i: (*sites[i], cut(subspace, subspace.mask.shape[1]), NEARLY) for i, subspace in now.items()}
         for i, curve in narrowest(wanted, self.data[0], self.data[2], self.captures[1]).items():
             stack, j = self.place[i]
-            self.stacks[stack].focus[j], self.best[i] = choose_rank(curve, NEARLY), -1
+            columns = self.stacks[stack].parts
+            self.stacks[stack].focus[j], self.best[i] = -(-choose_rank(curve, NEARLY) // columns), -1
 
     def _settling(self, i: int) -> bool:
         """Whether a cell has learned something, but not yet how many columns it takes."""
@@ -286,3 +295,8 @@ class GridTrainer(pl.LightningModule):
             last = None if soft is None else Subspace(basis[j], soft[j])
             done.append(Alignment(cell, Subspace(basis[j], hard[j]), last, int(self.stopped[i])))
         return done
+
+
+def _sizes(kind: Kind, sizes: tuple[int, ...]) -> tuple[int, ...]:
+    """By which cells stack: those of places where the kind goes by place, else of all together."""
+    return sizes if kind.by_place else (sum(sizes),)

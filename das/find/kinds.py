@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from das.errors import DasError, shown, unknown
-from das.ground.checks import number, whole
+from das.ground.checks import fitted, number, whole
 
 MOST, FASTEST = 2**20, 10
 """No vector has so many entries; no rate of learning is higher."""
@@ -37,6 +38,11 @@ class Kind:
         return getattr(self, "k", 0)
 
     @property
+    def by_place(self) -> bool:
+        """Whether each place of a site has columns of its own; by default they are of all places together."""
+        return getattr(self, "each", False)
+
+    @property
     def slack(self) -> float | None:
         """How much less validation IIA than the best the rank may have; None for a kind whose rank is given."""
         return getattr(self, "tolerance", None)
@@ -50,17 +56,15 @@ class Kind:
 
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):
-            name, whole_number = f"{type(self).__name__.lower()}.{f.name}", isinstance(f.default, int)
-            value = _number(name, getattr(self, f.name), type(f.default))
-            if whole_number:
-                value = whole(name, value, 1, MOST)
-            else:
-                value = number(name, value, 0, FASTEST if "lr" in f.name else MOST, above=f.name in ("start", "end"))
-            object.__setattr__(self, f.name, value)
+            name = f"{type(self).__name__.lower()}.{f.name}"
+            object.__setattr__(self, f.name, _setting_of(f, name, getattr(self, f.name)))
 
 
 class _Rotation(Kind):
-    """A rotation that is trained, all cells of a grid at once."""
+    """A rotation that is trained, all cells of a grid at once.
+
+    each: at a site of several places, k columns for each place, trained together, in place of k columns over all their vectors.
+    """
 
     finder = "rotations"
     trains = True
@@ -86,6 +90,7 @@ class Boundless(_Rotation):
     lr: float = 0.02
     boundary_lr: float = 0.01
     tolerance: float = 0.02
+    each: bool = False
 
 
 @dataclass(frozen=True)
@@ -104,6 +109,7 @@ class Nested(_Rotation):
     k: int = 32
     tolerance: float = 0.02
     lr: float = 0.06
+    each: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,6 +118,7 @@ class Fixed(_Rotation):
 
     k: int = 1
     lr: float = 0.02
+    each: bool = False
 
 
 @dataclass(frozen=True)
@@ -157,6 +164,11 @@ def check_width(kind: Kind, variables: int, d: int) -> None:
         )
 
 
+def mark(kind: Kind) -> int:
+    """A number by which kinds of one short name differ; `each` counts only where it is set: older runs know nothing of it."""
+    return zlib.crc32(repr(kind).replace(", each=False", "").encode()) & 0xFFFF
+
+
 def short_name(kind: Kind) -> str:
     """`boundless32`, `full`: a kind and its width."""
     return type(kind).__name__.lower() + str(getattr(kind, "k", ""))
@@ -168,8 +180,9 @@ def kind_name(kind: Kind) -> str:
 
 
 def plain_kind(kind: Kind) -> dict[str, Any]:
-    """A kind as YAML or JSON holds it; `parse_kind` reads it back."""
-    return {"kind": type(kind).__name__.lower(), **dataclasses.asdict(kind)}
+    """A kind as YAML or JSON holds it; `parse_kind` reads it back. `each` stands there only where it is set (see `mark`)."""
+    settings = {name: value for name, value in dataclasses.asdict(kind).items() if (name, value) != ("each", False)}
+    return {"kind": type(kind).__name__.lower(), **settings}
 
 
 def parse_kind(given: Kind | str | Mapping[str, Any]) -> Kind:
@@ -198,6 +211,17 @@ def _setting(part: str) -> tuple[str, str]:
     if not equals:
         raise DasError(f"setting {part!r} of a subspace: expected name=value, as in nested:k=16,lr=0.01")
     return key.strip(), value.strip()
+
+
+def _setting_of(f: dataclasses.Field[Any], name: str, given: Any) -> Any:
+    """A setting's value, of its default's type and in bounds."""
+    if isinstance(f.default, bool):
+        value = {"true": True, "false": False}.get(given, given) if isinstance(given, str) else given
+        return fitted(name, value, bool)
+    value = _number(name, given, type(f.default))
+    if isinstance(f.default, int):
+        return whole(name, value, 1, MOST)
+    return number(name, value, 0, FASTEST if "lr" in f.name else MOST, above=f.name in ("start", "end"))
 
 
 def _number(name: str, value: Any, kind: type[Any]) -> Any:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from das.find.alignment import Cell
-from das.interchange.batch import Batch, batches
+from das.interchange.batch import Batch, batches, values_at
 from das.interchange.engine import Engine
 from das.interchange.feature import Whole
 from das.interchange.reply import Reply
@@ -76,9 +76,10 @@ def _effects(engine: Engine, batch: Batch, name: str, sites: Sequence[Site]) -> 
 
 def _gradients(engine: Engine, batch: Batch, name: str, sites: Sequence[Site]) -> tuple[Tensor, list[Tensor]]:
     """The clean standing (2, pairs), and for each site the gradient of its first row with respect to the values there,
-    (pairs, n·size): for all sites one forward and one backward, of as many pairs as the engine takes at once."""
+    (pairs, d): for all sites one forward and one backward, of as many pairs as the engine takes at once."""
     tokens = batch.bases.prompts.width - batch.bases.first
-    most = max(1, min(engine.rows_at_once(site.spot, tokens) for site in sites) // batch.put)
+    most = min(engine.rows_at_once(place.spot, tokens) for site in sites for place in site.places)
+    most = max(1, most // batch.put)
     parts = [_slopes(engine, batch, name, sites, slice(i, i + most)) for i in range(0, len(batch.pairs[name]), most)]
     clean, gradients = zip(*parts, strict=True)
     return torch.cat(clean, 1), [torch.cat(slopes) for slopes in zip(*gradients, strict=True)]
@@ -91,11 +92,11 @@ def _slopes(engine: Engine, batch: Batch, name: str, sites: Sequence[Site], part
     def standing(logits: Tensor) -> Tensor:
         return _standing(batch.read(logits[None], [pairs]))
 
-    rows = slice(start, start + len(pairs) * batch.put)
-    found = engine.gradients(batch.bases, {site.spot for site in sites}, lambda logits: standing(logits)[0].sum(), rows)
+    rows, spots = slice(start, start + len(pairs) * batch.put), {place.spot for site in sites for place in site.places}
+    found = engine.gradients(batch.bases, spots, lambda logits: standing(logits)[0].sum(), rows)
     assert found.logits is not None
-    columns = [torch.from_numpy(batch.columns[site.position][pairs.base]).repeat_interleave(batch.put, 0) for site in sites]
-    each = [found.at(site.spot, at).flatten(1) for site, at in zip(sites, columns, strict=True)]
+    asked = np.repeat(pairs.base, batch.put)
+    each = [torch.cat(values_at(found, site.places, batch.columns, asked), 1) for site in sites]
     return standing(found.logits), [slopes.unflatten(0, (-1, batch.put)).sum(1) for slopes in each]
 
 

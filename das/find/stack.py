@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from das.find.kinds import Boundless, Fixed, Full, Kind, Nested, check_width
-from das.interchange.subspace import random_basis
+from das.interchange.subspace import orthonormal, random_basis
 
 SWAPPED = 0.1
 """A column of which Boundless' last mask swaps so much belongs to what it found: training has learned to use it."""
@@ -17,37 +17,54 @@ SWAPPED = 0.1
 class SubspaceStack(nn.Module):
     """Subspaces of one kind and size, one per cell, trained side by side.
 
-    seeds: one per cell; a cell's start and draws depend on its own seed alone.
-    Parameters: weight (cells, d, variables · k), whose QR gives the bases; boundary (cells, variables) for Boundless,
-    in units of k. focus: (cells,), the width around which a Nested cell draws its own; 0: none yet.
+    sizes: of the vectors at each place of the site, or of them all; d is their sum. seeds: one per cell; a cell's start and
+    draws depend on its own seed alone.
+    Parameters: weight (cells, d, variables · k), whose QR gives the bases (of a kind that goes by place: a QR of each place's
+    rows); boundary (cells, variables) for Boundless, in units of k. focus: (cells,), the width around which a Nested cell draws
+    its own; 0: none yet.
     """
 
     focus: Tensor
 
-    def __init__(self, kind: Kind, d: int, variables: int, seeds: Sequence[int]) -> None:
+    def __init__(self, kind: Kind, sizes: int | Sequence[int], variables: int, seeds: Sequence[int]) -> None:
         super().__init__()
         if isinstance(kind, Full):
             raise TypeError("Full has nothing to train")
-        check_width(kind, variables, d)
         self.kind, self.variables = kind, variables
-        starts = [random_basis(d, variables * kind.width, torch.Generator().manual_seed(seed)) for seed in seeds]
-        self.weight = nn.Parameter(torch.stack(starts))
+        self.blocks = [sizes] if isinstance(sizes, int) else list(sizes) if kind.by_place else [sum(sizes)]
+        check_width(kind, variables, min(self.blocks))
+        self.weight = nn.Parameter(torch.stack([self._start(torch.Generator().manual_seed(seed)) for seed in seeds]))
         self.boundary = nn.Parameter(torch.full((len(seeds), variables), 0.5)) if isinstance(kind, Boundless) else None
         self.register_buffer("focus", torch.zeros(len(seeds), dtype=torch.long))
         self.seeds = list(seeds)
 
+    def _start(self, generator: torch.Generator) -> Tensor:
+        """(d, variables · k)"""
+        return torch.cat([random_basis(d, self.variables * self.kind.width, generator) for d in self.blocks])
+
     @property
     def k(self) -> int:
+        """The most columns per variable, or per variable and place."""
         return self.weight.shape[2] // self.variables
+
+    @property
+    def parts(self) -> int:
+        """How many columns of a basis a width counts: one, or one of each place."""
+        return len(self.blocks)
 
     def basis(self, cells: Tensor | None = None) -> Tensor:
         """(cells, d, variables, k), orthonormal over the last two axes together; one QR for all cells, or for those given.
-
-        The diagonal of R is made positive, so that the basis moves continuously with the weight.
+        Where each place has columns of its own, the first of every place come first, then the second, and so on: k is as many
+        times as large.
         """
-        q, r = torch.linalg.qr(self.weight if cells is None else self.weight[cells])
-        q = q * torch.where(r.diagonal(dim1=-2, dim2=-1) < 0, -1.0, 1.0)[:, None]
-        basis: Tensor = q.unflatten(2, (self.variables, self.k))
+        weight = self.weight if cells is None else self.weight[cells]
+        parts: list[Tensor] = [
+            orthonormal(block).unflatten(2, (self.variables, self.k)) for block in weight.split(self.blocks, 1)
+        ]
+        if len(parts) == 1:
+            return parts[0]
+        empty = [nn.functional.pad(part[..., None], (i, len(parts) - 1 - i)) for i, part in enumerate(parts)]
+        basis: Tensor = torch.cat(empty, 1).flatten(3)
         return basis
 
     def temperature(self, progress: float) -> float:
@@ -61,10 +78,14 @@ class SubspaceStack(nn.Module):
         index = torch.arange(self.k, device=self.weight.device)
         if isinstance(self.kind, Nested):
             widths = torch.stack([self._widths(cell, rows, step) for cell in cells.tolist()]).to(index.device)
-            return (index < widths[..., None, None]).float().expand(-1, -1, self.variables, -1)
+            return self._wide((index < widths[..., None, None]).float().expand(-1, -1, self.variables, -1))
         if self.boundary is not None:
             return self.soft_mask(progress)[cells][:, None]
-        return torch.ones(len(cells), 1, self.variables, self.k, device=self.weight.device)
+        return self._wide(torch.ones(len(cells), 1, self.variables, self.k, device=self.weight.device))
+
+    def _wide(self, mask: Tensor) -> Tensor:
+        """A mask of widths as one of the basis' columns."""
+        return mask if self.parts == 1 else mask.repeat_interleave(self.parts, -1)
 
     def _widths(self, cell: int, rows: int, step: int) -> Tensor:
         """(rows,): how many columns each row swaps: log-uniform from 1…k. Once there is a focus, all rows but every fourth draw
@@ -82,7 +103,7 @@ class SubspaceStack(nn.Module):
         """(cells, variables, k): Boundless' mask at a point of its annealing."""
         assert self.boundary is not None
         offset = self.boundary[..., None] * self.k - torch.arange(self.k, device=self.weight.device) - 0.5
-        return torch.sigmoid(offset / self.temperature(progress))
+        return self._wide(torch.sigmoid(offset / self.temperature(progress)))
 
     def hard_mask(self) -> Tensor:
         """(cells, variables, k) of 0 and 1: what is swapped at evaluation: what the last mask swaps in part (see `SWAPPED`), or
@@ -90,7 +111,7 @@ class SubspaceStack(nn.Module):
         if self.boundary is not None:
             return (self.soft_mask(1.0) > SWAPPED).float()
         width = torch.where(self.focus > 0, self.focus, self.k)[:, None, None]
-        return (torch.arange(self.k, device=self.weight.device) < width).float().expand(-1, self.variables, -1)
+        return self._wide((torch.arange(self.k, device=self.weight.device) < width).float().expand(-1, self.variables, -1))
 
     def last_mask(self) -> Tensor | None:
         """(cells, variables, k): the training mask at the end of the annealing; None where nothing is annealed."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from das.interchange.batch import batches
 from das.interchange.engine import Engine
-from das.interchange.feature import Feature, changes
+from das.interchange.feature import Feature, changes, kept
 from das.interchange.score import captures_for
 from das.network.site import Site
 from das.pairs.dataset import Dataset, Labelled, Rows
@@ -31,5 +33,5 @@ def swapped(engine: Engine, data: Dataset, site: Site, feature: Feature) -> Tens
     for _, batch in batches(data, captures, {"": np.arange(len(data.pairs[""]))}, AT_ONCE):
         swap = batch.swap("", site)
         delta = changes([feature], swap.base, swap.source)
-        found.append(batch.resume(engine, site, {"": swap}, [delta])[0].cpu())
+        found.append(batch.resume(engine, site, {"": swap}, [delta], [partial(kept, [feature])])[0].cpu())
     return torch.cat(found)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,20 +13,27 @@ from torch import Tensor
 from das.interchange.capture import Capture
 from das.interchange.captures import Captures
 from das.interchange.engine import Engine
+from das.interchange.patch import Patch
 from das.interchange.reply import Reply
-from das.network.site import Site
+from das.network.columns import staged
+from das.network.site import Place, Site
 from das.pairs.dataset import ROLES, Dataset, Labelled, Rows
 from das.task.answers import Answers
+
+Keep = Callable[[slice, Tensor], Tensor]
+"""Which entries of the vector, and what an earlier change did there, (copies, rows, those entries) → what is left of it."""
 
 
 @dataclass(frozen=True)
 class Swap:
     """What a swap at one site needs to know of one hypothesis' pairs.
 
-    columns: (rows, n) of the prompts; base: (rows, n·size); source: (variables, rows, n·size).
+    columns: of each place (rows, n) of the prompts; sizes: its entries, n·size, which add up to d. base: (rows, d); source:
+    (variables, rows, d).
     """
 
-    columns: Tensor
+    columns: Sequence[Tensor]
+    sizes: Sequence[int]
     base: Tensor
     source: Tensor
 
@@ -68,32 +76,53 @@ class Batch:
 
     def swap(self, name: str, site: Site) -> Swap:
         """One hypothesis' pairs at a site."""
-        p, columns = self.pairs[name], self.columns[site.position]
-        base_columns = torch.from_numpy(columns[p.base])
-        base = self.bases.at(site.spot, base_columns, torch.arange(self.rows[name].start, self.rows[name].stop, self.put))
-        at = torch.from_numpy(columns[p.sources.ravel()])
-        source = self.sources.at(site.spot, at, torch.from_numpy(self.source_row[p.sources.ravel()]))
-        base, source = base.flatten(1), source.unflatten(0, p.sources.shape).flatten(2)
-        own = torch.from_numpy(p.sources == p.base).to(source.device)
-        return Swap(base_columns, base, torch.where(own[..., None], base, source))
+        p, asked = self.pairs[name], self.pairs[name].sources.ravel()
+        at = np.arange(self.rows[name].start, self.rows[name].stop, self.put)
+        base = values_at(self.bases, site.places, self.columns, p.base, at)
+        source = [
+            values.unflatten(0, p.sources.shape)
+            for values in values_at(self.sources, site.sources, self.columns, asked, self.source_row[asked])
+        ]
+        own = torch.from_numpy(p.sources == p.base).to(base[0].device)[..., None]
+        for i, (here, there) in enumerate(site.pairs):
+            if here == there:  # of the same prompt, captured otherwise: equal but for rounding
+                source[i] = torch.where(own, base[i], source[i])
+        columns = [torch.from_numpy(self.columns[place.position][p.base]) for place in site.places]
+        return Swap(columns, [values.shape[1] for values in base], torch.cat(base, 1), torch.cat(source, 2))
 
-    def resume(self, engine: Engine, site: Site, swaps: Mapping[str, Swap], deltas: Sequence[Tensor]) -> Tensor:
+    def resume(
+        self, engine: Engine, site: Site, swaps: Mapping[str, Swap], deltas: Sequence[Tensor],
+        keeps: Sequence[Keep] | None = None,
+    ) -> Tensor:  # fmt: skip
         """Answers with changes added to the bases of neighbouring hypotheses, all at once.
 
-        deltas: for each hypothesis (copies, rows, n·size). Returns (copies, rows of all of them · put, vocabulary); see
+        deltas: for each hypothesis (copies, rows, d). keeps: for each, what its changes leave of what an earlier place's change
+        has done at a later one (see `das.interchange.feature.kept`); by default nothing of it: each place gets its own
+        base's vector and the change, whatever comes. Returns (copies, rows of all of them · put, vocabulary); see
         `das.interchange.reply.Reply.logits`.
         """
-        values = torch.cat([s.base.float() + delta for s, delta in zip(swaps.values(), deltas, strict=True)], 1)
-        columns = torch.cat([s.columns for s in swaps.values()])
+        some, names = list(swaps.values()), list(swaps)
+        base = torch.cat([s.base.float() for s in some])
+        values = torch.cat([s.base.float() + delta for s, delta in zip(some, deltas, strict=True)], 1)
         if self.put > 1:
-            values, columns = values.repeat_interleave(self.put, 1), columns.repeat_interleave(self.put, 0)
-        names = list(swaps)
-        rows = slice(self.rows[names[0]].start, self.rows[names[-1]].stop)
-        return engine.resume(self.bases, site.spot, columns, values.unflatten(2, (columns.shape[1], -1)), rows)
+            base, values = base.repeat_interleave(self.put, 0), values.repeat_interleave(self.put, 1)
+        patches, ends = [], np.cumsum([0, *some[0].sizes]).tolist()
+        for i, place in enumerate(site.places):
+            columns, part = torch.cat([s.columns[i] for s in some]), slice(ends[i], ends[i + 1])
+            columns = columns.repeat_interleave(self.put, 0)
+            settle = None
+            if keeps and staged(engine.lm, site):
+                rows = [len(s.base) for s in some]
+                settle = partial(_settled, base[:, part], values[..., part], keeps, part, rows, self.put)
+            patches.append(Patch(place.spot, columns, values[..., part].unflatten(2, (columns.shape[1], -1)), settle))
+        return engine.patched(self.bases, patches, slice(self.rows[names[0]].start, self.rows[names[-1]].stop))
 
-    def reply(self, engine: Engine, site: Site, swaps: Mapping[str, Swap], deltas: Sequence[Tensor]) -> Reply:
+    def reply(
+        self, engine: Engine, site: Site, swaps: Mapping[str, Swap], deltas: Sequence[Tensor],
+        keeps: Sequence[Keep] | None = None,
+    ) -> Reply:  # fmt: skip
         """The same, ready to be compared with the pairs' answers."""
-        return self.read(self.resume(engine, site, swaps, deltas), [self.pairs[name] for name in swaps])
+        return self.read(self.resume(engine, site, swaps, deltas, keeps), [self.pairs[name] for name in swaps])
 
     def read(self, logits: Tensor, pairs: Sequence[Labelled]) -> Reply:
         """Logits (see `resume`) of pairs of the batch, one set after another, with their answers."""
@@ -106,8 +135,8 @@ class Batch:
     ) -> Iterator[dict[str, slice]]:
         """What to run at once at a site, when each hypothesis has so many copies of its pairs to be run there: neighbours
         that have equally many together, as far as the engine takes as many rows."""
-        tokens = self.bases.prompts.width - int(self.columns[site.position].min())
-        most = engine.rows_at_once(site.spot, tokens, gradients)
+        tokens = self.bases.prompts.width - min(int(self.columns[place.position].min()) for place in site.places)
+        most = min(engine.rows_at_once(place.spot, tokens, gradients) for place in site.places)
         for names in _runs(list(self.pairs), copies):
             pairs = max(len(self.pairs[name]) for name in names) * self.put
             beside = max(1, most // pairs)
@@ -121,6 +150,27 @@ class Batch:
 def _rows_of(pairs: Labelled, roles: Sequence[str]) -> Rows:
     """What is run for each pair, (pairs, put): where nothing follows a prompt, it serves all roles."""
     return np.concatenate([pairs.rows(role) for role in (roles if pairs.begun else roles[:1])], 1)
+
+
+def values_at(
+    capture: Capture, places: Sequence[Place], columns: Mapping[str, Rows], prompts: Rows, rows: Rows | None = None
+) -> list[Tensor]:
+    """What each place has, (rows, n·size). columns: of the prompts' positions; prompts: which of them the rows are; rows: of
+    the capture, in order."""
+    at = None if rows is None else torch.from_numpy(rows)
+    return [capture.at(p.spot, torch.from_numpy(columns[p.position][prompts]), at).flatten(1) for p in places]
+
+
+def _settled(
+    base: Tensor, values: Tensor, keeps: Sequence[Keep], part: slice, rows: Sequence[int], put: int, come: Tensor
+) -> Tensor:
+    """What a place gets where earlier changes have moved it. base: (rows · put, entries); values: the same with its own change,
+    (copies, rows · put, entries); rows: of each hypothesis; come: (copies, rows · put, n, size)."""
+    moved = (come.flatten(2) - base).unflatten(1, (-1, put))
+    kept = [
+        torch.cat([k(part, e) for k, e in zip(keeps, each.split(list(rows), 1), strict=True)], 1) for each in moved.unbind(2)
+    ]
+    return (values + torch.stack(kept, 2).flatten(1, 2)).view_as(come)
 
 
 def batches(

@@ -9,7 +9,7 @@ patched forward to float error. `HookEngine` is that full forward, for networks 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from das.errors import DasError
 from das.interchange.attention import KeysValues, Pass, Segment, attending, configurations
 from das.interchange.capture import Capture, Objective
+from das.interchange.patch import Patch
 from das.interchange.standins import Skip, Start, Tail
 from das.network.asking import Part, joined, places, steps_of, tokens, whole_input
 from das.network.lm import LM
@@ -32,7 +33,18 @@ FAR = 1e4
 """By so much the logits of tokens that are no answers are lowered, see `Among`."""
 
 
-class HookEngine:
+class _Resuming:
+    """What both engines have in common."""
+
+    def resume(self, capture: Capture, spot: Spot, columns: Tensor, values: Tensor, rows: slice = slice(None)) -> Tensor:
+        """Answers with the values at one spot replaced: `patched` by a single patch without more ado."""
+        return self.patched(capture, [Patch(spot, columns, values)], rows)
+
+    def patched(self, capture: Capture, patches: Sequence[Patch], rows: slice = slice(None)) -> Tensor:
+        raise NotImplementedError
+
+
+class HookEngine(_Resuming):
     """Full forwards, with the values at a site replaced on the way. Works on any network.
 
     why: what is said of a network that gets this engine and not the other.
@@ -56,18 +68,20 @@ class HookEngine:
     def _taps(self, spots: Collection[Spot], prompts: Prompts) -> dict[Spot, Tap]:
         return {spot: self.lm.tap(*spot).over(prompts) for spot in spots}
 
-    def resume(self, capture: Capture, spot: Spot, columns: Tensor, values: Tensor, rows: slice = slice(None)) -> Tensor:
-        """Answers with the values at a spot replaced.
+    def patched(self, capture: Capture, patches: Sequence[Patch], rows: slice = slice(None)) -> Tensor:
+        """Answers with all the patches in one forward, in the order in which the network comes to them.
 
-        columns: (rows, n) of the prompts; values: (copies, rows, n, size), each copy another replacement; rows: which
-        rows of the capture these are. Returns (copies, rows, vocabulary); where the prompts have a tail, (copies, rows, steps,
-        vocabulary).
+        rows: which rows of the capture the patches' rows are. Returns (copies, rows, vocabulary); where the prompts have a
+        tail, (copies, rows, steps, vocabulary).
         """
-        copies, tap, logits = len(values), self.lm.tap(*spot).over(capture.prompts), list[Tensor]()
+        copies, logits = len(patches[0].values), list[Tensor]()
         parts = self.lm.asking.parts(capture.prompts.take(rows))
         for part in parts:
-            at = (columns[part.rows] - part.cut).to(values.device).repeat(copies, 1)
-            with patching(tap, at, values[:, part.rows].flatten(0, 1)):
+            mine = [patch.take(part.rows) for patch in patches] if len(parts) > 1 else patches
+            with ExitStack() as stack:
+                for patch in mine:
+                    tap = self.lm.tap(*patch.spot).over(capture.prompts)
+                    stack.enter_context(patching(tap, patch.columns_from(part.cut), patch.new))
                 logits.append(self.lm.asking.answer(part, copies).unflatten(0, (copies, -1)))
         return joined(parts, logits, 1)
 
@@ -91,7 +105,7 @@ class HookEngine:
         return _rows(self.lm, self.lm.layers if gradients else 1, tokens + 64)
 
 
-class ResumeEngine:
+class ResumeEngine(_Resuming):
     """Re-runs only the layers above a site and the positions from it on. For causal decoders with plain attention.
 
     prefix: token ids (1-d) that every prompt begins with; they are run once, here.
@@ -157,23 +171,26 @@ class ResumeEngine:
         if n and not all((prompts.ids[r, s : s + n] == self.prefix).all() for r, s in enumerate(start)):
             raise DasError("a prompt does not begin with the prefix that this engine was made for")
 
-    def resume(self, capture: Capture, spot: Spot, columns: Tensor, values: Tensor, rows: slice = slice(None)) -> Tensor:
-        """Answers with the values at a spot replaced.
+    def patched(self, capture: Capture, patches: Sequence[Patch], rows: slice = slice(None)) -> Tensor:
+        """Answers with all the patches in one forward, in the order in which the network comes to them. Run again are the
+        layers above the first of them, for the positions from the first of theirs on.
 
-        columns: (rows, n) of the prompts; values: (copies, rows, n, size), each copy another replacement; rows: which
-        rows of the capture these are. Returns (copies, rows, vocabulary); where the prompts have a tail, (copies, rows, steps,
-        vocabulary).
+        rows: which rows of the capture the patches' rows are. Returns (copies, rows, vocabulary); where the prompts have a
+        tail, (copies, rows, steps, vocabulary).
         """
-        copies, n = values.shape[:2]
-        start, entry, tap = int(columns.min()), entry_of(spot), self.lm.tap(*spot)
+        copies, depth = len(patches[0].values), self.lm.layers
+        start, entry = min(int(p.columns.min()) for p in patches), min(entry_of(p.spot) for p in patches)
         hidden = capture.inputs[entry][rows, start - capture.first :].repeat(copies, 1, 1)
-        columns, values = (columns - start).to(hidden.device).repeat(copies, 1), values.flatten(0, 1)
-        inside = entry == spot[1]
-        if not inside:
-            hidden = tap.put(hidden, columns, values)
-        with patching(tap, columns, values) if inside else nullcontext():
-            logits = self._rerun(capture, rows, entry, hidden, whole=inside and spot[1] == self.lm.layers - 1)
-        answers: Tensor = logits.unflatten(0, (copies, n))
+        with ExitStack() as stack:
+            for patch in patches:
+                tap, columns = self.lm.tap(*patch.spot), patch.columns_from(start)
+                if patch.spot == ("block_output", entry - 1):
+                    hidden = tap.put(hidden, columns, patch.new(tap.at(hidden, columns)))
+                else:
+                    stack.enter_context(patching(tap, columns, patch.new))
+            whole = any(p.spot[1] == depth - 1 and p.spot != ("block_output", entry - 1) for p in patches)
+            logits = self._rerun(capture, rows, entry, hidden, whole)
+        answers: Tensor = logits.unflatten(0, (copies, -1))
         return answers
 
     def gradients(self, capture: Capture, spots: Collection[Spot], objective: Objective, rows: slice = slice(None)) -> Capture:
@@ -214,7 +231,7 @@ class ResumeEngine:
         return [*[Skip()] * entry, Start(hidden, above[0]), *above[1:]]
 
 
-class Among:
+class Among(_Resuming):
     """An engine whose network answers by the likeliest of some tokens: an untrained one never happens upon them otherwise.
 
     tokens: for each step of the answers, theirs. All other logits are lowered beyond any of these; without steps, none are.
@@ -226,9 +243,9 @@ class Among:
         self.rows_at_once: Any = engine.rows_at_once
         self._engine, self._tokens = engine, [torch.from_numpy(some) for some in tokens]
 
-    def resume(self, *given: Any) -> Tensor:
+    def patched(self, capture: Capture, patches: Sequence[Patch], rows: slice = slice(None)) -> Tensor:
         """See the engine's."""
-        return self._among(self._engine.resume(*given))
+        return self._among(self._engine.patched(capture, patches, rows))
 
     def gradients(self, capture: Capture, spots: Collection[Spot], objective: Objective, rows: slice = slice(None)) -> Capture:
         """See the engine's."""

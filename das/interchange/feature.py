@@ -14,6 +14,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from das.errors import DasError
+
 ROUNDING = 1e-5
 """Vectors that differ by less, relative to the largest value, are the same."""
 
@@ -38,6 +40,16 @@ class Feature(ABC):
         """`swap`, as 0.1 called it; until 0.2."""
         warnings.warn("delta of a feature is now swap", DeprecationWarning, stacklevel=2)
         return self.swap(base, sources)
+
+    def keep(self, part: slice, moved: Tensor) -> Tensor:
+        """At a site of several places: what is left of a movement of one place that an earlier place's swap has caused, once
+        this place is swapped too (see `das.interchange.subspace.left`). part: the place's entries of the vector; moved: (rows,
+        those entries). DasError unless a type of feature says it.
+        """
+        raise DasError(
+            f"a {type(self).__name__} does not say what it leaves of an earlier place's swap: give it a method `keep`, or "
+            "sites whose places all lie at one component of one layer"
+        )
 
     @abstractmethod
     def read(self, rows: Tensor, variable: int = 0) -> Tensor:
@@ -103,6 +115,9 @@ class Whole(Feature):
         taken: Tensor = difference[first, torch.arange(len(base), device=base.device)]
         return taken
 
+    def keep(self, part: slice, moved: Tensor) -> Tensor:
+        return torch.zeros_like(moved)  # every entry is the source's
+
     def read(self, rows: Tensor, variable: int = 0) -> Tensor:
         return rows
 
@@ -142,6 +157,9 @@ class Rest(Feature):
     def swap(self, base: Tensor, sources: Tensor) -> Tensor:
         return Whole().swap(base, sources) - self.of.swap(base, sources)
 
+    def keep(self, part: slice, moved: Tensor) -> Tensor:
+        return torch.zeros_like(moved)  # the rest is the source's, the feature the clean base's
+
     def read(self, rows: Tensor, variable: int = 0) -> Tensor:
         raise NotImplementedError("what is left of a vector has no coordinates of its own")
 
@@ -158,6 +176,12 @@ class Rest(Feature):
     @classmethod
     def swap_all(cls, features: Sequence[Rest], base: Tensor, sources: Tensor) -> Tensor:
         return Whole().swap(base, sources) - changes([feature.of for feature in features], base, sources)
+
+
+def kept(features: Sequence[Feature], part: slice, moved: Tensor) -> Tensor:
+    """What several features leave of a movement of one place (see `Feature.keep`). moved: (features, rows, entries of the
+    place)."""
+    return torch.stack([feature.keep(part, each) for feature, each in zip(features, moved, strict=True)])
 
 
 def changes(features: Sequence[Feature], base: Tensor, sources: Tensor) -> Tensor:

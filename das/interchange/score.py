@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from das.interchange.batch import Batch, batches
 from das.interchange.captures import Captures, Said
 from das.interchange.engine import Engine
-from das.interchange.feature import Feature, changes
+from das.interchange.feature import Feature, changes, kept
 from das.interchange.measures import Measure
 from das.memory import trim
 from das.network.site import Site
@@ -36,8 +37,8 @@ Wanted = Mapping[Key, tuple[str, Site, Sequence[Feature]]]
 
 def captures_for(engine: Engine, data: Dataset, sites: Sequence[Site], room: float = 0.0) -> Captures:
     """What swaps at these sites need of a data set's prompts."""
-    spots = sorted({site.spot for site in sites}, key=str)
-    return Captures(engine, data.prompts, spots, data.first(site.position for site in sites), room, data.answers)
+    spots = sorted({spot for site in sites for spot in site.spots}, key=str)
+    return Captures(engine, data.prompts, spots, data.first(sites), room, data.answers)
 
 
 def score(
@@ -91,8 +92,9 @@ def _measured(
     found: dict[str, list[Measured]] = {name: [] for name in stacks}
     for share in batch.shares(engine, site, {name: len(stack) for name, stack in stacks.items()}, gradients=False):
         some = {name: swaps[name] for name in share}
-        deltas = [changes(stacks[name][part], swaps[name].base, swaps[name].source) for name, part in share.items()]
-        reply = batch.reply(engine, site, some, deltas)
+        own = {name: stacks[name][part] for name, part in share.items()}
+        deltas = [changes(own[name], swap.base, swap.source) for name, swap in some.items()]
+        reply = batch.reply(engine, site, some, deltas, [partial(kept, each) for each in own.values()])
         values = {IIA: reply.right()} | {name: measure.of(reply).cpu().numpy() for name, measure in measures.items()}
         ends = np.cumsum([len(batch.pairs[name]) for name in share])[:-1]
         for i, name in enumerate(share):

@@ -19,6 +19,7 @@ import torch
 
 from das.errors import DasError
 from das.interchange.engine import Engine, HookEngine, ResumeEngine
+from das.interchange.patch import Patch
 from das.network.asking import a_few
 from das.network.closeness import apart, tolerance
 from das.network.lm import LM
@@ -88,7 +89,7 @@ def self_test(
     prompts: Prompts | None = None,
 ) -> float:  # fmt: skip
     """Largest relative difference between `engine` and the network's own answers, clean (each prompt alone) and patched (full
-    forwards), with patches at several places, in every third layer.
+    forwards), with patches at several places, in every third layer, one by one and all at once.
 
     prompts: some that begin with `prefix`; by default random ones of `length` and a little fewer tokens. Try it with those in
     use: windows, chunks and position scaling show only in long prompts.
@@ -101,12 +102,15 @@ def self_test(
     reach = min(6, int(some.lengths.min()) - (some.width - width) - len(prefix))
     clean, capture = reference.capture(some, spots), candidate.capture(some, spots, first=width - reach)
     assert capture.logits is not None
-    worst = apart(capture.logits, lm.asking.alone(some))
+    worst, patches = apart(capture.logits, lm.asking.alone(some)), list[Patch]()
     for spot in spots:
         columns = width - 1 - torch.stack([(torch.arange(min(2, reach)) + row) % reach for row in range(len(some))])
         values = _noise(clean.vectors[spot], columns, spot[1], copies=2 if spot is spots[0] else 1)
         expected = reference.resume(clean, spot, columns, values)
         worst = max(worst, apart(candidate.resume(capture, spot, columns, values), expected))
+        patches.append(Patch(spot, columns, values[:1], partial(torch.lerp, values[:1], weight=0.5)))
+    if patches:  # all of them in one run, each on what the earlier ones have made of it
+        worst = max(worst, apart(candidate.patched(capture, patches), reference.patched(clean, patches)))
     return worst
 
 

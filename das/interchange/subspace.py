@@ -42,6 +42,9 @@ class Subspace(Feature):
     def swap(self, base: Tensor, sources: Tensor) -> Tensor:
         return self.swap_all([self], base, sources)[0]
 
+    def keep(self, part: slice, moved: Tensor) -> Tensor:
+        return left(self.basis[None, part], self.mask[None, None], moved[None])[0]
+
     def read(self, rows: Tensor, variable: int = 0) -> Tensor:
         return rows @ self.columns(variable)
 
@@ -103,6 +106,30 @@ def project(basis: Tensor, mask: Tensor, base: Tensor, sources: Tensor) -> Tenso
     return torch.einsum("cbvk,cdvk->cbd", coordinates * mask, basis)
 
 
+RIDGE = 1e-6
+"""Added to a Gram matrix, whose columns may all lie at another place."""
+
+
+def left(basis: Tensor, mask: Tensor, moved: Tensor) -> Tensor:
+    """What swaps leave of a movement of one place, by an earlier place's swap: all but what their columns have at this place.
+
+    With B the swapped columns' rows at the place, the movement e becomes e − B (BᵀB)⁻¹ Bᵀ e. Of that Bᵀ sees nothing: the
+    coordinates, which add up over places, come out as the source's, and whatever the columns do not see goes through. A mask M
+    between 0 and 1 makes it e − B M (Bᵀ B M + 1 − M)⁻¹ Bᵀ e; for columns that lie at this place alone that is e − B M Bᵀ e.
+
+    basis: (cells, entries of the place, variables, k); mask: (cells, rows or 1, variables, k); moved: (cells, rows, entries).
+    """
+    columns, m = basis.flatten(2).to(moved), mask.flatten(2).to(moved)
+    system = (columns.mT @ columns)[:, None] * m[..., None, :] + torch.diag_embed(1 - m + RIDGE)
+    seen = moved @ columns
+    if m.shape[1] == 1:
+        solved = torch.linalg.solve(system[:, 0], seen.mT).mT
+    else:
+        solved = torch.linalg.solve(system, seen[..., None])[..., 0]
+    rest: Tensor = moved - (solved * m) @ columns.mT
+    return rest
+
+
 def _pad(tensor: Tensor, k: int) -> Tensor:
     return nn.functional.pad(tensor, (0, k - tensor.shape[-1]))
 
@@ -111,6 +138,13 @@ def _multiple(moved: Tensor, natural: Tensor) -> Tensor:
     """(directions,), from 0 to 1: the movement as a multiple of the natural difference; both (rows, directions)."""
     size = natural.square().sum(0).clamp(min=torch.finfo(natural.dtype).tiny)
     return ((moved * natural).sum(0) / size).clamp(0, 1)
+
+
+def orthonormal(weight: Tensor) -> Tensor:
+    """Q of a QR whose R has a positive diagonal, (…, d, columns): it moves continuously with the weight."""
+    q, r = torch.linalg.qr(weight)
+    turned: Tensor = q * torch.where(r.diagonal(dim1=-2, dim2=-1) < 0, -1.0, 1.0)[..., None, :]
+    return turned
 
 
 def random_basis(d: int, columns: int, generator: torch.Generator) -> Tensor:

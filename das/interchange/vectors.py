@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from das.interchange.batch import values_at
 from das.interchange.captures import AT_ONCE
 from das.interchange.engine import Engine
 from das.interchange.score import captures_for
@@ -19,16 +20,16 @@ from das.pairs.dataset import Dataset
 def vectors(
     engine: Engine, data: Dataset, name: str, sites: Sequence[Site], most: int | None = None
 ) -> Iterator[tuple[Site, Tensor]]:
-    """What the base prompts of a hypothesis' pairs have at each site, (pairs, n·size); a layer's sites at once. most: of the
+    """What the base prompts of a hypothesis' pairs have at each site, (pairs, entries of all places); those
+    of the same layers at once. most: of the
     first so many pairs alone."""
     rows = data.pairs[name].base[:most]
-    for spot in dict.fromkeys(site.spot for site in sites):
-        mine = [site for site in sites if site.spot == spot]
+    for spots in dict.fromkeys(tuple(site.spots) for site in sites):
+        mine = [site for site in sites if tuple(site.spots) == spots]
         captures = captures_for(engine, data, mine)
         parts: dict[Site, list[Tensor]] = {site: [] for site in mine}
         for some in np.split(rows, range(AT_ONCE, len(rows), AT_ONCE)):
             capture = captures.sources(some)
             for site in mine:
-                columns = torch.from_numpy(data.prompts.positions[site.position][some])
-                parts[site].append(capture.at(spot, columns).flatten(1).float().cpu())
+                parts[site].append(torch.cat(values_at(capture, site.places, data.prompts.positions, some), 1).float().cpu())
         yield from ((site, torch.cat(part)) for site, part in parts.items())

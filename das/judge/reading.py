@@ -22,6 +22,7 @@ each the subspace's movement is measured as a multiple of the natural difference
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ from torch import Tensor
 
 from das.interchange.batch import Batch, Swap
 from das.interchange.engine import Engine
-from das.interchange.feature import Feature, Parts
+from das.interchange.feature import Feature, Parts, kept
 from das.interchange.reply import Reply
 from das.interchange.score import captures_for
 from das.network.site import Site
@@ -77,7 +78,7 @@ def read_directions(engine: Engine, batch: Batch, name: str, site: Site, swap: S
     """(d, r), orthonormal: where the answers' logits, less their mean, have gradients at the base and the patched vectors."""
     patched = feature.swap(swap.base, swap.source)
     delta = torch.stack([torch.zeros_like(patched), patched]).requires_grad_()
-    centred = _centred(batch.reply(engine, site, {name: swap}, [delta]))
+    centred = _centred(batch.reply(engine, site, {name: swap}, [delta], [partial(kept, [feature] * 2)]))
     totals = torch.einsum("ra,raj->j", centred, _mixtures(*centred.shape).to(centred.device))
     gradients = [torch.autograd.grad(total, delta, retain_graph=True)[0].flatten(0, 1) for total in totals]
     _, size, directions = torch.linalg.svd(torch.cat(gradients), full_matrices=False)

@@ -28,7 +28,10 @@ def tap_on(module: nn.Module, cells: Collection[nn.Module] = ()) -> Tap:
 
 
 class CellTap(Tap):
-    """What a cell hands on, each call being a step: (rows, size), the tensors of a tuple one behind the other."""
+    """What a cell hands on, each call being a step: (rows, size), the tensors of a tuple one behind the other. At a step it has
+    what passes there, whatever the column."""
+
+    stepped = True
 
     def taken(self, value: Any) -> Tensor:
         parts = list(value) if isinstance(value, tuple | list) else [value]
@@ -48,6 +51,9 @@ class CellTap(Tap):
     def watch(self, function: Watcher) -> Any:
         step = count()
         return self.module.register_forward_hook(lambda _module, _inputs, output: function(output, next(step)))
+
+    def at(self, tensor: Tensor, columns: Tensor) -> Tensor:
+        return tensor[:, None].expand(-1, columns.shape[1], -1)
 
     def put(self, tensor: Tensor, columns: Tensor, new: Tensor, before: int = 0) -> Tensor:
         now = columns == before  # (rows, n)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,8 @@ class Tap:
     input: bool = False
     index: Tensor | None = None
     whole: bool = False
+    stepped: ClassVar[bool] = False
+    """Whether columns pass one after another, so that a change of one reaches those behind it."""
 
     def over(self, prompts: Prompts) -> Self:
         """The same for prompts that may have no places."""
@@ -56,6 +58,13 @@ class Tap:
         if self.input:
             return self.module.register_forward_pre_hook(lambda _module, inputs: function(inputs, 0))
         return self.module.register_forward_hook(lambda _module, _inputs, output: function(output, 0))
+
+    def at(self, tensor: Tensor, columns: Tensor) -> Tensor:
+        """What a tensor that passes has at the columns (rows, n) of the prompts: (rows, n, size)."""
+        held = self.read(tensor, len(columns))
+        rows = torch.arange(len(columns), device=tensor.device)[:, None]
+        found: Tensor = held[rows, columns if held.shape[1] > 1 else columns * 0]
+        return found
 
     def put(self, tensor: Tensor, columns: Tensor, new: Tensor, before: int = 0) -> Tensor:
         """A tensor that passes, with `new` (rows, n, size) at the columns (rows, n) of the prompts; `before`: how many of these
@@ -145,7 +154,8 @@ def changing(tap: Tap, change: Callable[[Tensor, int], Tensor]) -> Iterator[None
 
 
 @contextmanager
-def patching(tap: Tap, columns: Tensor, values: Tensor) -> Iterator[None]:
-    """Puts `values` (rows, n, size) at the columns (rows, n) of what passes the tap, for the time of a `with` block."""
-    with changing(tap, lambda tensor, before: tap.put(tensor, columns, values, before)):
+def patching(tap: Tap, columns: Tensor, new: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Puts what `new` makes of the values at the columns (rows, n) of what passes the tap in their place, for the time of a
+    `with` block. new: (rows, n, size) → likewise."""
+    with changing(tap, lambda tensor, before: tap.put(tensor, columns, new(tap.at(tensor, columns)), before)):
         yield

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from das.causal.columns import Columns, codes, concat, joined, objects
+from das.network.columns import first_column, sizes
 from das.network.lm import LM
 from das.network.site import Site
 from das.pairs.pairs import Pairs
@@ -146,14 +147,17 @@ class Dataset:
         rows = {"base": mine.base} | {f"source.{v}": at for v, at in zip(variables, mine.sources, strict=True)}
         return {role: self.identities[at] for role, at in rows.items()}
 
-    def first(self, positions: Iterable[str]) -> int:
-        """The first column that any of the named positions has in any prompt."""
-        return min(int(self.prompts.positions[name].min()) for name in positions)
+    def first(self, sites: Iterable[Site]) -> int:
+        """The first column that any place of the sites has in any prompt."""
+        return first_column(self.prompts, sites)
+
+    def sizes(self, lm: LM, site: Site) -> tuple[int, ...]:
+        """The lengths of the vectors at each place of a site, all tokens of its position together."""
+        return sizes(lm, self.prompts, site)
 
     def size(self, lm: LM, site: Site) -> int:
-        """The length of the vectors at a site, all tokens of its position together."""
-        one = self.prompts.take([0])
-        return lm.size(*site.spot, one) * int(one.positions[site.position].shape[1])
+        """The length of the vectors at a site, all places together."""
+        return sum(self.sizes(lm, site))
 
     def shared_prefix(self) -> Rows:
         """The tokens that all prompts begin with, up to the first position that is patched or read."""

@@ -23,7 +23,8 @@ from das.task.plain_shifts import named_shifts
 def cell_flops(e: Layout, cells: Sequence[Cell]) -> list[float]:
     """For each cell the floating-point operations of one row through what a swap there can change, forward."""
     suffix = _suffixes(e)
-    return [_site_flops(e.network.shape, cell.site, suffix[cell.site.position]) for cell in cells]
+    longest = {site: max(suffix[place.position] for place in site.places) for site in {cell.site for cell in cells}}
+    return [_site_flops(e.network.shape, cell.site, longest[cell.site]) for cell in cells]
 
 
 def _suffixes(e: Layout) -> dict[str, int]:

@@ -51,7 +51,7 @@ def early(folder: Path, grid: Sequence[Cell], names: Mapping[str, str], tokens: 
     reach = found.pop(REACH, {"cells": []})["cells"]
     trained = [row for look in found.values() for row in look["cells"]]
     for column, rows in (("iia", trained), ("whole", reach)):
-        frame = pd.DataFrame(rows, columns=[*keys, "iia"]).astype({"layer": int, "iia": float})
+        frame = pd.DataFrame(rows, columns=[*keys, "iia"]).astype({"layer": table["layer"].dtype, "iia": float})
         table = table.merge(frame.groupby(keys)["iia"].mean().rename(column).reset_index(), how="left", on=keys)
     return Early(table, max((look["step"] for look in found.values()), default=0), names, tokens)
 

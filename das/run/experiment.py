@@ -14,7 +14,8 @@ import pandas as pd
 
 from das.errors import DasError
 from das.find.alignment import Cell
-from das.find.budget import outline, sites_of, spend
+from das.find.budget import outline, spend
+from das.find.sites import as_kept, as_read, sites_of
 from das.find.train import begun, forget
 from das.ground.checks import folder
 from das.ground.storage import read_table, remove, write
@@ -133,7 +134,7 @@ class Experiment(Layout):
             return grid
         if (table := run.screened()) is None:
             table = spend(self._screened(work), budget)
-            write(run.folder / SCREEN, table.to_parquet)
+            write(run.folder / SCREEN, as_kept(table).to_parquet)
             for name in self.hypotheses:
                 remove(run.screen_part(name))
         for line in outline(table, self.names):
@@ -149,7 +150,7 @@ class Experiment(Layout):
         parts = {name: work.run.screen_part(name) for name in self.hypotheses}
         shards = _dealt([name for name, part in parts.items() if not part.exists()], self.settings.workers)
         self._share(work, "screen", [partial(Work.screen, hypotheses=shard) for shard in shards])
-        return pd.concat([read_table(part) for part in parts.values()], ignore_index=True)
+        return as_read(pd.concat([read_table(part) for part in parts.values()], ignore_index=True))
 
     def _train(self, work: Work, stage: str, cells: Sequence[Cell]) -> bool:
         """Trains and judges the cells that are not there; whether there were any.

@@ -17,6 +17,7 @@ from safetensors.numpy import save_file
 
 from das.errors import DasError
 from das.find.alignment import Alignment, Cell
+from das.find.sites import as_kept, as_read
 from das.ground.storage import load, noted, read_json, read_table, write, write_json, written
 from das.interchange.score import Hits
 from das.judge.evaluate import Record
@@ -223,13 +224,13 @@ class Folder:
 
     def save_null(self, null: str, draw: int, table: pd.DataFrame) -> None:
         """Writes the table of one draw of a null."""
-        write(self.null_path(null, draw), lambda p: table.to_parquet(p))
+        write(self.null_path(null, draw), lambda p: as_kept(table).to_parquet(p))
 
     def nulls(self) -> pd.DataFrame | None:
         """The rows of all draws of all nulls (see `das.judge.nulls`); None where there are none."""
         folder = self.folder / "nulls"
         paths = [folder / name for name in sorted({*noted(folder), *(path.name for path in folder.glob("[!.]*.parquet"))})]
-        return pd.concat([read_table(path) for path in paths], ignore_index=True) if paths else None
+        return pd.concat([as_read(read_table(path)) for path in paths], ignore_index=True) if paths else None
 
     # --- tables ---
 
@@ -241,7 +242,7 @@ class Folder:
         """`screen.parquet`: a row per hypothesis and site of the grid, with what the screen found there, its rank, and whether
         and why it was trained or skipped (see `das.find.screen` and `das.find.budget`); None where the run had no budget."""
         path = self.folder / SCREEN
-        return read_table(path) if written(path) else None
+        return as_read(read_table(path)) if written(path) else None
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -254,7 +255,7 @@ class Folder:
         table = read_table(self.folder / "results.parquet")
         if "component" not in table:
             raise DasError(f"{self.folder} was made by an older version of das: run it again, in another folder")
-        return table
+        return as_read(table)
 
     def prompts(self, hypothesis: str, splits: Sequence[str]) -> dict[str, Rows]:
         """Of the pairs of some splits, `base` and `source.<variable>` → a number for each prompt, equal for equal ones."""

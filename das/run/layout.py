@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from itertools import product
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,11 +16,12 @@ from das.find.grid import Schedule
 from das.find.kinds import Kind, kind_name
 from das.find.train import check_logger
 from das.interchange.measures import Measure, loss_of, measures_of
+from das.network.columns import check_apart
 from das.network.device import device_of
 from das.network.given import Given
 from das.network.limits import check_limits
 from das.network.lm import LM
-from das.network.site import Site, parse_component
+from das.network.site import Site, parse_component, single_components, single_layers
 from das.pairs.families import check_families
 from das.progress import Reporter
 from das.run.check import askable, retrained
@@ -51,8 +51,8 @@ class Layout:
         if s.shifts:
             retrained(s.retrain, s.shifts, askable(base, self.tokenizer, s.shifts)[0])
         depth = self.network.layers
-        self.layers = list(range(depth)) if isinstance(s.layers, str) else list(s.layers)
-        for layer in self.layers:
+        self.layers: list[int | str] = list(range(depth)) if isinstance(s.layers, str) else list(s.layers)
+        for layer in single_layers(self.layers):
             if not 0 <= layer < depth:
                 raise DasError(f"layer {layer} does not exist: {name_of(lm)} has layers 0 to {depth - 1}")
         self.positions = expand_positions(s.positions or self.task.positions)
@@ -62,6 +62,7 @@ class Layout:
         self._check_components()
         self.task.check(self.tokenizer, self.positions)
         self._check_limits()
+        self._check_sites()
 
     def _check_limits(self) -> None:
         drawn = self.task.model.sample(np.random.default_rng(0), 200)
@@ -74,29 +75,41 @@ class Layout:
             check_limits(self.network.config, prompts, tokens, self.tokenizer)
 
     def _check_components(self) -> None:
-        components = self.settings.components
-        if components == ["block_output"]:
-            return
-        network = self.network.skeleton
-        for component in components:
+        for component in single_components(self.settings.components):
             if "." in component and parse_component(component) is None and "{layer}" not in component and len(self.layers) > 1:
                 raise DasError(
                     f"component {component!r} is the same module in every layer: put {{layer}} in it, or give one layer"
                 )
-            for layer in self.layers:
-                network.tap(component, layer)
+        for spot in {spot for site in self.sites for spot in site.spots if spot[0] != "block_output"}:
+            self.network.skeleton.tap(*spot)
+
+    def _check_sites(self) -> None:
+        """DasError where the places of a site overlap, or a base's place has another number of tokens than the source's."""
+        for site in self.sites:
+            for base, source in site.pairs:
+                counts = [self.sample.positions[place.position].shape[1] for place in (base, source)]
+                if counts[0] != counts[1]:
+                    raise DasError(
+                        f"{base.position}<-{source.position}: {counts[0]} token(s) of the base cannot take the vectors of "
+                        f"{counts[1]} of the source"
+                    )
+            if len(site.places) > 1:
+                check_apart(self.network.skeleton, self.sample, site)
 
     def _check_widths(self) -> None:
         """DasError where a kind of subspace has more columns than there are entries in a position's vectors."""
         several = max(self.variables.values())
         if self.settings.components != ["block_output"]:
             return  # of other components the engine says it, with the size that it has found
-        layers = self.layers if self.network.net else self.layers[:1]
-        for kind, layer in product((self.settings.kind, *self.settings.kinds_beside), layers):
-            for position in self.positions:
-                size = self.network.size(layer, self.sample) * self.sample.positions[position].shape[1]
+        for kind in (self.settings.kind, *self.settings.kinds_beside):
+            for site in self.sites:
+                sizes = [
+                    self.network.size(p.layer, self.sample) * self.sample.positions[p.position].shape[1] for p in site.places
+                ]
+                size = min(sizes) if kind.by_place else sum(sizes)
                 if (columns := several * kind.width) > size:
-                    where = f"{self.network.net.names[layer]}, {position}" if self.network.net else position
+                    layers = [self.network.net.names[place.layer] for place in site.places] if self.network.net else []
+                    where = ", ".join([*dict.fromkeys(layers), site.position])
                     raise DasError(
                         f"{kind_name(kind)} for {several} variable(s) needs {columns} columns, and the vectors at "
                         f"{where} have {size}: give k up to {size // several}"
@@ -134,12 +147,16 @@ class Layout:
         """Some prompts of the task, as tokens with their positions."""
         return self.task.encode(self.task.model.sample(np.random.default_rng(0), 200), self.tokenizer, self.positions)
 
+    @cached_property
+    def sites(self) -> list[Site]:
+        """Of the whole grid."""
+        spots = [(layer, component) for layer in self.layers for component in self.settings.components]
+        return [Site(layer, position, component) for layer, component in spots for position in self.positions]
+
     def grid(self) -> list[Cell]:
         """The cells of the whole grid."""
         s = self.settings
-        spots = [(layer, component) for layer in self.layers for component in s.components]
-        sites = [Site(layer, position, component) for layer, component in spots for position in self.positions]
-        return [Cell(h, site, s.kind, seed) for site in sites for h in self.hypotheses for seed in range(s.seeds)]
+        return [Cell(h, site, s.kind, seed) for site in self.sites for h in self.hypotheses for seed in range(s.seeds)]
 
     def refinement(self, chosen: Mapping[str, Site]) -> list[Cell]:
         """The cells that are added where each hypothesis was found: more seeds, and the kinds beside."""

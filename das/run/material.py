@@ -15,6 +15,7 @@ from das.interchange.selftest import make_engine
 from das.network.asking import a_few
 from das.network.given import Given
 from das.network.lm import LM
+from das.network.site import single_components, single_layers
 from das.pairs.dataset import Dataset, Rows
 from das.pairs.drawer import make_pairs
 from das.pairs.pairs import Pairs
@@ -77,9 +78,9 @@ class Material:
         every = [*data.values(), Dataset(task.encode(pools["test"], tokenizer, positions), {})]
         prefix, longest = _common_prefix(every), max(int(d.prompts.lengths.max()) for d in every)
         trial = a_few(type(every[0].prompts).concat([a_few(d.prompts) for d in every]))
-        layers = None if isinstance(s.layers, str) else s.layers
-        engine = make_engine(network.lm, prefix, s.components, longest, trial, layers)
-        return cls(network.lm, engine, pairs, data, pools["test"], s.components, layers, prefix, longest, trial)
+        components, layers = single_components(s.components), None if isinstance(s.layers, str) else single_layers(s.layers)
+        engine = make_engine(network.lm, prefix, components, longest, trial, layers)
+        return cls(network.lm, engine, pairs, data, pools["test"], components, layers, prefix, longest, trial)
 
     def engine_of(self, lm: LM) -> Engine:
         """An engine like this one for another network."""

@@ -12,6 +12,8 @@ from das.find.kinds import Kind, parse_kind, plain_kind
 from das.ground.checks import fitted, number, short_text, whole
 from das.ground.plain import read_yaml as read_yaml
 from das.network.device import check_device, check_dtype
+from das.network.site import joined_layers, layer_of
+from das.task.positions import FROM
 
 Named = Any
 """A task or a network: its name or path, or the object itself when called from Python."""
@@ -29,10 +31,11 @@ class Settings:
     Args:
         task: Task file or name.
         lm: Network: a shipped name, smollm2-135m, a folder, a hub id, a GGUF file, or a Python file that defines `network`.
-        layers: `all`, or layer numbers from 0.
-        positions: Places in the prompt, such as amount.last, amount+1, last-12..last; by default the task's.
+        layers: `all`, or layer numbers from 0; 3+5 for two as one site, 4<-3 for the source's layer 3 in the base's layer 4.
+        positions: Places in the prompt, such as amount.last, amount+1, last-12..last, amount.last+last (two as one site) or
+            amount.last<-last (from another place of the source); by default the task's.
         components: What of a layer: block_output, attention_output, mlp_output, mlp_neurons, heads, query, key, value, a
-            single head as in heads.3, or a module's dotted path with {layer} in it.
+            single head as in heads.3, heads.1+heads.3 for two as one site, or a module's dotted path with {layer} in it.
         hypotheses: Names to align; by default all of the task.
         subspace: Kind for the whole grid: boundless, nested, fixed, means, pca, random or full, with settings: nested:k=16; or
             given:FOLDER, a subspace from elsewhere, tried as it is.
@@ -74,7 +77,7 @@ class Settings:
 
     task: Named
     lm: Named
-    layers: str | list[int] = "all"
+    layers: str | list[int | str] = "all"
     positions: list[str] | None = None
     components: str | list[str] = field(default_factory=lambda: ["block_output"])
     hypotheses: list[str] | None = None
@@ -134,14 +137,12 @@ class Settings:
 
     def _check_lists(self) -> None:
         """Makes lists of single entries and of ranges, and drops what stands twice."""
-        if isinstance(self.layers, str) and self.layers != "all":
-            raise DasError(f"layers is {self.layers!r}: expected all, or a list such as [0, 5, 10]")
-        for name, kind in (("layers", int), ("positions", str), ("components", str), ("hypotheses", str)):
+        if self.layers != "all":
+            self.layers = _layers(self.layers)
+        for name in ("positions", "components", "hypotheses"):
             value = getattr(self, name)
-            if not (name == "layers" and isinstance(value, str)) and not (
-                value is None and name in ("positions", "hypotheses")
-            ):
-                setattr(self, name, _several(name, value, kind))
+            if value is not None or name == "components":
+                setattr(self, name, _several(name, value, str))
 
     @property
     def kind(self) -> Kind:
@@ -261,16 +262,26 @@ def shares(name: str, given: Any) -> dict[str, float]:
     return {key: number(f"share of {key!r} in {name}", share, 0, above=True) for key, share in given.items()}
 
 
-def _several(name: str, given: Any, kind: type[Any]) -> list[Any]:
+def _several(name: str, given: Any, kind: Any) -> list[Any]:
     """A list of different entries, from a list or a single entry."""
     if isinstance(given, kind) and not isinstance(given, bool):
         given = [given]
-    entries = fitted(name, given, list[kind])  # type: ignore[valid-type]
+    entries = fitted(name, given, list[kind])
     if not entries:
         raise DasError(f"{name} is empty: expected at least one")
     for entry in entries:
-        whole("layer", entry, 0, FEW) if kind is int else short_text(name, entry, 200)
+        whole("layer", entry, 0, FEW) if isinstance(entry, int) else short_text(name, entry, 200)
     return list(dict.fromkeys(entries))
+
+
+def _layers(given: Any) -> list[int | str]:
+    """Numbers, and texts for several layers as one site."""
+    entries = _several("layers", given, int | str)
+    for entry in entries:
+        if isinstance(entry, str) and not any(mark in entry for mark in ("+", FROM)):
+            raise DasError(f"layers is {shown(given)}: expected all, or a list such as [0, 5, 10] or [3+5] (both as one site)")
+        joined_layers(entry)
+    return [layer_of(entry) for entry in entries]
 
 
 def name_of(thing: Named) -> str:

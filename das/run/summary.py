@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, astuple
+from dataclasses import asdict
 from functools import cached_property
 from importlib.metadata import version
 from itertools import combinations
@@ -14,6 +14,7 @@ import pandas as pd
 
 from das.find.alignment import Cell
 from das.find.kinds import kind_name, plain_kind
+from das.find.sites import as_kept, row_order
 from das.ground.storage import read_json, write, write_json
 from das.interchange.score import Hits
 from das.judge.decoding import gain
@@ -47,7 +48,7 @@ class Summary:
         """The tables and the summary into the run's folder."""
         folder = self.run.folder
         results, body = self.results(), self.body() | {"wall_seconds": self.run.seconds}
-        write(folder / "results.parquet", lambda p: results.to_parquet(p))
+        write(folder / "results.parquet", lambda p: as_kept(results).to_parquet(p))
         write(folder / "examples.parquet", lambda p: self.examples().to_parquet(p, index=False))
         write_json(folder / "summary.json", body)
 
@@ -212,7 +213,8 @@ class Summary:
 
 
 def _order(cell: Cell) -> tuple[Any, ...]:
-    return cell.hypothesis, cell.site.layer, *astuple(cell.site)[1:], kind_name(cell.kind), cell.seed
+    site = cell.site
+    return cell.hypothesis, row_order((site.layer, "")), site.position, site.component, kind_name(cell.kind), cell.seed
 
 
 def _comparison(one: str, other: str, pairs: str, difference: Difference) -> dict[str, Any]:

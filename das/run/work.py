@@ -11,10 +11,11 @@ import numpy as np
 import torch
 
 from das.find.alignment import Alignment, Cell
-from das.find.budget import cost, sites_of
+from das.find.budget import cost
 from das.find.kinds import Nested
 from das.find.screen import screen
 from das.find.search import Search, align
+from das.find.sites import as_kept, sites_of
 from das.find.train import forget
 from das.ground.storage import write, write_json
 from das.interchange.engine import Engine, HookEngine
@@ -108,7 +109,7 @@ class Work:
             with self.report.task(f"screen: {len(cells) // s.seeds} sites of {name}", 1) as step:
                 table = screen(m.engine, data, cells, rows=s.batch, progress=partial(step, note=""))
             table["cost"] = [cost(m.engine, data, site) for site in sites_of(table)]
-            write(self.run.screen_part(name), table.to_parquet)
+            write(self.run.screen_part(name), as_kept(table).to_parquet)
 
     def train(self, stage: str, cells: Sequence[Cell]) -> None:
         """Finds and judges alignments of cells and writes their folders."""

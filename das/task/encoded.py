@@ -10,7 +10,7 @@ import numpy as np
 
 from das.errors import DasError, unknown
 from das.task.answers import closing
-from das.task.positions import Position
+from das.task.positions import Position, single_positions
 from das.task.rendered import Indices, Prompts, hashed
 from das.task.tokenizer import Tokenizer
 
@@ -97,7 +97,7 @@ def of_tokens(rows: Iterable[Indices]) -> Indices:
 
 
 def encode(rendered: Texts, tokenizer: Tokenizer, positions: Sequence[str] = ()) -> Encoded:
-    """Tokenizes and resolves each named position per row through the tokenizer's character offsets.
+    """Tokenizes and resolves each named position, joined ones by themselves, per row through the tokenizer's character offsets.
 
     Raises DasError where a position does not exist, or where a whole span has a different number of tokens by row.
     """
@@ -112,7 +112,7 @@ def encode(rendered: Texts, tokenizer: Tokenizer, positions: Sequence[str] = ())
         ids[row, width - len(tokens) :] = tokens
         offsets[row, width - len(tokens) :] = spans
     encoded = Encoded(ids, lengths)
-    for spec in positions:
+    for spec in single_positions(positions):
         encoded.positions[spec] = _resolve(Position.parse(spec), spec, offsets, lengths, rendered)
     return encoded
 

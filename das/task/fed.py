@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from das.errors import DasError, unknown
-from das.task.positions import Position, expand_positions
+from das.task.positions import Position, expand_positions, in_order, joined_text, single_positions
 from das.task.rendered import Indices, Prompts, Rendered, hashed
 
 SOLE = ""
@@ -84,7 +84,7 @@ class Fed(Rendered):
         return Fed(tensors, self.places, {name: at[rows] for name, at in self.spans.items()})
 
     def encode(self, tokenizer: Any = None, positions: Sequence[str] = ()) -> Feed:
-        return Feed(dict(self.tensors), self.places, {spec: self._resolve(spec) for spec in positions})
+        return Feed(dict(self.tensors), self.places, {name: self._resolve(name) for name in single_positions(positions)})
 
     def _resolve(self, spec: str) -> Indices:
         at, rows, width = Position.parse(spec), len(next(iter(self.tensors.values()))), self.places or 1
@@ -105,7 +105,7 @@ class Fed(Rendered):
         return _identities(self.tensors)
 
     def coverage(self, tokenizer: Any, positions: Sequence[str]) -> dict[str, float]:
-        return {spec: float(self._exists(spec)) for spec in positions}
+        return {spec: float(all(map(self._exists, single_positions([spec])))) for spec in positions}
 
     def _exists(self, spec: str) -> bool:
         try:
@@ -115,9 +115,11 @@ class Fed(Rendered):
         return True
 
     def at(self, tokenizer: Any, positions: Sequence[str]) -> dict[str, str]:
-        found = {spec: self._resolve(spec)[0].tolist() for spec in positions}
-        order = sorted(found.items(), key=lambda item: item[1])
-        return {spec: "whole input" if self.places is None else f"place {_listed(at)}" for spec, at in order}
+        found = {name: self._resolve(name) for name in single_positions(positions)}
+        texts = {
+            name: "whole input" if self.places is None else f"place {_listed(at[0].tolist())}" for name, at in found.items()
+        }
+        return {spec: joined_text(spec, texts) for spec in in_order(positions, found)}
 
     def show(self, tokenizer: Any, positions: Sequence[str]) -> str:
         """The shapes and dtypes of what the network is given, and the places of the positions."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from das.errors import DasError, shown
 
@@ -40,19 +41,36 @@ class Position:
         return cls(name, end or ("last" if offset > 0 else "first" if offset < 0 else None), offset)
 
 
+FROM = "<-"
+"""Between a base's place and the source's whose vector it takes."""
+
+
+def joined_positions(text: str) -> list[tuple[str, str]]:
+    """The single positions that a text joins by `+`, each as (the base's, the source's): `amount.last<-last` takes of the
+    source what it has elsewhere. An offset is a number, and what is joined begins with no digit: `amount+1+last` is two."""
+    entries = (entry.partition(FROM) for entry in re.split(r"\+(?!\d)", text))
+    return [(base, source if arrow else base) for base, arrow, source in entries]
+
+
+def single_positions(specs: Iterable[str]) -> list[str]:
+    """Every single position that is named, of bases or sources, each once."""
+    return list(dict.fromkeys(name for spec in specs for pair in joined_positions(spec) for name in pair))
+
+
 MOST_IN_RANGE = 10_000
 """Positions that one range may stand for."""
 
 
 def expand_positions(specs: Iterable[str]) -> list[str]:
-    """Positions with ranges written out: `last-2..last` is `last-2`, `last-1`, `last`."""
+    """Positions with ranges written out: `last-2..last` is `last-2`, `last-1`, `last`. A range is not joined to another."""
     names: list[str] = []
     if isinstance(specs, str) or not isinstance(specs, Iterable):
         raise DasError(f"positions are {shown(specs)}: expected a list, such as [amount.last, last]")
     for spec in specs:
         first, dots, final = spec.replace(" ", "").partition("..") if isinstance(spec, str) else (spec, "", "")
         if not dots:
-            Position.parse(first)
+            for name in single_positions([first]) if isinstance(first, str) else [spec]:
+                Position.parse(name or spec)
             names.append(first)
             continue
         a, b = Position.parse(first), Position.parse(final)
@@ -61,3 +79,19 @@ def expand_positions(specs: Iterable[str]) -> list[str]:
         anchor = f"{a.name}.{a.end}" if a.name else a.end
         names += [anchor + (f"{i:+d}" if i else "") for i in range(a.offset, b.offset + 1)]
     return list(dict.fromkeys(names))
+
+
+def in_order(specs: Iterable[str], columns: Mapping[str, Any]) -> list[str]:
+    """Positions in the order of the first prompt, joined ones last. columns: single position → (rows, places)."""
+
+    def place(spec: str) -> tuple[int, list[tuple[int, ...]]]:
+        pairs = joined_positions(spec)
+        return len(pairs), [tuple(columns[name][0]) for pair in pairs for name in pair]
+
+    return sorted(specs, key=place)
+
+
+def joined_text(spec: str, texts: Mapping[str, str]) -> str:
+    """What stands at a position, joined as it is. texts: of single positions."""
+    pairs = joined_positions(spec)
+    return " + ".join(texts[base] if base == source else f"{texts[base]} ← {texts[source]}" for base, source in pairs)

@@ -9,7 +9,7 @@ import numpy as np
 
 from das.errors import DasError
 from das.task.encoded import Encoded, encode, of_tokens
-from das.task.positions import expand_positions
+from das.task.positions import expand_positions, in_order, joined_positions, joined_text, single_positions
 from das.task.rendered import Indices, Rendered
 from das.task.tokenizer import Tokenizer
 
@@ -66,20 +66,24 @@ class Texts(Rendered):
             sizes: list[int] = []
             for row in range(len(self.texts)):
                 try:
-                    sizes.append(encode(self.take(row), tokenizer, [spec]).positions[spec].shape[1])
+                    found = encode(self.take(row), tokenizer, [spec]).positions.values()
+                    sizes.append(sum(at.shape[1] for at in found))
                 except DasError:
                     sizes.append(0)
             return max(np.bincount(sizes)[1:], default=0) / len(sizes)
 
     def where(self, tokenizer: Tokenizer, positions: Sequence[str]) -> dict[str, list[tuple[int, int]]]:
-        one = self.take(0)
-        encoded = encode(one, tokenizer, positions)
-        offsets = tokenizer(one.texts, return_offsets_mapping=True)["offset_mapping"][0]
-        order = sorted(encoded.positions.items(), key=lambda item: tuple(item[1][0]))
-        return {name: [(int(offsets[c][0]), int(offsets[c][1])) for c in at[0]] for name, at in order}
+        found = encode(self.take(0), tokenizer, positions).positions
+        offsets = tokenizer(self.texts[:1], return_offsets_mapping=True)["offset_mapping"][0]
+        spans = {name: [(int(offsets[c][0]), int(offsets[c][1])) for c in at[0]] for name, at in found.items()}
+        return {
+            spec: [span for name, _ in joined_positions(spec) for span in spans[name]] for spec in in_order(positions, found)
+        }
 
     def at(self, tokenizer: Tokenizer, positions: Sequence[str]) -> dict[str, str]:
-        return {name: self.texts[0][at[0][0] : at[-1][1]] for name, at in self.where(tokenizer, positions).items()}
+        spans = self.where(tokenizer, single_positions(positions))
+        texts = {name: self.texts[0][at[0][0] : at[-1][1]] for name, at in spans.items()}
+        return {spec: joined_text(spec, texts) for spec in self.where(tokenizer, positions)}
 
     def show(self, tokenizer: Tokenizer, positions: Sequence[str]) -> str:
         """With its chosen tokens in ⟦brackets⟧, and below it each position with its token."""
@@ -93,6 +97,6 @@ class Texts(Rendered):
             text += one.texts[0][end:a] + (f"⟦{piece}⟧" if column in chosen and piece else piece)
             end = max(b, end)
         tokens = tokenizer.convert_ids_to_tokens(encoded.ids[0].tolist())
-        width = max((len(name) for name in positions), default=0)
+        width = max((len(name) for name in encoded.positions), default=0)
         lines = [f"  {name:<{width}}  {' '.join(repr(tokens[c]) for c in at[0])}" for name, at in encoded.positions.items()]
         return "\n".join([text, "", *lines])

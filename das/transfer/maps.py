@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from das.find.sites import SITE
 from das.stats import Bootstrap, Floats, correlation, quantiles
 from das.transfer.scored import Scored
 
-SITE = ["layer", "component", "position"]
 DRAWS = 500
 """Of prompts, for the intervals of correlations."""
 

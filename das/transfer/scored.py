@@ -16,6 +16,7 @@ from safetensors.numpy import save_file
 
 from das.errors import DasError
 from das.find.kinds import kind_name
+from das.find.sites import SITE, as_kept, as_read
 from das.ground.storage import load, read_json, read_table, write, write_json, written
 from das.interchange.accuracy import Accuracy
 from das.judge.evaluate import Record
@@ -55,7 +56,7 @@ class Scored:
     def at(self, hypothesis: str, subspace: str, place: Mapping[str, Any] | None = None) -> pd.DataFrame:
         """The rows of one hypothesis and kind, at all sites or at one."""
         mine = self.table[(self.table["hypothesis"] == hypothesis) & (self.table["subspace"] == subspace)]
-        for key in ("layer", "component", "position") if place else ():
+        for key in SITE if place else ():
             mine = mine[mine[key] == place[key]]  # type: ignore[index]
         return mine
 
@@ -135,7 +136,7 @@ class ShiftFolder:
         tensors |= {f"prompts {h}": np.ascontiguousarray(prompts[h][:, each]) for h, each in rows.items()}
         write(self._scores(trained).with_suffix(".safetensors"), lambda p: save_file(tensors, p))
         table = pd.DataFrame([_row(record) for record in records], columns=[*HEAD, *KEPT]).astype(dict.fromkeys(KEPT, float))
-        write(self._scores(trained), lambda p: table.to_parquet(p))
+        write(self._scores(trained), lambda p: as_kept(table).to_parquet(p))
 
     def scored(self, trained: str) -> Scored:
         """What was scored here of what was trained there."""
@@ -145,7 +146,7 @@ class ShiftFolder:
             part, _, name = key.partition(" ")
             parts[part][name] = values.astype(bool) if part == "hits" else values
         old = {name: np.atleast_2d(base) for name, base in parts.pop("base").items()}
-        return Scored(read_table(self._scores(trained)), parts["hits"], parts["rows"], old | parts["prompts"])
+        return Scored(as_read(read_table(self._scores(trained))), parts["hits"], parts["rows"], old | parts["prompts"])
 
 
 def _row(record: Record) -> dict[str, Any]:

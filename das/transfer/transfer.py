@@ -196,10 +196,11 @@ def _alignments(run: Folder) -> Iterator[Alignment]:
 
 
 def _fits(a: Alignment, data: Dataset, lm: LM) -> bool:
-    """Whether there are pairs for the alignment, and its position, with as many tokens as it was trained on."""
+    """Whether there are pairs for the alignment, and its positions, with as many tokens as it was trained on."""
     here: Site = a.cell.site
-    there = a.cell.hypothesis in data.pairs and here.position in data.prompts.positions
-    return there and a.feature.fits(data.size(lm, here))
+    if a.cell.hypothesis not in data.pairs or not set(here.positions) <= data.prompts.positions.keys():
+        return False
+    return a.feature.fits(data.size(lm, here))
 
 
 def _unseen(run: Folder, hypothesis: str, prompts: Sequence[Rows]) -> Rows:

@@ -26,7 +26,7 @@ def space(alignment: Alignment) -> tuple[Any, ...] | None:
     feature, site = alignment.feature, alignment.cell.site
     if not isinstance(feature, Subspace) or not feature.size:
         return None
-    return (len(feature.basis), *(("hidden state",) if site.component in STREAM else site.spot))
+    return (len(feature.basis), *(("hidden state",) if site.component in STREAM else site.spots))
 
 
 def overlaps(alignments: Sequence[Alignment]) -> pd.DataFrame:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from das.errors import unknown
+from das.network.site import first_layer
 from das.run.folder import Folder
 
 PLACE = ["layer", "position", "component"]
@@ -45,11 +48,15 @@ def companions(run: Folder, cell: str) -> list[str]:
     alike = (table["hypothesis"] == me["hypothesis"]) & (table["subspace"] == me["subspace"])
     seeds = table[alike & _at(table, me)]["cell"]
     others = [chosen(run, name)["cell"].iloc[0] for name in run.summary["hypotheses"] if name != me["hypothesis"]]
-    column = alike & (table[[*PLACE[1:], "seed"]] == [me[part] for part in (*PLACE[1:], "seed")]).all(axis=1)
-    layers = table[column].assign(far=(table["layer"] - me["layer"]).abs()).sort_values("far", kind="stable")["cell"]
+    column = alike & _at(table, me, [*PLACE[1:], "seed"])
+    layers = (
+        table[column]
+        .assign(far=(table["layer"].map(first_layer) - first_layer(me["layer"])).abs())
+        .sort_values("far", kind="stable")["cell"]
+    )
     return [each for each in dict.fromkeys([*seeds, *others, *layers]) if each != cell][:MOST]
 
 
-def _at(table: pd.DataFrame, place: Any) -> Any:
-    """The rows at a place."""
-    return (table[PLACE] == [place[part] for part in PLACE]).all(axis=1)
+def _at(table: pd.DataFrame, place: Any, columns: Sequence[str] = PLACE) -> Any:
+    """The rows that have what a place has in some columns."""
+    return np.logical_and.reduce([table[part] == place[part] for part in columns])

@@ -36,6 +36,7 @@ PARTS, GROUPS, FEW = 4, 10, 10
 """Of a vector, that are looked at each by itself; of numbers with many values; prompts to a group, below which nothing is said
 of the variance between groups."""
 
+SEVERAL = "not asked: {} is a site of several places, or of another place of the source"
 NO_DIRECTIONS = "not asked: what is swapped ({}) is no subspace with columns, so it has no directions to follow"
 
 
@@ -54,12 +55,15 @@ def look_inside(alignment: Alignment, lm: LM, task: Task, prompts: int = PROMPTS
     hypothesis, made = task.hypothesis(cell.hypothesis), dict[str, Any](notes={})
     inputs = hypothesis.model.sample(np.random.default_rng(11), prompts)
     encoded = task.encode(inputs, lm.tokenizer, [cell.site.position])
-    lm.size(*cell.site.spot, encoded.take([0]))  # known from now on, whatever the network takes
+    for spot in cell.site.spots:
+        lm.size(*spot, encoded.take([0]))  # known from now on, whatever the network takes
     if feature.size:
         values = hypothesis.model.run(inputs)
         made["projections"] = _projections(alignment, lm, encoded, {v: values[v] for v in hypothesis.variables})
         made["explained"] = _explained(made["projections"])
-    if isinstance(feature, Subspace):
+    if isinstance(feature, Subspace) and not cell.site.single:
+        made["notes"] |= dict.fromkeys(["trace", "tokens"], SEVERAL.format(cell.site))
+    elif isinstance(feature, Subspace):
         made["trace"] = trace(lm, cell.site, feature, hypothesis.variables)
         made["tokens"], made["notes"]["tokens"] = _tokens(lm, alignment, feature, hypothesis.variables, encoded)
     else:
@@ -128,7 +132,7 @@ def _tokens(lm: LM, a: Alignment, subspace: Subspace, variables: Sequence[str], 
         for i, variable in enumerate(variables):
             columns = subspace.columns(i)[:, :COLUMNS]
             for place, part in enumerate(columns.split(size)):
-                logits = head.read(written(lm, site.component, site.layer, part, encoded).to(head.scale))
+                logits = head.read(written(lm, *site.spot, part, encoded).to(head.scale))
                 where = {"variable": variable, "place": f", token {place + 1}" if len(columns) > size else ""}
                 for j in range(columns.shape[1]):
                     rows += [where | {"column": j + 1} | row for row in _ends(lm, logits[:, j])]

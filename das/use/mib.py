@@ -39,7 +39,7 @@ def save_mib(alignment: Alignment, folder: Path, token: str | None = None) -> st
     name = cell.site.position if token is None else token
     if not NAME.fullmatch(name):
         raise DasError(f"token is {shown(name)}: MIB reads it from a file's name; give one of letters, digits, _, + and -")
-    unit = f"ResidualStream(Layer-{cell.site.layer + 1},Token-{name})"
+    unit = f"ResidualStream(Layer-{cell.site.spot[1] + 1},Token-{name})"
     folder.mkdir(parents=True, exist_ok=True)
     _write(feature.columns(0), folder, unit)
     return unit

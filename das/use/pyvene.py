@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,26 +14,32 @@ from torch import Tensor
 from das.errors import DasError, shown
 from das.find.alignment import Alignment
 from das.find.foreign import of_state, read_feature
-from das.interchange.feature import Feature
+from das.interchange.feature import ROUNDING, Feature
 from das.interchange.subspace import Subspace
 from das.network.asking import places
 from das.network.lm import LM
-from das.network.site import Site
+from das.network.site import Place, Site
 from das.task.encoded import Encoded
 
 
 def pyvene_logits(lm: LM, base: Encoded, source: Encoded, site: Site, feature: Feature) -> Tensor:
     """Logits (rows, vocabulary) after the last token of `base`, with `feature` swapped in from `source` at `site`.
 
-    pyvene does it with full forwards and hooks. One variable, at a position of one token, which may differ by row.
+    pyvene does it with full forwards and hooks. One variable, at positions of one token, which may differ by row; of several
+    places, each column of the feature lies at one.
     """
-    position = site.position
-    if feature.variables != 1 or base.positions[position].shape[1] != 1:
+    if feature.variables != 1 or any(base.positions[position].shape[1] != 1 for position in site.positions):
         raise DasError("pyvene_logits takes features of one variable at positions of one token")
+    if any(here.spot != there.spot for here, there in site.pairs):
+        raise DasError("pyvene reads a source where it changes the base: the same layer and component")
     network = _intervenable(lm, site, feature)
-    spots = [[[int(column)] for column in batch.positions[position][:, 0]] for batch in (source, base)]
+    columns = [
+        [[[int(column)] for column in batch.positions[place.position][:, 0]] for place in places]
+        for batch, places in ((source, site.sources), (base, site.places))
+    ]
     with torch.no_grad():
-        _, out = network(_inputs(lm, base), [_inputs(lm, source)], {"sources->base": ([spots[0]], [spots[1]])})
+        sources = [_inputs(lm, source)] * len(site.places)
+        _, out = network(_inputs(lm, base), sources, {"sources->base": tuple(columns)})
     logits: Tensor = out.logits[:, -1].float()
     return logits
 
@@ -59,7 +65,7 @@ def to_pyvene(alignment: Alignment, model: Any) -> Any:
     intervention = pyvene.LowRankRotatedSpaceIntervention(**options).to(lm.device)
     with torch.no_grad():
         intervention.rotate_layer.weight = columns
-    return _network(lm, site, intervention)
+    return _network(lm, site, [intervention])
 
 
 def _words(feature: Feature) -> str:
@@ -87,14 +93,21 @@ def _intervenable(lm: LM, site: Site, feature: Feature) -> Any:
     class Swap(pyvene.Intervention):  # type: ignore[misc]
         """Adds the feature's change to the base."""
 
+        own: Feature
+
         def forward(self, base: Tensor, source: Tensor, subspaces: Any = None, **_: Any) -> Tensor:
             flat, shape = base.flatten(0, -2), base.shape
-            return (flat + feature.swap(flat, source.flatten(0, -2)[None])).view(shape)
+            return (flat + self.own.swap(flat, source.flatten(0, -2)[None])).view(shape)
 
-    return _network(lm, site, Swap(embed_dim=lm.size(*site.spot), keep_last_dim=True))
+    swaps, start = [], 0
+    for place in site.places:
+        size = lm.size(*place.spot)
+        swaps.append(Swap(embed_dim=size, keep_last_dim=True))
+        swaps[-1].own, start = _at(feature, slice(start, start + size)), start + size
+    return _network(lm, site, swaps)
 
 
-def _network(lm: LM, site: Site, intervention: Any) -> Any:
+def _network(lm: LM, site: Site, swaps: Sequence[Any]) -> Any:
     pyvene: Any = importlib.import_module("pyvene")
 
     class Network(pyvene.IntervenableModel):  # type: ignore[misc]
@@ -103,16 +116,28 @@ def _network(lm: LM, site: Site, intervention: Any) -> Any:
         def _remove_forward_hooks(self) -> None:
             pass
 
-    network = Network(pyvene.IntervenableConfig({"component": _path(lm, site), "intervention": intervention}), lm.model)
+    made = [{"component": _path(lm, p), "intervention": swap} for p, swap in zip(site.places, swaps, strict=True)]
+    network = Network(pyvene.IntervenableConfig(made), lm.model)
     network.use_fast = False
     return network
 
 
-def _path(lm: LM, site: Site) -> str:
-    """What pyvene calls a site, by its module: so it need not know the network's class."""
-    tap = lm.tap(*site.spot)
+def _at(feature: Feature, part: slice) -> Feature:
+    """A feature's part at one place."""
+    if not isinstance(feature, Subspace):
+        return feature
+    own = feature.basis[part]
+    share = own.square().sum(0)
+    if not bool(torch.minimum(share, (1 - share).abs()).max() < ROUNDING):
+        raise DasError("a column of the feature lies at several places, which pyvene swaps one by one")
+    return Subspace(own, feature.mask)
+
+
+def _path(lm: LM, place: Place) -> str:
+    """What pyvene calls a place, by its module: so it need not know the network's class."""
+    tap = lm.tap(*place.spot)
     if tap.index is not None:
-        raise DasError(f"component {site.component!r} is part of a module: pyvene takes only all of it")
+        raise DasError(f"component {place.component!r} is part of a module: pyvene takes only all of it")
     path = next(name for name, module in lm.model.named_modules() if module is tap.module)
     return re.sub(r"\.(\d+)(?=\.|$)", r"[\1]", path) + (".input" if tap.input else ".output")
 

@@ -51,8 +51,13 @@ class Swapper:
 
     def __post_init__(self) -> None:
         cell, depth = self.alignment.cell, self.lm.layers
-        if not 0 <= cell.site.layer < depth:
-            raise DasError(f"{cell.id} lies at layer {cell.site.layer}, and {self.lm.name} has layers 0 to {depth - 1}")
+        if not cell.site.single:
+            raise DasError(
+                f"{cell.id} swaps at several places, or from another place of the source ({cell.site}): a run tests that; on "
+                "prompts of one's own das swaps at one place"
+            )
+        if not 0 <= (layer := cell.site.spot[1]) < depth:
+            raise DasError(f"{cell.id} lies at layer {layer}, and {self.lm.name} has layers 0 to {depth - 1}")
         if len(self.variables) != (count := self.alignment.feature.variables):
             raise DasError(f"{cell.id} swaps {count} variables, and the task's hypothesis aligns {', '.join(self.variables)}")
 

@@ -88,6 +88,6 @@ def _units(lm: LM, site: Site, d: int) -> list[str]:
     size, parsed = lm.size(*site.spot), parse_component(site.component)
     tokens = d // size
     if parsed and parsed[0] in BY_HEAD and parsed[1] is None:
-        head = lm.size(f"{parsed[0]}.0", site.layer)
+        head = lm.size(f"{parsed[0]}.0", site.places[0].layer)
         return [f"{_token(i // size, tokens)}head {i % size // head}" for i in range(d)]
     return [f"token {i // size + 1} of {tokens}" for i in range(d)] if tokens > 1 else []

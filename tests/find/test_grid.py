@@ -171,13 +171,13 @@ def test_scoring_runs_as_many_rows_as_one_layer_has_room_for_and_gives_the_same(
     want = {0: ("left_and_right", Site(3, "last"), [WHOLE] * 20)}
     expected = score(m.engine, m.data["val"], want)[0]
     monkeypatch.setattr("das.interchange.engine.WORKING", 500_000)
-    most, seen, resume = m.engine.rows_at_once(("block_output", 3), 1, gradients=False), [], ResumeEngine.resume
+    most, seen, patched = m.engine.rows_at_once(("block_output", 3), 1, gradients=False), [], ResumeEngine.patched
 
-    def noted(self, capture, spot, columns, values, *rows):
-        seen.append(values.shape[0] * values.shape[1])
-        return resume(self, capture, spot, columns, values, *rows)
+    def noted(self, capture, patches, *rows):
+        seen.append(patches[0].values.shape[0] * patches[0].values.shape[1])
+        return patched(self, capture, patches, *rows)
 
-    monkeypatch.setattr(ResumeEngine, "resume", noted)
+    monkeypatch.setattr(ResumeEngine, "patched", noted)
     assert (score(m.engine, m.data["val"], want, rows=4)[0] == expected).all()
     assert max(seen) == most // 4 * 4
     assert most > m.engine.rows_at_once(("block_output", 3), 1)
