@@ -25,7 +25,7 @@ from das.task.tokenizer import make_tokenizer
 from das.use.apply import swapper
 
 SETTINGS = {
-    "layers": [1], "positions": ["c.last", "last"], "steps": 4, "batch": 30, "check_every": 4, "chosen_seeds": 1, "logger": "none",
+    "layers": [1], "positions": ["c.last", "last"], "steps": 20, "batch": 30, "check_every": 4, "chosen_seeds": 1, "logger": "none",
     "train_pairs": 60, "val_pairs": 30, "test_pairs": 40, "threads": 1, "subspace": "nested:k=16",
 }  # fmt: skip
 BASE, SOURCE = {"a": 2, "b": 3, "c": 4}, {"a": 5}
@@ -52,7 +52,7 @@ def own_test_pairs(run, hypothesis, variables):
     table = table[(table["split"] == "test") & (table["hypothesis"] == hypothesis)]
 
     def columns(prefix):
-        return {name: list(table[f"{prefix}.{name}"]) for name in BASE}
+        return {name: [int(value) for value in table[f"{prefix}.{name}"]] for name in BASE}
 
     return columns("base"), {v: columns(f"source.{v}") for v in variables}
 
