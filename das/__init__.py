@@ -34,6 +34,7 @@ __getattr__, __all__ = handing_on(
         "task.hypothesis": "Hypothesis",
         "task.task": "Task",
         "task.tensors": "Tensors",
+        "task.own": "own_task with_pairs",
         "task.files": "load_task",
         "task.pointing": "Substring",
         "network.lm": "LM",
@@ -43,12 +44,14 @@ __getattr__, __all__ = handing_on(
         "pairs.pairs": "Pairs",
         "pairs.drawer": "make_pairs",
         "find.kinds": "Boundless Nested Fixed Full Random",
+        "network.site": "Site",
         "find.alignment": "Alignment",
         "run.settings": "Settings FitSettings",
         "run.experiment": "Experiment",
         "use.run": "Run",
         "use.apply": "apply generate swapped",
         "use.pyvene": "to_pyvene from_pyvene",
+        "use.fit": "fit",
     },
 )
 

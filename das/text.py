@@ -14,8 +14,10 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
-def short(share: float) -> str:
-    """A share with two digits and no more: `.80`, `1.0`."""
+def short(share: float | None) -> str:
+    """A share with two digits and no more: `.80`, `1.0`; a dash for what is not there."""
+    if share is None:
+        return "–"
     return f"{share:.2f}".replace("-0.00", "0.00").replace("0.", ".", 1) if share < 0.995 else "1.0"
 
 

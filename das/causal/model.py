@@ -32,7 +32,9 @@ COLUMNWISE = "a column from whole numpy columns (use & | ~ and np.where); mark o
 
 
 @dataclass(frozen=True)
-class _Node:
+class Node:
+    """A variable with its parents and the function that gives its value. scalar: from one row at a time."""
+
     name: str
     parents: tuple[str, ...]
     mechanism: Mechanism
@@ -49,14 +51,14 @@ class _Node:
         return np.asarray(self.mechanism(*arguments))
 
 
-def _node(function: Any) -> _Node:
+def _node(function: Any) -> Node:
     """A mechanism's, whose name is the variable."""
     name = getattr(function, "__name__", None)
     if not callable(function) or not isinstance(name, str):
         raise DasError(
             f"mechanism {shown(function)}: expected a function, whose name is its variable and parameters its parents"
         )
-    return _Node(name, tuple(parameters(function, f"mechanism {name!r}")), function, getattr(function, "__das_scalar__", False))
+    return Node(name, tuple(parameters(function, f"mechanism {name!r}")), function, getattr(function, "__das_scalar__", False))
 
 
 def _read_only(column: Column) -> Column:
@@ -85,11 +87,14 @@ class CausalModel:
     array([ True])
     """
 
+    complete = True
+    """Whether it answers every setting of its inputs and every swap (see `das.causal.listed`)."""
+
     def __init__(self, *mechanisms: Mechanism, inputs: Inputs | Mapping[str, Any]) -> None:
         nodes = [_node(f) for f in mechanisms]
         self._build(nodes, inputs, nodes[-1].name if nodes else "")
 
-    def _build(self, nodes: Sequence[_Node], inputs: Inputs | Mapping[str, Any], output: str) -> None:
+    def _build(self, nodes: Sequence[Node], inputs: Inputs | Mapping[str, Any], output: str) -> None:
         self.inputs = inputs if isinstance(inputs, Inputs) else Inputs(inputs)
         names = self.inputs.names + [node.name for node in nodes]
         if not nodes:
@@ -107,6 +112,16 @@ class CausalModel:
         """The same mechanisms over other values of the same inputs."""
         if set(inputs.names) != set(self.inputs.names):
             raise DasError(f"the model's inputs are {', '.join(self.inputs.names)}; given {', '.join(inputs.names)}")
+        model = copy(self)
+        model.inputs = inputs
+        return model
+
+    def beside(self, inputs: Inputs) -> CausalModel:
+        """The same mechanisms over inputs among which there are some that no mechanism takes."""
+        if missing := set(self.inputs.names) - set(inputs.names):
+            raise DasError(f"the model's inputs are {', '.join(self.inputs.names)}: {sorted(missing)[0]!r} is not given")
+        if twice := {node.name for node in self._nodes} & set(inputs.names):
+            raise DasError(f"{sorted(twice)[0]!r} is computed by the model: it cannot be an input as well")
         model = copy(self)
         model.inputs = inputs
         return model
@@ -253,7 +268,7 @@ class CausalModel:
         for name in variables:
             if name not in roots and name not in functions:
                 raise DasError(f"variable {name!r} has parents but no function")
-        nodes = [_Node(v, tuple(parents[v]), functions[v], True) for v in variables if v not in roots]
+        nodes = [Node(v, tuple(parents[v]), functions[v], True) for v in variables if v not in roots]
         used = {p for node in nodes for p in node.parents}
         sinks = [node.name for node in nodes if node.name not in used]
         if output is None:
@@ -262,7 +277,7 @@ class CausalModel:
         if not wanted or not set(wanted) <= set(variables):
             raise DasError(f"which variable is the output? Give output=, one of: {', '.join(sinks)}; or a list")
         if len(wanted) > 1:
-            nodes.append(_Node("+".join(wanted), tuple(wanted), lambda *values: values, True))
+            nodes.append(Node("+".join(wanted), tuple(wanted), lambda *values: values, True))
         model = cls.__new__(cls)
         model._build(nodes, domains, "+".join(wanted))
         return model
@@ -279,7 +294,7 @@ def _domain(name: str, values: Any, function: Mechanism | None) -> Choice | Samp
     return Sampler(lambda rng, n: objects([called(f"the function of input {name!r}", "a value", function) for _ in range(n)]))
 
 
-def _in_order(nodes: Sequence[_Node], known: Sequence[str]) -> list[_Node]:
+def _in_order(nodes: Sequence[Node], known: Sequence[str]) -> list[Node]:
     """The nodes, each after its parents."""
     done, waiting, ordered = set(known), list(nodes), []
     while waiting:

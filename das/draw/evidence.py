@@ -159,7 +159,7 @@ def _baselines(ax: Axes, entry: Mapping[str, Any]) -> None:
 def evidence(entry: Mapping[str, Any]) -> Figure:
     """Cause and isolation of each variable; the four levels of evidence; where it fails. Under the verdict's sentence."""
     card = entry["scorecard"]
-    rows, columns, shares = effects(card)
+    rows, columns, shares = effects(card, entry["hypothesis"].partition(".")[2].split("+"))
     steps = levels(card)
     widths = 0.58 * max(3, len(columns)), 3.8, FAILURES
     size = sum(widths) + 4.6, max(4.4, 1.9 + 0.36 * len(steps), 2.6 + 0.55 * len(rows))
@@ -173,9 +173,10 @@ def evidence(entry: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def effects(card: Mapping[str, Any]) -> tuple[list[str], list[str], Any]:
-    """Aligned variables; `cause` and the other variables; shares (variables, columns), nan where not asked."""
-    rows = list(dict.fromkeys([*card["decoding"], *card["cause"], *card["isolate"]]))
+def effects(card: Mapping[str, Any], variables: Sequence[str] = ()) -> tuple[list[str], list[str], Any]:
+    """Aligned variables; `cause` and the other variables; shares (variables, columns), nan where not asked. variables: those to
+    be named where nothing was asked of any."""
+    rows = list(dict.fromkeys([*card["decoding"], *card["cause"], *card["isolate"]])) or list(variables)
     others = list(dict.fromkeys(other for kept in card["isolate"].values() for other in kept))
     table = [{"cause": card["cause"].get(row, np.nan), **card["isolate"].get(row, {})} for row in rows]
     shares = [[line.get(column, np.nan) for column in ("cause", *others)] for line in table]
@@ -249,6 +250,8 @@ def levels(card: Mapping[str, Any]) -> list[Step]:
 
 
 def _levels(ax: Axes, steps: Sequence[Step]) -> None:
+    if not steps:
+        ax.text(0.5, 0, "not asked", ha="center", va="center", fontsize=10)
     for y, step in enumerate(steps):
         ink = INK[step.level]
         ax.plot([step.start, step.end], [y, y], color=ink, linewidth=2.5, alpha=0.5, zorder=1)
@@ -258,7 +261,7 @@ def _levels(ax: Axes, steps: Sequence[Step]) -> None:
             ax.plot(step.mark, y, "|", color="black", markersize=15, markeredgewidth=1.6)
         ax.text(1.04, y, step.words, transform=ax.get_yaxis_transform(), va="center", fontsize=8)
     ax.set_yticks(range(len(steps)), [plain(step.label) for step in steps], fontsize=8.5)
-    ax.set_ylim(len(steps) - 0.4, -0.6)
+    ax.set_ylim(max(1, len(steps)) - 0.4, -0.6)
     ax.set_xlim(-0.03, 1.03)
     ax.grid(axis="x", color="#eeeeee")
     ax.set_axisbelow(True)

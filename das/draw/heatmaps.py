@@ -240,7 +240,8 @@ def numbers(ax: Axes, image: Any, interval: tuple[Any, Any] | None) -> None:
 def _bar(ax: Axes, image: Any, baselines: Mapping[str, float]) -> None:
     """The colour bar, with the floor (no-op) and the ceiling (the network's own accuracy) marked if there are baselines."""
     bar = ax.get_figure().colorbar(image, ax=ax, pad=0.02, fraction=0.05)  # type: ignore[union-attr]
-    marks = {label: baselines[name] for name, label in (("noop", "no-op"), ("ceiling", "ceiling")) if name in baselines}
+    known = (("noop", "no-op"), ("ceiling", "ceiling"))
+    marks = {label: baselines[name] for name, label in known if baselines.get(name) is not None}
     for mark in marks.values():
         bar.ax.axhline(mark, color="black", linewidth=2)
         bar.ax.axhline(mark, color="white", linewidth=0.8)

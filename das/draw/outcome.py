@@ -13,7 +13,7 @@ def outcome(summary: dict[str, Any]) -> str:
     """Tables of scores and of evidence, and the verdicts, of a run's summary."""
     entries = list(summary["hypotheses"].values())
     parts = [
-        f"task accuracy {summary['task_accuracy']:.3f}, {summary['cells']} cells\n{aligned(_scores(entries))}",
+        f"task accuracy {_figure(summary['task_accuracy'], '.3f')}, {summary['cells']} cells\n{aligned(_scores(entries))}",
         aligned(_evidence(entries)) if any(entry.get("scorecard") for entry in entries) else "",
         "\n".join(entry["verdict"]["sentence"] for entry in entries if entry.get("verdict")),
     ]

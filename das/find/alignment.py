@@ -101,6 +101,12 @@ class Alignment(ModelHubMixin):
     """The mixin would keep the constructor's arguments here, tensors among them."""
 
     @property
+    def scores(self) -> Mapping[str, Mapping[str, float]]:
+        """Split → metric → figure (see `das.judge.evaluate`), where it was evaluated."""
+        scores: Mapping[str, Mapping[str, float]] = self.about.get("metrics", {})
+        return scores
+
+    @property
     def rank(self) -> int:
         return self.feature.size
 
@@ -116,8 +122,12 @@ class Alignment(ModelHubMixin):
         boundary had not settled when the training ended."""
         return (self.soft or self.feature).size
 
-    def save(self, folder: Path, card: Mapping[str, Any]) -> None:
-        """Writes `alignment.safetensors` and `card.json` (the cell, and what `card` adds) into an existing folder."""
+    def save(self, folder: str | Path, card: Mapping[str, Any] | None = None) -> None:
+        """Writes `alignment.safetensors` and `card.json` (the cell, and what `card` adds, by default `about`) into a folder,
+        which is made if it is not there."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        card = self.about if card is None else card
         soft = {} if self.soft is None else {"soft": self.soft.mask.clone()}
         save_file(self.feature.tensors() | soft, folder / "alignment.safetensors")
         cell = asdict(self.cell) | {"kind": plain_kind(self.cell.kind)}

@@ -29,6 +29,7 @@ class Means(Kind):
     one direction, from the mean of one to that of the other (Marks and Tegmark 2023, arXiv 2310.06824)."""
 
     ordered = True
+    by_value = True
 
     k: int = 8
     tolerance: float = 0.02
@@ -40,6 +41,7 @@ class PCA(Kind):
     With several variables, each component is that of the variable whose values it tells apart best."""
 
     ordered = True
+    by_value = True
 
     k: int = 8
     tolerance: float = 0.02

@@ -22,8 +22,9 @@ class Kind:
 
     finder: the module of `das.find` whose `find(cells, search)` makes the alignments; by default that of the class. trains:
     whether it has a training that can be gone on with. learns: whether it looks for the variable at all. ordered: whether its
-    columns come in order of importance, so that the first of them are a finding too. operand: the setting that all of `KIND:…`
-    gives, where that is one. A kind with a `tolerance` looks for its rank (see `das.find.rank.settle`).
+    columns come in order of importance, so that the first of them are a finding too. by_value: whether it goes by what values
+    the variables have. operand: the setting that all of `KIND:…` gives, where that is one. A kind with a `tolerance` looks for
+    its rank (see `das.find.rank.settle`).
     """
 
     finder: ClassVar[str] = ""
@@ -31,6 +32,7 @@ class Kind:
     learns: ClassVar[bool] = True
     ordered: ClassVar[bool] = False
     operand: ClassVar[str] = ""
+    by_value: ClassVar[bool] = False
 
     @property
     def width(self) -> int:

@@ -57,7 +57,7 @@ def screen(
         if progress:
             progress(done)
     seen = {name: data.pairs[name].take(chosen) for name, chosen in drawn.items()}
-    flips = {name: torch.from_numpy(p.label != p.base_label) for name, p in seen.items()}
+    flips = {name: torch.from_numpy(p.flips) for name, p in seen.items()}
     return pd.DataFrame([_row(name, site, torch.cat(parts, 1), flips[name]) for (name, site), parts in effects.items()])
 
 

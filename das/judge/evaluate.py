@@ -30,7 +30,7 @@ class Baselines:
     """What stands beside every IIA on the same pairs.
 
     noop: nothing swapped. majority: always the commonest label. lm_base, lm_source: the network's own accuracy.
-    ceiling: pairs of which the network answers base and source correctly.
+    ceiling: pairs of which the network answers base and source correctly. These three are nan where nobody says their answers.
     """
 
     noop: float
@@ -40,25 +40,27 @@ class Baselines:
     ceiling: float
 
     def normalised(self, iia: float) -> float:
-        """IIA on a scale where a no-op has 0 and the ceiling 1; nan where these coincide."""
+        """IIA on a scale where a no-op has 0 and the ceiling 1; nan where these coincide, or there is no ceiling."""
         span = self.ceiling - self.noop
         return (iia - self.noop) / span if span > 1e-9 else float("nan")
 
 
-def solved(data: Dataset, name: str, predicted: NDArray[Any]) -> tuple[Hits, Hits]:
-    """Which pairs' base, and which pairs' (first swapped) source, the network solves. predicted: see `predictions`."""
-    return data.right(predicted, name, "base"), data.right(predicted, name, "source")
+def solved(data: Dataset, name: str, predicted: NDArray[Any]) -> tuple[Hits, Hits] | None:
+    """Which pairs' base, and which pairs' (first swapped) source, the network solves; None where nobody says their answers.
+    predicted: see `predictions`."""
+    known = data.pairs[name].answered
+    return (data.right(predicted, name, "base"), data.right(predicted, name, "source")) if known else None
 
 
 def baselines(data: Dataset, name: str, predicted: NDArray[Any]) -> Baselines:
     """Of the pairs of a hypothesis, from the network's own answers (see `predictions`)."""
-    base_right, source_right = solved(data, name, predicted)
+    base_right, source_right = solved(data, name, predicted) or [np.array([np.nan])] * 2
     return Baselines(
         noop=float(data.right(predicted, name, "label").mean()),
         majority=float(np.unique(data.pairs[name].label, return_counts=True)[1].max() / len(data.pairs[name])),
         lm_base=float(base_right.mean()),
         lm_source=float(source_right.mean()),
-        ceiling=float((base_right & source_right).mean()),
+        ceiling=float((base_right * source_right).mean()),
     )
 
 
@@ -152,7 +154,7 @@ def _note_measures(
 
 def _note(records: Sequence[Record], split: str, data: Dataset, found: Mapping[Any, Hits], predicted: NDArray[Any]) -> None:
     """Turns a split's hits into every record's metrics."""
-    changed = {name: p.label != p.base_label for name, p in data.pairs.items()}
+    changed = {name: p.flips for name, p in data.pairs.items()}
     beside = {name: baselines(data, name, predicted) for name in data.pairs}
     right = {name: solved(data, name, predicted) for name in data.pairs}
     for i, record in enumerate(records):
@@ -164,8 +166,8 @@ def _note(records: Sequence[Record], split: str, data: Dataset, found: Mapping[A
         named["random"] = found.get((i, "random"), whole[None])[0]
         name = a.cell.hypothesis
         record.metrics[split] = _metrics(a, named, changed[name], beside[name])
-        parts = splits(*right[name], own).items()
-        record.metrics[split] |= {f"iia_{part}": found["iia"] for part, found in parts if found["pairs"]}
+        parts = splits(*known, own) if (known := right[name]) else {}
+        record.metrics[split] |= {f"iia_{part}": found["iia"] for part, found in parts.items() if found["pairs"]}
         if split == "test":
             record.hits = own
 
@@ -175,9 +177,9 @@ def _twin(a: Alignment) -> Feature | None:
     return a.feature.twin(torch.Generator().manual_seed(zlib.crc32(f"random {a.cell.id}".encode())))
 
 
-def _metrics(a: Alignment, named: Mapping[str, Hits], flips: Hits, beside: Baselines) -> dict[str, float]:
+def _metrics(a: Alignment, named: Mapping[str, Hits], flips: Hits | None, beside: Baselines) -> dict[str, float]:
     metrics = {name: float(hits.mean()) for name, hits in named.items()}
-    if flips.any():
+    if flips is not None and flips.any():
         metrics |= {f"flip_{name}": float(hits[flips].mean()) for name, hits in named.items()}
     metrics |= {"noop": beside.noop, "majority": beside.majority, "lm_base": beside.lm_base, "lm_source": beside.lm_source}
     metrics |= {"ceiling": beside.ceiling, "normalised": beside.normalised(metrics["iia"]), "rank": float(a.rank)}

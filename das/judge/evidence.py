@@ -27,7 +27,7 @@ from das.judge.reading import Reading, read
 from das.network.site import Site
 from das.pairs.dataset import Dataset, Labelled, Rows
 from das.pairs.pairs import Pairs
-from das.pairs.trials import trials
+from das.pairs.trials import listed_trials, trials
 from das.task.task import Task
 
 Values = dict[str, dict[str, Column]]
@@ -35,18 +35,25 @@ Values = dict[str, dict[str, Column]]
 
 
 def values_of(task: Task, pairs: Mapping[str, Pairs]) -> Values:
-    """Of the aligned variables. pairs: hypothesis → its pairs."""
-    tables = {name: task.hypotheses[name].model.run(p.base) for name, p in pairs.items()}
+    """Of the aligned variables, as far as a causal model says them. pairs: hypothesis → its pairs."""
+    models = {name: task.hypotheses[name].model for name in pairs}
+    tables = {name: model.run(pairs[name].base) for name, model in models.items() if model.complete}
     return {name: {v: table[v] for v in task.hypotheses[name].variables} for name, table in tables.items()}
 
 
-def questions(task: Task, names: Iterable[str], pool: Columns, seed: int) -> dict[str, Pairs]:
-    """The trials of hypotheses (see `das.pairs.trials`) on a pool of prompts, named by `key`."""
-    return {
-        key(name, trial): pairs
-        for name in names
-        for trial, pairs in trials(task.hypotheses[name], pool, np.random.default_rng(seed)).items()
-    }
+def questions(
+    task: Task, names: Iterable[str], pool: Columns, seed: int, pairs: Mapping[str, Pairs] | None = None
+) -> dict[str, Pairs]:
+    """The trials of hypotheses (see `das.pairs.trials`) on a pool of prompts, named by `key`; where there is no causal model,
+    those that their own pairs put."""
+
+    def trials_of(name: str) -> dict[str, Pairs]:
+        hypothesis = task.hypotheses[name]
+        if hypothesis.model.complete:
+            return trials(hypothesis, pool, np.random.default_rng(seed))
+        return listed_trials(pairs[name]) if pairs else {}
+
+    return {key(name, trial): some for name in names for trial, some in trials_of(name).items()}
 
 
 @dataclass
@@ -127,6 +134,11 @@ class Natural:
         """The source of every variable is the same prompt."""
         return cls(hits, np.stack([pairs.base, pairs.sources[0]]))
 
+    @classmethod
+    def none(cls) -> Natural:
+        """Where there is no causal model that could answer them."""
+        return cls(np.zeros(0, bool), np.zeros((2, 0), np.int64))
+
 
 def key(hypothesis: str, trial: str) -> str:
     """The name of a hypothesis' trial as a set of pairs."""
@@ -145,13 +157,14 @@ def scorecards(
     wanted, figures = {}, {}
     cards = [Scorecard() for _ in alignments]
     for i, a in enumerate(alignments):
-        reading = read(engine, asked, key(a.cell.hypothesis, "natural"), a.cell.site, a.feature)
+        mine = [name for name in asked.pairs if name.startswith(key(a.cell.hypothesis, ""))]
+        reading = read(engine, asked, mine[0], a.cell.site, a.feature) if mine else None
         if reading:
             cards[i].read_share, cards[i].dormancy = reading.parts.share, reading.dormancy
-        for name in (name for name in asked.pairs if name.startswith(key(a.cell.hypothesis, ""))):
+        for name in mine:
             parts = _parts(name.split(": ")[1], a, reading)
             figures[i, name], wanted[i, name] = list(parts), (name, a.cell.site, list(parts.values()))
-    captures = captures_for(engine, asked, [site for _, site, _ in wanted.values()], room)
+    captures = captures_for(engine, asked, [site for _, site, _ in wanted.values()], room) if wanted else None
     found = score(engine, asked, wanted, progress=progress, captures=captures)
     for (i, name), hits in found.items():
         _note(cards[i], name.split(": ")[1], dict(zip(figures[i, name], hits.mean(1).tolist(), strict=True)))
@@ -160,12 +173,16 @@ def scorecards(
     places = dict.fromkeys((a.cell.hypothesis, a.cell.site) for a in alignments)
     seen = {(name, site): [_at(engine, splits[split], name, site) for split in ("val", "test")] for name, site in places}
     for card, a in zip(cards, alignments, strict=True):
-        natural, rest = (asked.pairs[key(a.cell.hypothesis, trial)] for trial in ("natural", "rest"))
-        card.expected, card.expected_restored = (float((p.label == p.base_label).mean()) for p in (natural, rest))
+        for figure, trial in (("expected", "natural"), ("expected_restored", "rest")):
+            if (p := asked.pairs.get(key(a.cell.hypothesis, trial))) and (flips := p.flips) is not None:
+                setattr(card, figure, float(1 - flips.mean()))
         fit, test = seen[a.cell.hypothesis, a.cell.site]
         card.decoding = _decoding(a, fit, test, values)
     names = [key(a.cell.hypothesis, "natural") for a in alignments]
-    natural_hits = [Natural.of(found[i, name][0], asked.pairs[name]) for i, name in enumerate(names)]
+    natural_hits = [
+        Natural.of(found[i, name][0], asked.pairs[name]) if name in asked.pairs else Natural.none()
+        for i, name in enumerate(names)
+    ]
     return list(zip(cards, natural_hits, strict=True))
 
 
@@ -201,7 +218,7 @@ def _decoding(a: Alignment, fit: Tensor, test: Tensor, values: Mapping[str, Valu
     """Variable → held-out accuracy from its part of the subspace, and that of the commonest class. fit, test: what the base
     prompts of the validation and the test pairs have at the site, (pairs, n·size)."""
     name, done = a.cell.hypothesis, {}
-    for i, variable in enumerate(values["val"][name]):
+    for i, variable in enumerate(values["val"].get(name, ())):
         own, held = (values[split][name][variable] for split in ("val", "test"))
         if found := decoded(a.feature.read(fit, i), a.feature.read(test, i), own, held):
             done[variable] = found

@@ -15,6 +15,9 @@ In this order; the first that holds is the verdict:
    subspace: the best of those in `das.judge.decoding` comes less than .6 of the way from the commonest value to 1.
 5. *supported*: the interval's lower end is at least .8 on that scale, and no rival could score as much.
 6. *partly*: what is left. The region where it fails, or the rival that could score as much, is named.
+
+What takes a causal model is not asked of pairs that were brought without one, and what takes the network's own answers is not
+where nobody says which are right: the sentence names it, and the scale ends at 1 in place of the ceiling.
 """
 
 from __future__ import annotations
@@ -46,18 +49,19 @@ class Facts:
     it was not asked. rival, rival_iia: the hypothesis that could score most, if true, and how much; None if there is none.
     failing: the largest group of failures, in words. exhausted: whether all sets of the rivals' variables were tried.
     upstream: cause of the variables → answers that an alignment of it flips where the variables stay the same. legible: how far
-    from the commonest value to 1 the variable that is read worst can be read; None where it was not asked.
+    from the commonest value to 1 the variable that is read worst can be read; None where it was not asked. accuracy, ceiling:
+    None where nobody says which answers are right. model: whether there is a causal model.
     """
 
     hypothesis: str
-    accuracy: float
+    accuracy: float | None
     commonest: float
     iia: float
     low: float
     noop: float
     majority: float
     random: float
-    ceiling: float
+    ceiling: float | None
     p: Mapping[str, float]
     cause: float | None = None
     read_cause: float | None = None
@@ -67,11 +71,25 @@ class Facts:
     exhausted: bool = True
     upstream: Mapping[str, float] = field(default_factory=dict)
     legible: float | None = None
+    model: bool = True
 
     def normalised(self, share: float) -> float:
         """A share on the scale from no-op (0) to ceiling (1)."""
-        span = self.ceiling - self.noop
+        span = (1.0 if self.ceiling is None else self.ceiling) - self.noop
         return (share - self.noop) / span if span > 1e-9 else 0.0
+
+    @property
+    def beside(self) -> str:
+        """What an IIA is told with."""
+        return f"no-op {self.noop:.2f}" + ("" if self.ceiling is None else f", ceiling {self.ceiling:.2f}")
+
+    @property
+    def not_asked(self) -> str:
+        """What could not be, in words; empty where all was."""
+        parts = [] if self.accuracy is not None else ["whether the network solves the task (no base_label)"]
+        unasked = "a rival, what the variable is computed from, and whether it can be read (no causal model)"
+        parts += [] if self.model else [unasked]
+        return f"; not asked: {'; '.join(parts)}" if parts else ""
 
     @property
     def floor(self) -> float:
@@ -99,12 +117,12 @@ def judge(facts: Facts) -> Verdict:
     verdict, why = _rule(facts)
     p = max(facts.p.values(), default=None)
     ran = f"nulls run: {', '.join(facts.p)}" if facts.p else "no nulls were run"
-    return Verdict(verdict, f"{facts.hypothesis}: {verdict}; {why} ({ran}).", p, asdict(facts))
+    return Verdict(verdict, f"{facts.hypothesis}: {verdict}; {why}{facts.not_asked} ({ran}).", p, asdict(facts))
 
 
 def _rule(f: Facts) -> tuple[str, str]:
     """Verdict and reason."""
-    if not solves(f.accuracy, f.commonest):
+    if f.accuracy is not None and not solves(f.accuracy, f.commonest):
         return "task not solved", f"the network answers {f.accuracy:.2f} of the prompts, the commonest answer {f.commonest:.2f}"
     if f.low <= f.floor:
         return (
@@ -124,10 +142,10 @@ def _rule(f: Facts) -> tuple[str, str]:
     explained = f.rival_iia is not None and f.rival_iia >= f.low
     if f.normalised(f.low) >= SUPPORTED and not explained:
         tried = "" if f.exhausted else "; the rivals have more sets of variables than were tried"
-        return "supported", f"IIA {f.iia:.2f} (no-op {f.noop:.2f}, ceiling {f.ceiling:.2f}){tried}"
+        return "supported", f"IIA {f.iia:.2f} ({f.beside}){tried}"
     rival = f"; were {f.rival} true, something else could score {f.rival_iia:.2f}" if explained else ""
     failing = f"; it fails most on {f.failing}" if f.failing else ""
-    return "partly", f"IIA {f.iia:.2f} (no-op {f.noop:.2f}, ceiling {f.ceiling:.2f}){rival}{failing}"
+    return "partly", f"IIA {f.iia:.2f} ({f.beside}){rival}{failing}"
 
 
 def _computed_later(f: Facts) -> str:

@@ -12,10 +12,15 @@ from numpy.typing import NDArray
 from das.causal.columns import Column, codes, row_of
 from das.pairs.identify import Claim, examine, way_text
 from das.pairs.pairs import Pairs
+from das.task.hypothesis import Hypothesis
 from das.task.task import Task
 
 MOST_VALUES = 20
 """Shares per value are given for columns with no more distinct values than this."""
+
+
+BY_MODEL = "variables", "same_label_as", "could_be"
+"""What of a report is empty where there is no causal model."""
 
 
 def audit(task: Task, name: str, pairs: Pairs, answer_tokens: NDArray[np.int64] | None = None) -> dict[str, Any]:
@@ -23,22 +28,28 @@ def audit(task: Task, name: str, pairs: Pairs, answer_tokens: NDArray[np.int64] 
     share of pairs on which it gives the same label (1 means that this set cannot tell the two apart) and the largest that
     its causal model allows (see `das.pairs.identify.Claim`)."""
     hypothesis = task.hypothesis(name)
-    variables = hypothesis.model.run(pairs.base)
-    claim = examine(task, name, pairs)
     report: dict[str, Any] = {
         "pairs": len(pairs),
         "distinct_bases": int(codes(*pairs.base.values()).max() + 1),
-        "noop": float(1 - pairs.flips.mean()),
+        "noop": None if pairs.flips is None else float(1 - pairs.flips.mean()),
         "families": _shares(pairs.family),
-        "base_answers": _shares(pairs.base_answer),
+        "base_answers": {} if pairs.base_answer is None else _shares(pairs.base_answer),
         "answers": _shares(pairs.answer),
-        "variables": {v: shares for v in hypothesis.variables if (shares := _shares(variables[v]))},
-        "same_label_as": {other: same for other, same in claim.own.items() if other != claim.name},
-        "could_be": {other: asdict(best) | _without(claim, other) for other, best in claim.rivals.items()},
     }
+    report["model"] = hypothesis.model.complete
+    report |= _by_model(task, name, hypothesis, pairs) if hypothesis.model.complete else {part: {} for part in BY_MODEL}
     if answer_tokens is not None:
         report["answer_tokens"] = len(np.unique(answer_tokens))
     return report
+
+
+def _by_model(task: Task, name: str, hypothesis: Hypothesis, pairs: Pairs) -> dict[str, Any]:
+    """What takes a causal model: the variables' values, and what other hypotheses come to."""
+    table, claim = hypothesis.model.run(pairs.base), examine(task, name, pairs)
+    variables = {v: shares for v in hypothesis.variables if (shares := _shares(table[v]))}
+    same = {other: share for other, share in claim.own.items() if other != claim.name}
+    could = {other: asdict(best) | _without(claim, other) for other, best in claim.rivals.items()}
+    return dict(zip(BY_MODEL, (variables, same, could), strict=True))
 
 
 def _without(claim: Claim, other: str) -> dict[str, float | bool | None]:
@@ -63,7 +74,8 @@ def audit_text(name: str, report: Mapping[str, Any]) -> str:
     def shares(table: Mapping[str, float]) -> str:
         return ", ".join(f"{value} {share:.2f}" for value, share in table.items()) or "many values"
 
-    lines = [f"{name}: {report['pairs']} pairs on {report['distinct_bases']} bases; no-op right on {report['noop']:.2f}"]
+    noop = "" if report["noop"] is None else f"; no-op right on {report['noop']:.2f}"
+    lines = [f"{name}: {report['pairs']} pairs on {report['distinct_bases']} bases{noop}"]
     lines.append(f"  answers: {shares(report['answers'])}")
     lines += [f"  {variable}: {shares(table)}" for variable, table in report["variables"].items()]
     for other, same in report["same_label_as"].items():

@@ -16,6 +16,7 @@ from das.network.lm import LM
 from das.network.site import Site
 from das.pairs.pairs import Pairs
 from das.task.answers import Answers, OneToken
+from das.task.encoded import Encoded
 from das.task.rendered import Prompts
 from das.task.task import Task
 from das.task.tokenizer import Tokenizer
@@ -30,7 +31,7 @@ class Labelled:
     base: (pairs,); sources: (variables, pairs). label, base_label, source_label: the counterfactual, base and source answers by
     their numbers (see `das.task.answers`), (pairs,). classes: see `das.pairs.pairs.Pairs`.
     begun: role → the rows that are run to read the role's answer, each followed by a beginning of it, (pairs, slots); without
-    any the prompts alone are.
+    any the prompts alone are. answered: whether anybody says the base and source answers; else the label stands there.
     """
 
     base: Rows
@@ -40,6 +41,7 @@ class Labelled:
     source_label: Rows
     classes: Rows | None = None
     begun: Mapping[str, Rows] = field(default_factory=dict)
+    answered: bool = True
 
     def __len__(self) -> int:
         return len(self.base)
@@ -48,7 +50,12 @@ class Labelled:
         label, base_label, source_label = (each[rows] for each in (self.label, self.base_label, self.source_label))
         classes = None if self.classes is None else self.classes[:, rows]
         begun = {role: each[rows] for role, each in self.begun.items()}
-        return Labelled(self.base[rows], self.sources[:, rows], label, base_label, source_label, classes, begun)
+        return Labelled(self.base[rows], self.sources[:, rows], label, base_label, source_label, classes, begun, self.answered)
+
+    @property
+    def flips(self) -> NDArray[np.bool_] | None:
+        """Pairs whose label is not the base's own; None where that is not known."""
+        return self.label != self.base_label if self.answered else None
 
     @property
     def other(self) -> Rows:
@@ -92,18 +99,23 @@ class Dataset:
     def make(cls, task: Task, tokenizer: Tokenizer, pairs: Mapping[str, Pairs], positions: Sequence[str]) -> Dataset:
         """Tokenizes every distinct prompt of the pairs once and resolves the positions in it."""
         tables: list[Columns] = [table for p in pairs.values() for table in (p.base, *p.sources.values())]
+        if not tables:
+            return cls(Encoded(np.zeros((0, 0), np.int64), np.zeros(0, np.int64)), {})
         every = concat(tables)
         rendered = task.render(every)
         code = codes(*every.values(), objects(rendered.names))  # equal values may be written differently: True and 1
-        prompts = rendered.take(np.unique(code, return_index=True)[1]).encode(tokenizer, positions)
+        first, code = np.unique(code, return_index=True, return_inverse=True)[1:]
+        prompts = rendered.take(np.sort(first)).encode(tokenizer, positions)
+        code = np.argsort(np.argsort(first))[code]
         rows = iter(np.split(code, np.cumsum([len(next(iter(t.values()))) for t in tables])[:-1]))
-        outputs = joined([column for p in pairs.values() for column in (p.answer, p.base_answer, p.source_answer)])
+        outputs = joined([column for p in pairs.values() for column in (p.answer, *p.own_answers)])
         answers, every_number = task.spelled(outputs, tables[0], tokenizer)
         numbers = iter(np.split(every_number, np.cumsum([len(p) for p in pairs.values() for _ in range(3)])[:-1]))
         labelled = {}
         for name, p in pairs.items():
             base, sources = next(rows), np.stack([next(rows) for _ in p.sources])
-            labelled[name] = Labelled(base, sources, next(numbers), next(numbers), next(numbers), p.classes)
+            said = next(numbers), next(numbers), next(numbers)
+            labelled[name] = Labelled(base, sources, *said, p.classes, answered=p.answered)
         return cls(prompts, labelled, answers).begun()
 
     def begun(self) -> Dataset:

@@ -192,7 +192,7 @@ class _Drawer:
             answer=self.model.interchange(bases, sources)[self.model.output],
             swapped=swapped,
             family=names[order],
-            classes=np.stack([codes(self.table[v])[base] for v in self.variables]),
+            classes=np.stack([codes(self.table[v][base]) for v in self.variables]),
         )
 
 

@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +50,18 @@ def trials(hypothesis: Hypothesis, pool: Columns, rng: np.random.Generator, n: i
         for (name, swapped, expected), rows in fitting.items()
         if len(rows) >= LEAST
     }
+
+
+def listed_trials(pairs: Pairs) -> dict[str, Pairs]:
+    """The questions that pairs put by themselves, where no causal model answers others: `resampled`, and for each variable
+    `cause V`, the pairs that swap it alone and flip the answer. None where nobody says how the bases are answered."""
+    if pairs.base_answer is None or pairs.flips is None:
+        return {}
+    found = {"resampled": replace(pairs, answer=pairs.base_answer)}
+    for i, v in enumerate(pairs.sources):
+        alone = pairs.swapped[:, i] & (pairs.swapped.sum(1) == 1)
+        found["cause " + v] = pairs.take(np.flatnonzero(pairs.flips & alone))
+    return {name: some for name, some in found.items() if len(some) >= LEAST}
 
 
 class _Candidates:

@@ -13,9 +13,9 @@ from das.judge.nulls import SITES
 from das.memory import SHARE, free_memory, room
 from das.network.lm import LM
 from das.network.site import Site
+from das.pairs.origin import POOL
 from das.run.layout import Layout
 from das.run.machine import ASSUMED, device, elsewhere
-from das.run.material import POOL
 from das.run.settings import Settings
 from das.task.plain_shifts import named_shifts
 

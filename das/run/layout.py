@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import pandas as pd
 
 from das.errors import DasError, shown
 from das.find.alignment import Cell
@@ -23,9 +24,10 @@ from das.network.limits import check_limits
 from das.network.lm import LM
 from das.network.site import Site, parse_component, single_components, single_layers
 from das.pairs.families import check_families
+from das.pairs.written import pair_rows
 from das.progress import Reporter
 from das.run.check import askable, retrained
-from das.run.material import Material
+from das.run.material import Material, origins_of
 from das.run.settings import Settings, check_keys, name_of
 from das.task.files import load_task
 from das.task.positions import expand_positions
@@ -43,7 +45,7 @@ class Layout:
             if not isinstance(given, str | Path | kind):
                 raise DasError(f"{name} is {shown(given)}: expected a name, a path, or a das.{kind.__name__}")
         self.settings = Settings(task, lm, **settings)
-        s, base = self.settings, load_task(task)
+        s, base = self.settings, load_task(task, pairs=self.settings.pairs)
         self.network = Given(lm, s.dtype, s.device)
         self.tokenizer = self.network.tokenizer
         self.network.check_form(base.prompt)
@@ -59,13 +61,14 @@ class Layout:
         self.hypotheses = self.task.short_names(s.hypotheses)
         check_families(s.families)
         self.schedule, self.measures  # noqa: B018  (a wrong loss or measure is reported here)
+        self._check_known()
         self._check_components()
         self.task.check(self.tokenizer, self.positions)
         self._check_limits()
         self._check_sites()
 
     def _check_limits(self) -> None:
-        drawn = self.task.model.sample(np.random.default_rng(0), 200)
+        drawn = self.task.some(200)
         answers, numbers = self.task.spelled(self.task.outputs(drawn), drawn, self.tokenizer)
         if self.network.net:
             self.network.net.check_answers(self.sample, numbers)
@@ -73,6 +76,20 @@ class Layout:
             prompts = self.sample.forced(answers.beginnings(numbers[: len(self.sample)])[:, 0])
             tokens = np.unique(np.concatenate(answers.tokens_of(numbers)))
             check_limits(self.network.config, prompts, tokens, self.tokenizer)
+
+    def _check_known(self) -> None:
+        """DasError where the settings ask for what nobody says of pairs that were brought."""
+        s = self.settings
+        against = [name for name, measure in self.measures.items() if "other" in measure.roles]
+        against += [s.loss] if "other" in self.schedule.loss.roles else []
+        unknown_to = ["a budget"] * (s.budget is not None) + ["only_correct"] * s.only_correct + against
+        for what in unknown_to if not self.task.answered else ():
+            raise DasError(f"{what} goes by how the prompts are answered: add the columns base_label and source_label")
+        for kind in (s.kind, *s.kinds_beside):
+            if kind.by_value and not self.task.model.complete:
+                raise DasError(
+                    f"{kind_name(kind)} goes by the values of a variable, which takes a causal model: name another kind"
+                )
 
     def _check_components(self) -> None:
         for component in single_components(self.settings.components):
@@ -145,7 +162,7 @@ class Layout:
     @cached_property
     def sample(self) -> Prompts:
         """Some prompts of the task, as tokens with their positions."""
-        return self.task.encode(self.task.model.sample(np.random.default_rng(0), 200), self.tokenizer, self.positions)
+        return self.task.encode(self.task.some(200), self.tokenizer, self.positions)
 
     @cached_property
     def sites(self) -> list[Site]:
@@ -181,6 +198,12 @@ class Layout:
         counts = {name: {"trained": done[name], "skipped": cells[name] - done[name]} for name in self.hypotheses}
         tokens = self.task.tokens_at(self.tokenizer, self.positions)
         return {"names": self.names, "tokens": tokens, "layers": self.network.modules, "grid": counts}
+
+    def pairs(self) -> pd.DataFrame:
+        """The pairs of all splits as a table that can be written, and read again by `das.own_task` and `das.with_pairs`."""
+        origin = origins_of(self.settings, self.network, self.task, self.hypotheses)
+        named = {split: {name: some.pairs(name) for name in self.hypotheses} for split, some in origin.items()}
+        return pair_rows(self.task, named)
 
     def material(self) -> Material:
         """Loads the network, draws and labels the pairs, tokenizes them."""

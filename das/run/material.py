@@ -17,9 +17,8 @@ from das.network.given import Given
 from das.network.lm import LM
 from das.network.site import single_components, single_layers
 from das.pairs.dataset import Dataset, Rows
-from das.pairs.drawer import make_pairs
+from das.pairs.origin import Origin, origins
 from das.pairs.pairs import Pairs
-from das.pairs.pools import split_pools
 from das.run.settings import Settings
 from das.task.identity import identities
 from das.task.rendered import Prompts
@@ -27,8 +26,6 @@ from das.task.task import Task
 from das.task.variant import BASE
 
 SPLITS = ("train", "val", "test")
-POOL = 3
-"""Prompts in a split's pool per pair wanted of it."""
 
 
 @dataclass
@@ -55,36 +52,36 @@ class Material:
         cls, settings: Settings, network: Given, task: Task, hypotheses: Sequence[str], positions: Sequence[str],
         splits: Sequence[str] = SPLITS,
     ) -> Material:  # fmt: skip
-        """Draws and labels the pairs of the splits, and tokenizes them; the network's weights are loaded where they are
+        """Draws or takes the pairs of the splits, labels and tokenizes them; the network's weights are loaded where they are
         needed: last, unless prompts are to be those that it answers correctly.
 
         The engine's prefix is that of every prompt of the pairs and of the test pool, of which more is asked than the pairs.
         """
         s, tokenizer = settings, network.tokenizer
-        sizes = {"train": s.train_pairs, "val": s.val_pairs, "test": s.test_pairs}
-        asked, accept = task.variant(BASE), None
-        if s.only_correct:
-            accept = partial(correct, asked, network.lm, engine=make_engine(network.lm))
-        identity = partial(identities, asked, [*task.hypotheses.values()], tokenizer)
-        rng = np.random.default_rng([s.seed, 0])
-        pools = split_pools(task.model, {split: POOL * n for split, n in sizes.items()}, rng, accept, identity)
-
-        def pairs_of(name: str, split: str) -> Pairs:
-            rng = np.random.default_rng([s.seed, SPLITS.index(split), list(hypotheses).index(name)])
-            return make_pairs(task.hypotheses[name], pools[split], sizes[split], rng, s.families, task.rivals(name))
-
-        pairs = {split: {name: pairs_of(name, split) for name in hypotheses} for split in splits}
+        origin = origins_of(s, network, task, hypotheses)
+        pairs = {split: {name: origin[split].pairs(name) for name in hypotheses} for split in splits}
+        pool = origin["test"].pool
         data = {split: Dataset.make(task, tokenizer, p, positions) for split, p in pairs.items()}
-        every = [*data.values(), Dataset(task.encode(pools["test"], tokenizer, positions), {})]
+        every = [*data.values(), Dataset(task.encode(pool, tokenizer, positions), {})]
         prefix, longest = _common_prefix(every), max(int(d.prompts.lengths.max()) for d in every)
         trial = a_few(type(every[0].prompts).concat([a_few(d.prompts) for d in every]))
         components, layers = single_components(s.components), None if isinstance(s.layers, str) else single_layers(s.layers)
         engine = make_engine(network.lm, prefix, components, longest, trial, layers)
-        return cls(network.lm, engine, pairs, data, pools["test"], components, layers, prefix, longest, trial)
+        return cls(network.lm, engine, pairs, data, pool, components, layers, prefix, longest, trial)
 
     def engine_of(self, lm: LM) -> Engine:
         """An engine like this one for another network."""
         return make_engine(lm, self.prefix, self.components, self.longest, self.trial, self.layers)
+
+
+def origins_of(s: Settings, network: Given, task: Task, hypotheses: Sequence[str]) -> dict[str, Origin]:
+    """Split → where its pairs come from, as the settings say. The network's weights are loaded only where it has to answer."""
+    sizes = {"train": s.train_pairs, "val": s.val_pairs, "test": s.test_pairs}
+    asked, accept = task.variant(BASE), None
+    if s.only_correct:
+        accept = partial(correct, asked, network.lm, engine=make_engine(network.lm))
+    identity = partial(identities, asked, [*task.hypotheses.values()], network.tokenizer)
+    return origins(task, hypotheses, sizes, s.seed, s.families, identity, accept)
 
 
 def _common_prefix(data: Sequence[Dataset]) -> Rows:

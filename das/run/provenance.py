@@ -44,7 +44,8 @@ def provenance(task: Task, tokenizer: Tokenizer, lm: str | Path | LM) -> Print:
     drawn, python = _drawn(task.model.inputs), ".".join(map(str, sys.version_info[:2]))
     hypotheses = {name: _hypothesis(h, drawn) for name, h in task.hypotheses.items()}
     made = {"python": python, "hypotheses": hypotheses, "prompt": _words(task.prompt), "weights": weights(lm)}
-    return made | ({"inputs": _table(drawn), "tokens": _tokens(task, tokenizer, drawn)} if drawn else {})
+    brought = {"pairs": {name: some.print for name, some in task.pairs.items()}} if task.pairs else {}
+    return made | brought | ({"inputs": _table(drawn), "tokens": _tokens(task, tokenizer, drawn)} if drawn else {})
 
 
 def asked_print(asked: Variant) -> Print:
@@ -66,6 +67,8 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """What has changed from one provenance to another, in words. What follows from another change is not named: the values of
     a mechanism whose parents have others, the tokens of other words."""
     found = [] if _named(before) == _named(now) else ["the task's hypotheses, or the variables that they align"]
+    if before.get("pairs") != now.get("pairs"):
+        return [*found, "the pairs that were brought (their file was edited)"]
     for name in before["hypotheses"].keys() & now["hypotheses"].keys():
         found += _changed_mechanisms(name, before, now)
     if _differ("inputs", before, now):
@@ -127,7 +130,9 @@ def _said(part: Any) -> Iterable[Any]:
 
 
 def _tokens(task: Task, tokenizer: Tokenizer, drawn: Columns) -> str:
-    return _of(task.prompt.read(task.render(drawn), task.model.run(drawn)[task.model.output], tokenizer))
+    outputs = task.model.run(drawn)[task.model.output]
+    known = outputs[[value is not None for value in outputs]]
+    return _of(task.prompt.read(task.render(drawn), known, tokenizer))
 
 
 def _code(function: Any, seen: set[Any]) -> Iterator[Any]:

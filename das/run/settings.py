@@ -53,6 +53,8 @@ class Settings:
         train_pairs: Pairs per hypothesis to train on.
         val_pairs: Pairs per hypothesis to choose on.
         test_pairs: Pairs per hypothesis to report on.
+        pairs: Pairs of one's own in place of drawn ones: a table (csv, tsv, jsonl, json, parquet, a folder of `datasets`), or a
+            mapping from split to table, as {test: pairs.csv}; what is left is drawn.
         families: Family of pairs and its share: flip, keep, isolate, resample, only, natural, separate.
         nulls: Draws of each null on which the search is tried again, for a p-value of its best cell: untrained networks of
             the same shape, shuffled answers, random subspaces. None by default; 5 will do. May be added to a finished run.
@@ -92,6 +94,7 @@ class Settings:
     train_pairs: int = 4096
     val_pairs: int = 512
     test_pairs: int = 1000
+    pairs: str | dict[str, str] | None = None
     families: dict[str, float] = field(default_factory=lambda: {"flip": 0.5, "keep": 0.5})
     nulls: int = 0
     only_correct: bool = False

@@ -94,7 +94,7 @@ class Summary:
             "layers": self.labels["layers"],
             "hypotheses": entries,
             "comparisons": [*self._between_kinds(), *self._between_sites(), *self._between_hypotheses()],
-            "task_accuracy": float(np.mean([entry["baselines"]["lm_base"] for entry in entries.values()])),
+            "task_accuracy": _number([entry["baselines"]["lm_base"] for entry in entries.values()]),
         }
 
     def _hypothesis(self, name: str) -> dict[str, Any]:
@@ -126,10 +126,10 @@ class Summary:
             "test_iia_sd": float(np.std(iia, ddof=1)) if len(cells) > 1 else None,
             "test_ci": list(self.bootstraps[cells[0].hypothesis].interval(self._hits_of(cells))),
             **{f"test_{metric}": _number(over("test", metric)) for metric in simple},
-            "normalised": float(np.mean(over("test", "normalised"))),
+            "normalised": _number(over("test", "normalised")),
             "rank": float(np.median([self.cards[c]["rank"] for c in cells])),
-            "baselines": {name: float(np.mean(over("test", name))) for name in BESIDE},
-            "flip_baselines": {name: float(np.mean(over("test", f"flip_{name}"))) for name in ("whole", "random")},
+            "baselines": {name: _number(over("test", name)) for name in BESIDE},
+            "flip_baselines": {name: _number(over("test", f"flip_{name}")) for name in ("whole", "random")},
             "scorecard": _mean(scorecards) if scorecards else None,
             "seeds": [_seed(c, self.cards[c]) for c in cells],
         }
@@ -141,13 +141,19 @@ class Summary:
         mine = self.nulls[(self.nulls["hypothesis"] == name) & (self.nulls["width"] == 0)]
         done = {}
         for null, rows in mine.groupby("null"):
-            law = Null(tuple(rows["iia"]), self.labels["grid"][name]["trained"], self.config["val_pairs"])
+            law = Null(tuple(rows["iia"]), self.labels["grid"][name]["trained"], self._audits["val"][name]["pairs"])
             best = rows.groupby("draw")["iia"].max().tolist()
             done[str(null)] = {"p": law.p(entry["test_iia"]), "quantile95": law.quantile(0.95), "draws": best}
         return done
 
+    @cached_property
+    def _audits(self) -> dict[str, Any]:
+        """Split → hypothesis → what its pairs can show."""
+        audits: dict[str, Any] = read_json(self.run.folder / "audit.json")
+        return audits
+
     def _facts(self, name: str, entry: Mapping[str, Any], found: Mapping[str, Any]) -> Facts:
-        audit = read_json(self.run.folder / "audit.json")["test"][name]
+        audit = self._audits["test"][name]
         rivals = {other: best["apart"] for other, best in audit["could_be"].items() if best["apart"] is not None}
         rival, card, beside = max(rivals, key=rivals.__getitem__, default=None), entry["scorecard"] or {}, entry["baselines"]
         flips = {part: list(card[part].values()) for part in ("cause", "read_cause") if card.get(part)}
@@ -166,6 +172,7 @@ class Summary:
             exhausted=all(best.get("exhausted", True) for best in audit["could_be"].values()),
             upstream=card.get("upstream") or {},
             legible=min((gain(*read) for read in (card.get("decoding") or {}).values()), default=None),
+            model=audit.get("model", True),
         )
 
     # --- comparisons, on the same pairs ---
@@ -221,9 +228,9 @@ def _comparison(one: str, other: str, pairs: str, difference: Difference) -> dic
     return {"one": one, "other": other, "pairs": pairs, **asdict(difference)}
 
 
-def _number(values: Sequence[float]) -> float | None:
+def _number(values: Sequence[float | None]) -> float | None:
     """Their mean, leaving out those that there are none of."""
-    known = [value for value in values if np.isfinite(value)]
+    known = [value for value in values if value is not None and np.isfinite(value)]
     return float(np.mean(known)) if known else None
 
 

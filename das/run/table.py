@@ -84,5 +84,6 @@ def same_pairs(theirs: pd.DataFrame, mine: pd.DataFrame) -> bool:
         mine = mine[[c for c in mine if not str(c).startswith(PROMPT)]]
     there, here = prompt_codes(theirs), prompt_codes(mine)
     labels = ["base_answer", "source_answer", "answer", "family"]
-    same = all(_alike(theirs[c]).tolist() == _alike(mine[c]).tolist() for c in labels)
+    known = [c for c in labels if c in mine and mine[c].notna().any()]
+    same = all(_alike(theirs[c]).tolist() == _alike(mine[c]).tolist() for c in known)
     return same and set(there) == set(here) and all(np.array_equal(there[role], here[role]) for role in there)

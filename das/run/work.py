@@ -150,7 +150,8 @@ class Work:
         values = {split: values_of(task, m.pairs[split]) for split in ("val", "test")}
         for name, site in sites.items():
             cells = self.layout.refinement({name: site})
-            asked = Dataset.make(task, self.layout.tokenizer, questions(task, [name], m.pool, s.seed), self.layout.positions)
+            put = questions(task, [name], m.pool, s.seed, m.pairs["test"])
+            asked = Dataset.make(task, self.layout.tokenizer, put, self.layout.positions)
             alignments = [self.run.alignment(cell.id) for cell in cells]
             with self.report.task(f"evidence: {name}", 1) as step:
                 found = scorecards(alignments, m.engine, asked, m.data, values, partial(step, note=""), self.room)
@@ -167,6 +168,8 @@ class Work:
         it at the site gives the answer. Empty where the claim scores too little to be supported anyway."""
         m, s, task = self.material, self.layout.settings, self.layout.task
         hypothesis, rng = task.hypotheses[name], np.random.default_rng([s.seed, 8])
+        if not hypothesis.model.complete:
+            return {}
         cells = [Cell(name, site, s.kind, seed) for seed in range(s.chosen_seeds)]
         normalised = np.mean([self.run.card(cell)["metrics"]["test"]["normalised"] for cell in cells])
         told = telling(hypothesis, m.pool, rng) if normalised >= SUPPORTED else {}

@@ -124,9 +124,11 @@ def _resolve(at: Position, spec: str, offsets: Indices, lengths: Indices, render
         first, last = start, width - 1 - closing(offsets)
     elif at.name in rendered.spans:
         first, last = _tokens_of(at.name, offsets, rendered)
+    elif at.name in rendered.tokens:
+        first = last = _numbered(rendered.tokens[at.name], start, width - closing(offsets))
     else:
         raise unknown(f"field in position {spec!r}:", at.name, [*rendered.spans, "first", "last"])
-    if at.end is None:
+    if at.end is None and at.name in rendered.spans:
         return _whole(spec, first, last)
     column = (first if at.end == "first" else last) + at.offset
     if (bad := (column < start) | (column >= width)).any():
@@ -134,6 +136,12 @@ def _resolve(at: Position, spec: str, offsets: Indices, lengths: Indices, render
         raise DasError(f"position {spec!r} lies outside the prompt of {lengths[row]} tokens: {rendered.texts[row]!r}")
     at_column: Indices = column[:, None]
     return at_column
+
+
+def _numbered(numbers: Indices, start: Indices, end: Indices) -> Indices:
+    """The columns of tokens by their numbers, those below 0 from the text's end."""
+    columns: Indices = np.where(numbers < 0, end, start) + numbers
+    return columns
 
 
 def _tokens_of(name: str, offsets: Indices, rendered: Texts) -> tuple[Indices, Indices]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import sys
 from dataclasses import replace
 from importlib.metadata import EntryPoint
@@ -12,24 +13,37 @@ from types import ModuleType
 from typing import Any
 
 from das.errors import DasError, one_line, unknown
-from das.ground.checks import fitted, short_text
+from das.ground.checks import NAME_BYTES, fitted, short_text
+from das.ground.rows import is_table
 from das.task.names import HERE, offered, task_file, task_names
+from das.task.own import own_task, with_pairs
 from das.task.task import Task
 
 
-def load_task(source: str | Path | Task, folder: str | Path = HERE) -> Task:
-    """A task by path (`my/task.py`) or by name: in `tasks/`, offered by an installed package, or shipped (`price_tagging`).
+def load_task(source: str | Path | Task, folder: str | Path = HERE, pairs: Any = None) -> Task:
+    """A task by path (`my/task.py`), by name (in `tasks/`, offered by an installed package, or shipped: `price_tagging`), or of
+    a table of pairs (see `das.own_task`).
 
-    The file is Python that runs as you; it defines `task` or exactly one Task.
+    The file is Python that runs as you; it defines `task` or exactly one Task. pairs: those that are brought for it (see
+    `das.with_pairs`), if there are any.
     """
+    if pairs is not None:
+        return with_pairs(load_task(source, folder), pairs)
     if isinstance(source, Task):
         return source
     path = task_file(short_text("a task", fitted("a task", source, str)), folder)
+    if is_table(path):
+        return own_task(path, name=_plain_name(path))
     if os.path.isfile(path):
         return _from_file(path)
     if point := offered().get(str(source)):
         return _from_package(str(source), point)
     raise DasError(f"no task file at {path}. {unknown('task', Path(source).stem, task_names(path.parent, folder))}")
+
+
+def _plain_name(path: Path) -> str:
+    """A file's name as that of a task."""
+    return re.sub(r"[^\w-]+", "_", path.stem)[:NAME_BYTES] or "own"
 
 
 def _from_package(name: str, point: EntryPoint) -> Task:

@@ -67,7 +67,7 @@ def _told_apart(asked: Variant, hypotheses: Iterable[Hypothesis], inputs: Column
     some = np.linspace(0, len(one) - 1, min(len(one), TWINS)).astype(int).repeat(PARTNERS)
     one, other = one[some], other[some]
     with_whom = take(inputs, np.random.default_rng(0).integers(0, same_length(inputs), len(some)))
-    for h in hypotheses:
+    for h in (h for h in hypotheses if h.model.complete):
         pair = [take(inputs, one), take(inputs, other)]
         for v in h.variables:
             into = [h.model.interchange(with_whom, {v: some})[h.model.output] for some in pair]

@@ -6,6 +6,8 @@ import os
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
+from das.ground.rows import is_table
+
 ENTRY_POINT = "das.tasks"
 """Packages offer tasks under this entry-point group: name → `module:task`."""
 
@@ -29,7 +31,7 @@ def offered() -> dict[str, EntryPoint]:
 def task_file(source: str | Path, folder: str | Path = HERE) -> Path:
     """The file that `load_task` looks for: `source` itself, or of that name in the folder; else of that name among those that
     ship with das, unless a package offers one."""
-    path = Path(source) if Path(source).suffix == ".py" else Path(folder) / f"{source}.py"
+    path = Path(source) if Path(source).suffix == ".py" or is_table(source) else Path(folder) / f"{source}.py"
     if os.path.isfile(path) or Path(source).name != str(source) or path == Path(source) or str(source) in offered():
         return path
     ours = shipped()

@@ -17,6 +17,7 @@ from das.errors import DasError, called, shown, unknown
 from das.ground.checks import fitted, number
 from das.task.answers import Answers, answer_tokens
 from das.task.form import Form
+from das.task.marked import marks
 from das.task.positions import FIELD
 from das.task.rendered import Indices, Rendered
 from das.task.spelling import check_known, spelled
@@ -128,7 +129,7 @@ class Prompt(Form):
         values |= {name: [_one_of(texts, name + row) for row in settings] for name, texts in self.fillers.items()}
         spans = {name: np.zeros((n, 2), np.int64) for name in self._named}
         texts = [self._write({name: column[row] for name, column in values.items()}, row, spans) for row in range(n)]
-        return Texts(texts, spans)
+        return Texts(texts, *marks(texts, spans, values))
 
     def _write(self, values: Mapping[str, Any], row: int, spans: Mapping[str, Indices]) -> str:
         text = ""

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from das.causal.columns import Column, Columns, differ, joined, take
+from das.causal.columns import Column, Columns, concat, differ, joined, take
 from das.causal.inputs import Inputs
 from das.causal.model import CausalModel
 from das.errors import DasError, shown, unknown
 from das.ground.checks import distinct, fitted, named
 from das.task.answers import Answers
+from das.task.brought import Brought, answers_of
 from das.task.form import Form
 from das.task.hypothesis import Hypothesis
 from das.task.identity import identities
@@ -39,6 +40,7 @@ class Task:
         `fit-lm` can train on beside it.
     measures: name → a function of a `das.interchange.reply.Reply` that gives a number for each copy and pair, for the settings
         `measures` and `loss`.
+    pairs: hypothesis → pairs that were brought for it (see `das.own_task` and `das.with_pairs`), and are not drawn.
     """
 
     prompt: Form
@@ -48,6 +50,7 @@ class Task:
     siblings: Mapping[str, Change] = field(default_factory=dict)
     name: str = "task"
     measures: Mapping[str, Callable[[Any], Any]] = field(default_factory=dict)
+    pairs: Mapping[str, Brought] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not isinstance(self.prompt, Form):
@@ -69,7 +72,7 @@ class Task:
         check_names([*self.shifts])
         fields = [name for name in self.prompt.fields if name in self.model.variables]
         missing = set(self.model.inputs.names) - set(fields).union(*map(self.model.causes, fields))
-        if missing:
+        if missing and not self.own:
             raise DasError(f"input {sorted(missing)[0]!r} is not a field of the template: the network never sees it")
 
     def _check_named(self, name: str, kind: type[Any]) -> None:
@@ -110,7 +113,10 @@ class Task:
         """Prompt, inputs and answering model of `base`, of a sibling by its name, or of a shift, given as `parse_shift` reads
         it. tokenizer: whose chat template is used."""
         change = parse_shift(shift, {BASE: Shift(), **self.shifts, **self.siblings})
-        return change.apply(Variant(self.prompt, self.model.inputs, self.model), tokenizer)
+        variant = change.apply(Variant(self.prompt, self.model.inputs, self.model), tokenizer)
+        if self.pairs and variant.inputs is not self.model.inputs:
+            raise DasError("this shift draws other inputs, but pairs were brought with the task: shift its words alone")
+        return variant
 
     def under(self, shift: Any, tokenizer: Tokenizer | None = None) -> Task:
         """The same task under a shift (see `variant`): its prompt, and its hypotheses over its inputs."""
@@ -159,15 +165,37 @@ class Task:
         specs = expand_positions(self.positions if positions is None else positions)
         return self.example(seed).show(tokenizer, specs)
 
+    @property
+    def own(self) -> bool:
+        """Whether its prompts are a user's own texts."""
+        return any(brought.texts for brought in self.pairs.values())
+
+    @property
+    def answered(self) -> bool:
+        """Whether it is known how every prompt by itself is answered."""
+        if self.model.complete:
+            return True
+        found = [answers_of(self.hypotheses[name], some) for name, some in self.pairs.items()]
+        return all(value is not None for each in found for role in ("base_label", "source_label") for value in each[role])
+
+    def some(self, n: int) -> Columns:
+        """Settings to be looked at: `n` drawn ones, and all that were brought; of own texts those alone."""
+        brought = [some.prompts for some in self.pairs.values()]
+        return concat(brought if self.own else [self.model.sample(np.random.default_rng(0), n), *brought])
+
     def outputs(self, inputs: Columns) -> Column:
         """Answers on the given rows, and counterfactual ones under every hypothesis with the rows as each other's sources:
-        a hypothesis may call for answers that no prompt has."""
+        a hypothesis may call for answers that no prompt has. Beside them those of the pairs that were brought."""
+        brought = [column for name, some in self.pairs.items() for column in answers_of(self.hypotheses[name], some).values()]
+        if not self.model.complete:
+            listed = joined(brought)
+            return listed[[value is not None for value in listed]]
         sources = {name: np.roll(column, 1) for name, column in inputs.items()}
         answers = [self.model.run(inputs)[self.model.output]]
         for hypothesis in self.hypotheses.values():
             swapped = hypothesis.model.interchange(inputs, dict.fromkeys(hypothesis.variables, sources))
             answers.append(swapped[hypothesis.model.output])
-        return joined(answers)
+        return joined([*answers, *brought])
 
     def tokens_at(self, tokenizer: Tokenizer, positions: Sequence[str], seed: int = 0) -> dict[str, str]:
         """Position → the text of its token in a drawn prompt, in the order of the prompt."""
@@ -175,10 +203,10 @@ class Task:
 
     def check(self, tokenizer: Tokenizer, positions: Sequence[str] | None = None, n: int = 500) -> None:
         """DasError unless the task can be run: hypotheses that answer alike and always the same, one answer to a text,
-        answers that can be told apart, fields and positions that exist. Looks at `n` drawn prompts; needs no weights. Shifts
-        are not looked at (see `check_shift`).
+        answers that can be told apart, fields and positions that exist. Looks at `n` drawn prompts, and all that were brought;
+        needs no weights. Shifts are not looked at (see `check_shift`).
         """
-        drawn = self.model.sample(np.random.default_rng(0), n)
+        drawn = self.some(n)
         for name, hypothesis in self.hypotheses.items():
             _check_steady(name, hypothesis.model, drawn)
             if row := self.model.difference(hypothesis.model, n=n):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -16,10 +16,12 @@ from das.task.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class Texts(Rendered):
-    """Texts and, for every field, its character span in each: `spans[field]` is (rows, 2), start and end."""
+    """Texts and, for every field, its character span in each: `spans[field]` is (rows, 2), start and end. tokens: places that
+    are given as the number of a token in each, (rows,), from −1 backwards."""
 
     texts: list[str]
     spans: dict[str, Indices]
+    tokens: dict[str, Indices] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:
@@ -27,7 +29,8 @@ class Texts(Rendered):
 
     def take(self, rows: int | Indices) -> Texts:
         rows = np.atleast_1d(rows)
-        return Texts([self.texts[row] for row in rows], {name: span[rows] for name, span in self.spans.items()})
+        spans, tokens = ({name: at[rows] for name, at in some.items()} for some in (self.spans, self.tokens))
+        return Texts([self.texts[row] for row in rows], spans, tokens)
 
     def encode(self, tokenizer: Tokenizer, positions: Sequence[str] = ()) -> Encoded:
         return encode(self, tokenizer, positions)

@@ -62,7 +62,7 @@ def transfer(
 
 def _specs(run: Folder, settings: Settings, shifts: Any, report: Reporter) -> dict[str, Any]:
     """Name → what was given for it, of the shifts that can be asked; DasError where the run's folder has others so called."""
-    task, network = load_task(settings.task), Given(settings.lm)
+    task, network = load_task(settings.task, pairs=settings.pairs), Given(settings.lm)
     tokenizer = network.tokenizer
     run.same_as(provenance(task.under(settings.under, tokenizer), tokenizer, network.printed))
     specs, notes = askable(task, tokenizer, shifts)
@@ -142,7 +142,7 @@ class _Under:
 
     def __init__(self, settings: Settings, network: Given, wanted: _Wanted) -> None:
         self.settings, self.network, self.wanted = settings, network, wanted
-        self.plain = load_task(settings.task)
+        self.plain = load_task(settings.task, pairs=settings.pairs)
         self.task: Task = self.plain.under(wanted.spec, network.tokenizer)
         self.hypotheses = self.plain.short_names(settings.hypotheses)
 

@@ -1,0 +1,227 @@
+"""Tasks of a user's own texts: what the columns say is what is asked, and what is wrong in them is one clear error."""
+
+import re
+
+import numpy as np
+import pytest
+
+from das import CausalModel, Choice, DasError, Hypothesis, Prompt, Range, Task, own_task, with_pairs
+from das.causal.columns import row_of
+from das.task.tokenizer import make_tokenizer
+
+NAMES, CITIES = ["Ann", "Bob", "Cid", "Dan"], ["Rome", "Oslo", "Paris", "Oslo"]
+HOME = dict(zip(NAMES, CITIES, strict=True))
+TOKENIZER = make_tokenizer([" ".join(NAMES + CITIES) + " lives in of the city . Now , Once"])
+
+
+def row(base, source, **more):
+    texts = {"base": f"{base} lives in the city of", "source": f"{source} lives in the city of"}
+    return texts | {"label": f" {HOME[source]}", "base_label": f" {HOME[base]}"} | more
+
+
+ROWS = [row(a, b) for a in NAMES for b in NAMES if a != b]
+
+
+def city(name):
+    return np.array([HOME[n] for n in name.tolist()])
+
+
+def said(city):
+    return city
+
+
+def city_of(name):
+    return np.char.add("c", name)
+
+
+city_of.__name__ = "city"
+
+
+MODEL = CausalModel(city, said, inputs={"name": Choice(NAMES)})
+KNOWN = {"city": Hypothesis(MODEL, "city")}
+
+
+def with_names(rows):
+    return [r | {"base.name": r["base"].split()[0], "source.name": r["source"].split()[0]} for r in rows]
+
+
+def at(task, position):
+    """Each base's tokens at a position."""
+    base = task.pairs[next(iter(task.pairs))].base
+    encoded = task.encode(base, TOKENIZER, [position])
+    columns = encoded.positions[position]
+    return [TOKENIZER.decode(ids[c]) for ids, c in zip(encoded.ids, columns, strict=True)]
+
+
+def test_without_a_causal_model_the_pairs_say_their_answers():
+    task = own_task(ROWS)
+    (hypothesis,) = task.hypotheses.values()
+    brought = task.pairs["pairs"]
+    assert not hypothesis.model.complete
+    swapped = hypothesis.model.interchange(brought.base, brought.sources)[hypothesis.model.output]
+    assert swapped.tolist() == [r["label"] for r in ROWS]
+    assert hypothesis.model.run(brought.base)["answer"].tolist() == [r["base_label"] for r in ROWS]
+    task.check(TOKENIZER)
+
+
+def test_a_place_is_a_piece_of_the_text_its_characters_or_a_token():
+    names = [r["base"].split()[0] for r in ROWS]
+    pieces = [r | {"base@who": r["base"].split()[0], "source@who": [0, 3]} for r in ROWS]
+    assert at(own_task(pieces), "who") == names
+    assert at(own_task([r | {"base@who": 1, "source@who": 1} for r in ROWS]), "who") == names  # after <s>
+    assert at(own_task(ROWS, places={"who": 1}), "who") == names
+    assert at(own_task(ROWS, places={"where": "the city"}), "where") == ["the city"] * len(ROWS)
+    assert at(own_task(ROWS, places={"end": -2}), "end+1") == ["of"] * len(ROWS)
+    assert at(own_task(ROWS, places={"where": (4, 9)}), "where.first-1") == names
+
+
+def test_places_hold_under_words_that_are_put_before():
+    task = own_task(ROWS, places={"where": "lives", "third": 3})
+    shifted = task.under({"context": "Now , Once .", "where": "before"})
+    assert at(shifted, "where") == ["lives"] * len(ROWS)
+    with pytest.raises(DasError, match="unknown field in position 'third'"):
+        at(shifted, "third")
+    with pytest.raises(DasError, match="pairs were brought"):
+        own_task(with_names(ROWS), KNOWN, answers=" {}".format).under({"given": {"name": "Ann"}})
+
+
+def test_with_a_causal_model_what_is_said_of_the_prompts_are_its_inputs():
+    task = own_task(with_names(ROWS), KNOWN, answers=" {}".format)
+    assert task.model.inputs.names == ["prompt", "name"]
+    drawn = task.model.sample(np.random.default_rng(0), 50)
+    assert all(str(text).startswith(name) for text, name in zip(drawn["prompt"], drawn["name"], strict=True))
+    task.check(TOKENIZER)
+
+
+def test_labels_that_disagree_with_the_causal_model_are_listed():
+    wrong = with_names(ROWS)
+    for n in (2, 5, 6, 7, 8, 9):
+        wrong[n]["label"] = " Nowhere"
+    with pytest.raises(DasError, match="6 of 12 pairs of 'city' disagree") as error:
+        own_task(wrong, KNOWN, answers=" {}".format)
+    assert str(error.value).count("label ' Nowhere'") == 5
+    assert "row 3: label ' Nowhere', by the model ' " in str(error.value)
+
+
+def test_computed_variables_may_be_said_and_are_held_against_the_model():
+    right = [r | {"base.city": HOME[r["base.name"]], "source.city": HOME[r["source.name"]]} for r in with_names(ROWS)]
+    assert list(own_task(right, KNOWN, answers=" {}".format).pairs["city"].base) == ["prompt", "name"]
+    with pytest.raises(DasError, match="city is 'Bonn', by the model"):
+        own_task([*right[:3], right[3] | {"source.city": "Bonn"}], KNOWN, answers=" {}".format)
+
+
+ONE = ROWS[:1]
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([{"source": "x", "label": "y"}], "has no column 'base'"),
+        ([{"base": "x", "label": "y"}], "has no column 'source'"),
+        ([{"base": "x", "source": "z"}], "has no column 'label'"),
+        ([*ONE, ROWS[1] | {"label": None}], "row 2: label is empty"),
+        ([*ONE, ROWS[1] | {"label": float("nan")}], "row 2: label is empty"),
+        ([*ONE, ROWS[1] | {"label": 7}], "row 2: label is 7: expected a text"),
+        ([*ONE, ROWS[1] | {"base": None}], "row 2: base is empty"),
+        ([*ONE, {k: v for k, v in ROWS[1].items() if k != "base_label"}], "row 2: base_label is empty"),
+        ([r | {"sorce_label": "x"} for r in ROWS], "did you mean 'source_label'"),
+        ([r | {"id": 3} for r in ROWS], "unknown column of the pairs, 'id'"),
+        ([*ONE, ONE[0] | {"label": " Rome"}], "another row with the same prompts has ' Oslo'"),
+        ([*ONE, ROWS[1] | {"base_label": " Oslo"}], "another row answers the same text ' Rome'"),
+        ([r | {"split": "exam"} for r in ROWS], "unknown split in the pairs, row 1"),
+        ([r | {"base@who": "Zoe", "source@who": "x"} for r in ROWS], "row 1, base: who is 'Zoe', which is not there"),
+        ([r | {"base@who": "", "source@who": "x"} for r in ROWS], "who is '': expected a piece"),
+        ([r | {"base@who": [0, 99], "source@who": [0, 3]} for r in ROWS], "0 to 99, but the text has"),
+        ([r | {"base@who": [3, 3], "source@who": [0, 3]} for r in ROWS], "3 to 3"),
+        ([r | {"base@last": 1, "source@last": 1} for r in ROWS], "names 'last'"),
+        ([r | {"base.a b": 1, "source.a b": 1} for r in ROWS], "names 'a b'"),
+        ([r | {"base.answer": 1, "source.answer": 1} for r in ROWS], "'answer' is, which has another meaning"),
+        ([r | {"base.age": 1} for r in ROWS], "has no column 'source.age'"),
+    ],
+)
+def test_what_is_wrong_in_a_table_is_one_error(rows, said):
+    with pytest.raises(DasError, match=said):
+        own_task(rows)
+
+
+def test_a_piece_that_is_there_twice_is_no_place():
+    with pytest.raises(DasError, match="is there 2 times"):
+        own_task([ROWS[0] | {"base": "of the city of"}], places={"end": "of"})
+    assert at(own_task([ROWS[0] | {"base": "Anna lives , Ann of"}], places={"end": "of"}), "end-2") == [","]
+
+
+def test_columns_may_have_other_names():
+    rows = [{"clean": r["base"], "corrupt": r["source"], "target": r["label"], "id": 3} for r in ROWS]
+    names = {"clean": "base", "corrupt": "source", "target": "label", "id": None}
+    assert (
+        own_task(rows, columns=names).pairs["pairs"].print
+        == own_task([{k: v for k, v in r.items() if k != "base_label"} for r in ROWS]).pairs["pairs"].print
+    )
+    with pytest.raises(DasError, match="unknown column of the pairs, 'cleen'"):
+        own_task(rows, columns={"cleen": "base"})
+    with pytest.raises(DasError, match="two columns have one name"):
+        own_task(rows, columns=names | {"corrupt": "base"})
+
+
+def test_labels_that_the_tokenizer_cannot_tell_apart_are_refused():
+    with pytest.raises(DasError, match="unknown to the tokenizer"):
+        own_task([r | {"label": " Atlantis"} for r in ROWS]).check(TOKENIZER)
+    one_text = [r | {"label": r["label"].replace("Rome", "Oslo .")} for r in ROWS]
+    with pytest.raises(DasError, match="Oslo"):
+        own_task([{k: v for k, v in r.items() if k != "base_label"} for r in one_text]).check(TOKENIZER)
+
+
+def test_each_of_several_variables_has_a_source_or_keeps_its_value():
+    rows = [{"base": "Ann Bob", "source:first": "Cid Dan", "source:second": None, "label": " Rome"},
+            {"base": "Ann Bob", "source:first": "Cid Dan", "source:second": "Dan Cid", "label": " Oslo"}]  # fmt: skip
+    brought = own_task(rows).pairs["pairs"]
+    assert brought.swapped.tolist() == [[True, False], [True, True]]
+    assert str(brought.sources["second"]["prompt"][0]) == "Ann Bob"
+    with pytest.raises(DasError, match="row 1: no variable has a source"):
+        own_task([rows[0] | {"source:first": None}])
+
+
+def total(a, b):
+    return a + b
+
+
+def more(total, c):
+    return total > c
+
+
+SUM = CausalModel(total, more, inputs={"a": Range(0, 9), "b": Range(0, 9), "c": Range(0, 9)})
+DRAWN = Task(Prompt("{a} and {b} or {c} ?", {True: " yes", False: " no"}), {"sum": Hypothesis(SUM, "total")})
+SETTING = {"base.a": 1, "base.b": 2, "base.c": 4, "source.a": 5, "source.b": 5, "source.c": 0}
+
+
+def test_pairs_for_a_template_are_settings_held_against_it():
+    task = with_pairs(DRAWN, {"test": [SETTING, SETTING | {"base": "1 and 2 or 4 ?", "source": None, "label": None}][:1]})
+    assert row_of(task.pairs["sum"].base, 0) == {"a": 1, "b": 2, "c": 4}
+    with_pairs(DRAWN, [SETTING | {"base": "1 and 2 or 4 ?", "label": " yes", "base_label": " no"}])
+    for wrong, said in [
+        ({"base": "1 and 3 or 4 ?"}, "but the task writes '1 and 2 or 4 ?'"),
+        ({"label": " no"}, "disagree with its causal model"),
+        ({"base.a": 10}, "input 'a' is 10"),
+        ({"base.d": 1}, "did you mean 'base"),
+        ({"base.total": 4}, "total is 4, by the model 3"),
+    ]:
+        with pytest.raises(DasError, match=re.escape(said)):
+            with_pairs(DRAWN, [SETTING | wrong | ({"source.total": 10} if "base.total" in wrong else {})])
+
+
+def test_a_csv_file_says_numbers_and_texts_as_the_domains_have_them(tmp_path):
+    (tmp_path / "a.csv").write_text(",".join(SETTING) + "\n" + ",".join(map(str, SETTING.values())) + "\n")
+    assert with_pairs(DRAWN, tmp_path / "a.csv").pairs["sum"].base["a"].tolist() == [1]
+    digits = CausalModel(city_of, said, inputs={"name": Choice(["1", "2"])})
+    (tmp_path / "b.csv").write_text("base,source,label,base.name,source.name\n1 x,2 x, c2,1,2\n")
+    task = own_task(tmp_path / "b.csv", {"h": Hypothesis(digits, "city")}, answers=" {}".format)
+    assert task.pairs["h"].base["name"].tolist() == ["1"]
+
+
+def test_whose_pairs_a_row_is_has_to_be_said_if_there_are_several_hypotheses():
+    both = Task(DRAWN.prompt, DRAWN.hypotheses | {"whole": Hypothesis(SUM, "a")})
+    with pytest.raises(DasError, match="add a column `hypothesis`"):
+        with_pairs(both, [SETTING])
+    assert list(with_pairs(both, [SETTING | {"hypothesis": "whole"}]).pairs) == ["whole"]
+    with pytest.raises(DasError, match="hypothesis 'hole': expected one of sum, whole"):
+        with_pairs(both, [SETTING | {"hypothesis": "hole"}])
