@@ -167,7 +167,7 @@ READERS: dict[str, Callable[[Path], Table]] = {
 def _loaded(path: Path) -> Any:
     """What `datasets` saved to a folder."""
     try:
-        from datasets import load_from_disk
+        from datasets.load import load_from_disk
     except ImportError as error:
         raise DasError(f"{path} is a folder: to read one that datasets saved, install the package datasets") from error
     try:
