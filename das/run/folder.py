@@ -36,7 +36,7 @@ from das.run.table import PART, PROMPT, part_of, prompt_codes, same_pairs
 FREE = ("workers", "threads", "logger", "device", "memory", "nulls", "shifts", "retrain")
 """Settings that may change when a run is resumed: they change nothing that is there."""
 
-ADDED = {"under": "base", "pairs": None, "loss": "cross_entropy", "measures": []}
+ADDED: dict[str, Any] = {"under": "base", "pairs": None, "loss": "cross_entropy", "measures": []}
 """What settings had been before there was a choice."""
 
 PROVENANCE = "provenance.json"

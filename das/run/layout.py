@@ -73,7 +73,7 @@ class Layout:
         if self.network.net:
             self.network.net.check_answers(self.sample, numbers)
         else:
-            prompts = self.sample.forced(answers.beginnings(numbers[: len(self.sample)])[:, 0])
+            prompts = self.sample.forced(answers.beginnings(np.resize(numbers, len(self.sample)))[:, 0])
             tokens = np.unique(np.concatenate(answers.tokens_of(numbers)))
             check_limits(self.network.config, prompts, tokens, self.tokenizer)
 

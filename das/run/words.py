@@ -16,7 +16,8 @@ TEXTS, PROMPT = "texts.parquet", "prompt.json"
 
 def text_table(task: Task, pairs: Mapping[str, Pairs]) -> pd.DataFrame:
     """A row per test pair, in the order of `pairs.parquet`: `hypothesis`, the prompts `base` and `source.<variable>`, and
-    `base_answer`, `source_answer` and `answer` as the network is to say them. pairs: hypothesis → its test pairs."""
+    `base_answer`, `source_answer` and `answer` as the network is to say them, a dash for those that nobody says. pairs:
+    hypothesis → its test pairs."""
     return pd.concat([_texts(task, p).assign(hypothesis=name) for name, p in pairs.items()], ignore_index=True)
 
 
@@ -24,7 +25,9 @@ def _texts(task: Task, pairs: Pairs) -> pd.DataFrame:
     prompts = {"base": pairs.base} | {f"source.{variable}": source for variable, source in pairs.sources.items()}
     answers = ("base_answer", "source_answer", "answer")
     columns = {role: task.render(inputs).names for role, inputs in prompts.items()}
-    return pd.DataFrame(columns | {name: task.prompt.answer_texts(getattr(pairs, name)) for name in answers})
+    given = {name: getattr(pairs, name) for name in answers}
+    said = {name: ["–"] * len(pairs) if a is None else task.prompt.answer_texts(a) for name, a in given.items()}
+    return pd.DataFrame(columns | said)
 
 
 def prompt_body(task: Task, tokenizer: Tokenizer, positions: Sequence[str]) -> dict[str, Any]:

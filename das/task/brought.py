@@ -244,10 +244,10 @@ def check_labels(name: str, hypothesis: Hypothesis, prompt: Form, brought: Broug
     """DasError that lists the first rows whose labels are others than the causal model gives."""
     answers = answers_of(hypothesis, brought)
     wrong = [
-        (row, f"{role} {said!r}, by the model {text!r}")
+        (row, f"{role} {said!r}, by the model {' or '.join(map(repr, forms))}")
         for role, given in brought.labels.items()
-        for row, (said, text) in enumerate(zip(given, prompt.answer_texts(answers[role]), strict=True))
-        if said != text
+        for row, (said, forms) in enumerate(zip(given, prompt.answer_forms(answers[role]), strict=True))
+        if said not in forms
     ]
     _refuse(name, brought, wrong)
 
