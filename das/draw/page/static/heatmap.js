@@ -148,9 +148,9 @@ function bar(scale, entry, state) {
   const stops = d3.range(0, 11).map((i) => scale.colour(low + (high - low) * i / 10)).join(",");
   const marks = [[low, short(low)], [high, short(high)]];
   const beside = state.split === "test" && ["iia", "iia_soft", "whole"].includes(state.metric) ? entry.found?.baselines : null;
-  if (beside) marks.push([beside.noop, `no-op ${short(beside.noop)}`], [beside.ceiling, `ceiling ${short(beside.ceiling)}`]);
+  if (beside) marks.push(...[[beside.noop, `no-op ${short(beside.noop)}`], [beside.ceiling, `ceiling ${short(beside.ceiling)}`]].filter(([value]) => known(value)));
   const at = (value) => 100 * (value - low) / (high - low);
-  const close = (value, i) => i < 2 && beside && [beside.noop, beside.ceiling].some((m) => Math.abs(at(m) - at(value)) < 16);
+  const close = (value, i) => i < 2 && beside && [beside.noop, beside.ceiling].filter(known).some((m) => Math.abs(at(m) - at(value)) < 16);
   return h("div", { class: "bar", role: "img", "aria-label": `Colours from ${short(low)} to ${short(high)}` },
     h("div", { class: "ramp", style: `background:linear-gradient(90deg,${stops})` }),
     marks.map(([value, text], i) => h("span", { class: i < 2 ? "end" : "mark", style: `left:${at(value)}%` }, close(value, i) ? "" : text)));
