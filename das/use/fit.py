@@ -44,7 +44,7 @@ def fit(
     name = task.short_names([hypothesis] if hypothesis else None)[0]
     where = {"layers": [site.layer], "positions": [site.position], "components": [site.component], "hypotheses": [name]}
     layout = Layout(task, lm, **where, **{"subspace": subspace or Nested(1), "seed": seed, **settings})
-    layout.ready(report)
+    layout.ready()
     material = layout.material()
     kind = layout.settings.kind if subspace else _as_wide_as_can_be(material, name, site)
     with TemporaryDirectory() as folder:
