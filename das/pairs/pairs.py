@@ -42,8 +42,8 @@ class Pairs:
     def _repr_html_(self) -> str:
         table = self.columns()
         rows = list(zip(*(column[:SHOWN].tolist() for column in table.values()), strict=True))
-        flips = int(self.flips.sum())
-        return html_table(rows, list(table), f"{len(self)} pairs, {flips} of which flip the answer; the first {len(rows)}")
+        flips = "" if self.flips is None else f", {int(self.flips.sum())} of which flip the answer"
+        return html_table(rows, list(table), f"{len(self)} pairs{flips}; the first {len(rows)}")
 
     @property
     def answered(self) -> bool:
