@@ -23,9 +23,9 @@ from scipy.stats import norm
 from das.causal.columns import codes, concat
 from das.judge.failures import failing_groups
 from das.pairs.drawer import make_pairs
+from das.pairs.origin import POOL
 from das.pairs.pairs import Pairs
 from das.pairs.pools import split_pools
-from das.run.material import POOL
 from das.run.settings import Settings
 from das.stats import Bootstrap, Null
 from das.task.files import load_task
