@@ -61,12 +61,13 @@ def test_runs_are_told_by_their_small_files(several):
 @pytest.mark.parametrize(
     ("file", "text", "state"),
     [
-        (".lock", f"{os.getpid()} {socket.gethostname()}", RUNNING), (".lock", f"999999999 {socket.gethostname()}", INTERRUPTED),
+        (".lock", "ME HERE", RUNNING), (".lock", "999999999 HERE", INTERRUPTED),
         (".lock", "1 another-host", RUNNING), (".lock", "", INTERRUPTED), ("config.yaml", "layers: [", UNREADABLE),
         ("config.yaml", "- 1", UNREADABLE), ("summary.json", '{"hypo', UNREADABLE), ("summary.json", "{}", FINISHED),
     ],
 )  # fmt: skip
 def test_a_run_has_a_state_whatever_is_in_it(file, text, state, here):
+    text = text.replace("ME", str(os.getpid())).replace("HERE", socket.gethostname())
     (make(here / "runs" / "x") / file).write_text(text)
     assert Found.at(here / "runs" / "x").state == state
     assert main([]) == main(["ls"]) == 0
