@@ -45,7 +45,8 @@ from torch import Tensor
 from das import Boundless, Experiment
 from das.causal.columns import Column
 from das.find.alignment import Cell
-from das.find.grid import GridTrainer, Schedule
+from das.find.grid import GridTrainer
+from das.find.schedule import Schedule
 from das.find.train import quiet
 from das.interchange.score import predictions, score
 from das.interchange.subspace import Subspace

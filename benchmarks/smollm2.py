@@ -23,8 +23,8 @@ from das.interchange.selftest import make_engine
 from das.network.lm import LM
 from das.network.site import place_text
 from das.pairs.dataset import Dataset
+from das.task.asked import ask
 from das.task.files import load_task
-from das.task.task import ask
 
 ASKED = {
     "ioi": ["base"], "agreement": ["base"], "copying": ["base"], "countries": ["base"],

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from das import Nested
 from das.find.alignment import Cell
-from das.find.grid import GridTrainer, Schedule
+from das.find.grid import GridTrainer
 from das.find.kinds import Kind
+from das.find.schedule import Schedule
 from das.interchange.engine import ResumeEngine
 from das.network.lm import LM
 from das.network.site import Site

@@ -39,7 +39,7 @@ from das import (
     load_task,
     make_pairs,
 )  # fmt: skip
-from das.causal.model import scalar
+from das.causal.node import scalar
 from das.pairs.identify import identify
 from das.task.plain_shifts import named_shifts, parse_shift
 from das.task.positions import Position, expand_positions

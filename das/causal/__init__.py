@@ -7,6 +7,7 @@ __getattr__, __all__ = handing_on(
     {
         "domains": "Range Choice Bool Uniform Sampler",
         "inputs": "Inputs",
-        "model": "CausalModel scalar",
+        "model": "CausalModel",
+        "node": "scalar",
     },
 )

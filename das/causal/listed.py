@@ -8,7 +8,8 @@ from typing import Any
 
 from das.causal.columns import Column
 from das.causal.inputs import Inputs
-from das.causal.model import CausalModel, Node
+from das.causal.model import CausalModel
+from das.causal.node import Node
 
 ANSWER = "answer"
 """The output's name."""

@@ -2,73 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from das.causal.columns import Column, Columns, as_column, checked, codes, differ, objects, row_of, same_length, take
-from das.causal.domains import Choice, Sampler
+from das.causal.dicts import wired
 from das.causal.inputs import Inputs
-from das.causal.predicates import parameters
-from das.errors import DasError, called, shown, unknown
+from das.causal.node import Mechanism, Node, in_order, node_of, rows_of
+from das.errors import DasError, shown, unknown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-Mechanism = Callable[..., Any]
-
-
-def scalar(function: Mechanism) -> Mechanism:
-    """Marks a mechanism that works on one row at a time; the others get whole columns."""
-    function.__das_scalar__ = True  # type: ignore[attr-defined]
-    return function
-
-
-COLUMNWISE = "a column from whole numpy columns (use & | ~ and np.where); mark one that takes one row with @das.scalar"
-
-
-@dataclass(frozen=True)
-class Node:
-    """A variable with its parents and the function that gives its value. scalar: from one row at a time."""
-
-    name: str
-    parents: tuple[str, ...]
-    mechanism: Mechanism
-    scalar: bool
-
-    def value(self, columns: Mapping[str, Column], n: int) -> Column:
-        arguments = [_read_only(columns[parent]) for parent in self.parents]
-        result = called(f"mechanism {self.name!r}", COLUMNWISE, self._computed, arguments, on=f" on {n} rows")
-        return checked(result, n, f"mechanism {self.name!r}")
-
-    def _computed(self, arguments: Sequence[Column]) -> Column:
-        if self.scalar:
-            return as_column([self.mechanism(*row) for row in zip(*(_rows(a) for a in arguments), strict=True)])
-        return np.asarray(self.mechanism(*arguments))
-
-
-def _node(function: Any) -> Node:
-    """A mechanism's, whose name is the variable."""
-    name = getattr(function, "__name__", None)
-    if not callable(function) or not isinstance(name, str):
-        raise DasError(
-            f"mechanism {shown(function)}: expected a function, whose name is its variable and parameters its parents"
-        )
-    return Node(name, tuple(parameters(function, f"mechanism {name!r}")), function, getattr(function, "__das_scalar__", False))
-
-
-def _read_only(column: Column) -> Column:
-    view = column.view()
-    view.flags.writeable = False
-    return view
-
-
-def _rows(column: Column) -> list[Any]:
-    return column.tolist() if column.ndim == 1 else list(column)
 
 
 class CausalModel:
@@ -91,7 +39,7 @@ class CausalModel:
     """Whether it answers every setting of its inputs and every swap (see `das.causal.listed`)."""
 
     def __init__(self, *mechanisms: Mechanism, inputs: Inputs | Mapping[str, Any]) -> None:
-        nodes = [_node(f) for f in mechanisms]
+        nodes = [node_of(f) for f in mechanisms]
         self._build(nodes, inputs, nodes[-1].name if nodes else "")
 
     def _build(self, nodes: Sequence[Node], inputs: Inputs | Mapping[str, Any], output: str) -> None:
@@ -105,7 +53,7 @@ class CausalModel:
             for parent in node.parents:
                 if parent not in names:
                     raise unknown(f"parent of {node.name!r}", parent, names)
-        self._nodes = _in_order(nodes, self.inputs.names)
+        self._nodes = in_order(nodes, self.inputs.names)
         self.output = output
 
     def over(self, inputs: Inputs) -> CausalModel:
@@ -224,7 +172,7 @@ class CausalModel:
         small = self.size is not None and self.size <= n
         table = self.enumerate() if small else self.sample(rng or np.random.default_rng(0), n)
         mine, theirs = self.run(table)[self.output], other.run(table)[other.output]
-        both = codes(objects([*_rows(mine), *_rows(theirs)]))
+        both = codes(objects([*rows_of(mine), *rows_of(theirs)]))
         wrong = np.flatnonzero(both[: len(mine)] != both[len(mine) :])
         return row_of(table, int(wrong[0])) if len(wrong) else None
 
@@ -255,53 +203,7 @@ class CausalModel:
         output: by default `raw_output` if there is one, else the only variable that is nobody's parent. Several names make one
             output, the tuple of their values, which is called by these names joined with `+`.
         """
-        if isinstance(variables, str) or not isinstance(parents, Mapping):
-            raise DasError("from_dicts: expected a list of variables, and a mapping from each to its parents")
-        for name in [*parents, *(p for ps in parents.values() for p in ps)]:
-            if name not in variables:
-                raise unknown("variable", name, variables)
-        for what, given in (("values", values), ("parents", parents), ("functions", functions)):
-            if not isinstance(given, Mapping):
-                raise DasError(f"{what} is {shown(given)}: expected a mapping from variables")
-        roots = [v for v in variables if not parents.get(v)]
-        domains = {v: _domain(v, values.get(v), functions.get(v)) for v in roots}
-        for name in variables:
-            if name not in roots and name not in functions:
-                raise DasError(f"variable {name!r} has parents but no function")
-        nodes = [Node(v, tuple(parents[v]), functions[v], True) for v in variables if v not in roots]
-        used = {p for node in nodes for p in node.parents}
-        sinks = [node.name for node in nodes if node.name not in used]
-        if output is None:
-            output = "raw_output" if "raw_output" in variables else sinks[0] if len(sinks) == 1 else []
-        wanted = [output] if isinstance(output, str) else list(output)
-        if not wanted or not set(wanted) <= set(variables):
-            raise DasError(f"which variable is the output? Give output=, one of: {', '.join(sinks)}; or a list")
-        if len(wanted) > 1:
-            nodes.append(Node("+".join(wanted), tuple(wanted), lambda *values: values, True))
+        nodes, domains, named = wired(variables, values, parents, functions, output)
         model = cls.__new__(cls)
-        model._build(nodes, domains, "+".join(wanted))
+        model._build(nodes, domains, named)
         return model
-
-
-def _domain(name: str, values: Any, function: Mechanism | None) -> Choice | Sampler:
-    if values is not None and (not isinstance(values, Iterable) or isinstance(values, str)):
-        raise DasError(f"the values of input {name!r} are {shown(values)}: expected several, or None to draw by its function")
-    options = values if isinstance(values, set | frozenset) or values is None else list(values)
-    if options:
-        return Choice(options)
-    if function is None:
-        raise DasError(f"input {name!r} has neither values nor a function: its values are {shown(values)}")
-    return Sampler(lambda rng, n: objects([called(f"the function of input {name!r}", "a value", function) for _ in range(n)]))
-
-
-def _in_order(nodes: Sequence[Node], known: Sequence[str]) -> list[Node]:
-    """The nodes, each after its parents."""
-    done, waiting, ordered = set(known), list(nodes), []
-    while waiting:
-        ready = [node for node in waiting if set(node.parents) <= done]
-        if not ready:
-            raise DasError(f"the mechanisms form a cycle: {', '.join(sorted(node.name for node in waiting))}")
-        ordered += ready
-        done |= {node.name for node in ready}
-        waiting = [node for node in waiting if node.name not in done]
-    return ordered

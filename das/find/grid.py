@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from das.find.alignment import Alignment, Cell
 from das.find.kinds import Boundless, Kind, Nested
 from das.find.rank import choose_rank, cut, learned, narrowest, unswapped
+from das.find.schedule import Schedule
 from das.find.stack import SubspaceStack
 from das.interchange.batch import Batch, Keep, Swap
 from das.interchange.engine import Engine
-from das.interchange.measures import LOSSES, Measure
 from das.interchange.score import captures_for, score
 from das.interchange.subspace import Subspace, left, project
 from das.network.site import Site
@@ -29,24 +29,6 @@ FOCUS = (0.33, 0.5, 0.67, 0.83)
 NEARLY = 0.15
 """How much less IIA than the best such a width may have. A variable that still lies in one column too many is gathered only by
 pairs that swap fewer; where they are too few to hold it, the next look finds more."""
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How cells are trained.
-
-    steps: optimiser steps at most; batch: pairs per step and hypothesis. Every `check_every` steps each cell is scored on
-    validation pairs; one that has not gained `gain` in IIA over its best for `patience` checks stops, unless it has learned
-    something and its width is still to be found. Rates fall linearly to 0. loss: what is minimised.
-    """
-
-    steps: int = 300
-    batch: int = 64
-    check_every: int = 50
-    patience: int = 3
-    gain: float = 0.005
-    seed: int = 0
-    loss: Measure = LOSSES["cross_entropy"]
 
 
 class GridTrainer(pl.LightningModule):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from das.find.alignment import Alignment, Cell
-from das.find.grid import Schedule
+from das.find.schedule import Schedule
 from das.interchange.engine import Engine
 from das.pairs.dataset import Dataset
 from das.progress import Reporter, silent

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,7 +93,7 @@ def splits_of(data: Any) -> dict[str, Any] | None:
 def is_table(path: str | Path) -> bool:
     """Whether a path is by its name that of a table, or a folder that `datasets` saved."""
     return Path(path).suffix.lower() in READERS or any(
-        (Path(path) / f).is_file() for f in ("dataset_info.json", "dataset_dict.json")
+        os.path.isfile(Path(path) / f) for f in ("dataset_info.json", "dataset_dict.json")
     )
 
 

@@ -13,7 +13,8 @@ from das.interchange.score import Hits, predictions
 from das.interchange.selftest import make_engine
 from das.network.lm import LM
 from das.pairs.dataset import Dataset
-from das.task.task import Task, ask
+from das.task.asked import ask
+from das.task.task import Task
 from das.task.variant import BASE, Variant
 
 SOLVED = 0.5

@@ -8,7 +8,7 @@ patched forward to float error. `HookEngine` is that full forward, for networks 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
@@ -20,10 +20,12 @@ from torch import Tensor, nn
 from das.errors import DasError
 from das.interchange.attention import KeysValues, Pass, Segment, attending, configurations
 from das.interchange.capture import Capture, Objective
+from das.interchange.forwards import slopes_of, whole_of
 from das.interchange.patch import Patch
 from das.interchange.standins import Skip, Start, Tail
-from das.network.asking import Part, joined, places, steps_of, tokens, whole_input
+from das.network.asking import whole_input
 from das.network.lm import LM
+from das.network.parts import joined, places, steps_of, tokens
 from das.network.site import Spot, entry_of
 from das.network.taps import Tap, patching, recording, tracking
 from das.task.encoded import Encoded
@@ -62,7 +64,7 @@ class HookEngine(_Resuming):
             found.append({})
             with recording(taps, len(part.rows), keep, found[-1]):
                 logits.append(self.lm.asking.answer(part))
-        vectors = _whole(parts, found, keep)
+        vectors = whole_of(parts, found, keep)
         return Capture(prompts, 0, first, places(prompts), vectors, logits=joined(parts, logits))
 
     def _taps(self, spots: Collection[Spot], prompts: Prompts) -> dict[Spot, Tap]:
@@ -96,9 +98,9 @@ class HookEngine(_Resuming):
             with tracking(taps, found[-1]):
                 logits.append(self.lm.asking.answer(part))
         whole = joined(parts, logits)
-        slopes = _slopes(objective(whole), found, taps, [len(part.rows) for part in parts], keep)
+        slopes = slopes_of(objective(whole), found, taps, [len(part.rows) for part in parts], keep)
         clean = whole.detach()
-        return Capture(prompts, 0, capture.first, capture.places[rows], _whole(parts, slopes, keep), logits=clean)
+        return Capture(prompts, 0, capture.first, capture.places[rows], whole_of(parts, slopes, keep), logits=clean)
 
     def rows_at_once(self, spot: Spot, tokens: int, gradients: bool = True) -> int:
         """How many rows may be resumed at once when the prompts have `tokens` columns from the site on."""
@@ -202,7 +204,7 @@ class ResumeEngine(_Resuming):
         values = {given: [hidden]} if given in taps else {}
         with tracking({spot: tap for spot, tap in taps.items() if spot != given}, values):
             logits = self._rerun(capture, rows, entry, hidden, whole=any(layer == top for _, layer in spots))
-        (slopes,) = _slopes(objective(logits), [values], taps, [len(hidden)], hidden.shape[1])
+        (slopes,) = slopes_of(objective(logits), [values], taps, [len(hidden)], hidden.shape[1])
         prompts, place = capture.prompts.take(rows), capture.places[rows]
         return Capture(prompts, capture.offset, capture.first, place, slopes, logits=logits.detach())
 
@@ -263,34 +265,6 @@ class Among(_Resuming):
 
 
 Engine = HookEngine | ResumeEngine | Among
-
-
-def _slopes(
-    objective: Tensor,
-    values: Sequence[Mapping[Spot, list[Tensor]]],
-    taps: Mapping[Spot, Tap],
-    rows: Sequence[int],
-    keep: int,
-) -> list[dict[Spot, Tensor]]:
-    """The gradients of the objective at what passed the taps in each of several forwards of so many rows, each (rows, the last
-    `keep` columns, size)."""
-    every = [(part, spot, value) for part, held in enumerate(values) for spot, passed in held.items() for value in passed]
-    found = torch.autograd.grad(objective, [value for *_, value in every], materialize_grads=True)
-    slopes: list[dict[Spot, list[Tensor]]] = [{spot: [] for spot in held} for held in values]
-    for (part, spot, _), slope in zip(every, found, strict=True):
-        slopes[part][spot].append(taps[spot].read(slope, rows[part]))
-    return [{spot: torch.cat(passed, 1)[:, -keep:] for spot, passed in held.items()} for held in slopes]
-
-
-def _whole(parts: Sequence[Part], found: Sequence[Mapping[Spot, Tensor]], keep: int) -> dict[Spot, Tensor]:
-    """What was found for the parts of a batch, in the order of its rows and with as many columns as the batch has; what has no
-    places in the prompts has one column."""
-    whole = {}
-    for spot in found[0]:
-        held = [vectors[spot] for vectors in found]
-        columns = keep if max(value.shape[1] for value in held) > 1 else 1
-        whole[spot] = joined(parts, [nn.functional.pad(v, (0, 0, columns - v.shape[1], 0)) for v in held])
-    return whole
 
 
 WORKING = 2**26

@@ -20,10 +20,10 @@ import torch
 from das.errors import DasError
 from das.interchange.engine import Engine, HookEngine, ResumeEngine
 from das.interchange.patch import Patch
-from das.network.asking import a_few
 from das.network.closeness import apart, tolerance
 from das.network.lm import LM
 from das.network.net import Net
+from das.network.parts import a_few
 from das.network.site import Spot
 from das.network.steps import CellTap
 from das.network.taps import first_tensor

@@ -8,11 +8,11 @@ trial, on real prompts, against each of them alone and unpadded; what hears noth
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from das.errors import DasError
 from das.network.closeness import apart, tolerance
+from das.network.parts import Part, a_few, beginnings, joined, part_of, places, steps_of, tokens
 from das.task.encoded import Encoded
 from das.task.rendered import Indices, Prompts
 from das.task.tokenizer import Tokenizer
@@ -50,18 +51,6 @@ WAYS = (
 way of their own."""
 
 
-P = TypeVar("P", bound=Prompts)
-
-
-@dataclass(frozen=True)
-class Part:
-    """Prompts that are run together: those of a batch in `rows`, without the first `cut` columns of the batch."""
-
-    rows: Indices
-    prompts: Any
-    cut: int
-
-
 class Asking:
     """How one network is asked.
 
@@ -88,8 +77,8 @@ class Asking:
         if len(lengths) > 1 and self.way is None:
             self.settle(prompts)
         if len(lengths) < 2 or (self.way and self.way.padded):
-            return [_part(prompts, every)]
-        return [_part(prompts, every[prompts.lengths == length]) for length in lengths]
+            return [part_of(prompts, every)]
+        return [part_of(prompts, every[prompts.lengths == length]) for length in lengths]
 
     def answer(self, part: Part, copies: int = 1) -> Tensor:
         """Logits (copies · rows, vocabulary) in answer to a part of a batch, by one forward; of prompts that are followed by
@@ -138,10 +127,10 @@ class Asking:
         """Logits (rows, vocabulary) of each prompt by itself, unpadded, with nothing given but what the network
         cannot do without; of every step (see `steps_of`), each asked for by itself, if there is more than one."""
         prompts = tokens(asked)
-        rows = [_part(prompts, np.array([row])).prompts for row in range(len(prompts))]
+        rows = [part_of(prompts, np.array([row])).prompts for row in range(len(prompts))]
         if not prompts.tail:
             return torch.cat([self._alone(one) for one in rows])
-        return torch.cat([torch.stack([self._alone(begun) for begun in _beginnings(one)], 1) for one in rows])
+        return torch.cat([torch.stack([self._alone(begun) for begun in beginnings(one)], 1) for one in rows])
 
     def _alone(self, one: Encoded) -> Tensor:
         taken, said = self._apart(one)
@@ -189,7 +178,7 @@ class Asking:
     def _off(self, some: Encoded, way: Way, expected: Tensor) -> float | str:
         """By how much answers asked in this way differ from those expected, or why there are none."""
         try:
-            parts = [_part(some, rows) for rows in _grouped(some, way)]
+            parts = [part_of(some, rows) for rows in _grouped(some, way)]
             found = joined(parts, [self._ask(part, way) for part in parts])
         except Exception as error:  # whatever a network makes of what it does not expect
             return _first_line(error)
@@ -244,60 +233,11 @@ class Asking:
         raise DasError(f"{type(self.model).__name__} does not say what its answers begin with: set decoder_start_token_id")
 
 
-def _part(prompts: Encoded, rows: Indices) -> Part:
-    cut = prompts.ids.shape[1] - int(prompts.lengths[rows].max())
-    some = prompts.take(rows)
-    return Part(rows, Encoded(some.ids[:, cut:], some.lengths, tail=some.tail), cut)
-
-
-def _beginnings(one: Encoded) -> Iterator[Encoded]:
-    """One prompt followed by none, one, … and all of its tail: what is asked to learn each token of the answer."""
-    for left in reversed(range(one.steps)):
-        yield Encoded(one.ids[:, : one.ids.shape[1] - left], one.lengths - left, tail=one.tail - left)
-
-
-def steps_of(logits: Tensor, steps: int) -> Tensor:
-    """Of logits (rows, positions, vocabulary) those after the last token, (rows, vocabulary); where an answer has more steps
-    than one, those of each, (rows, steps, vocabulary)."""
-    return logits[:, -1].float() if steps == 1 else logits[:, -steps:].float()
-
-
 def _grouped(prompts: Encoded, way: Way) -> Iterator[Indices]:
     if way.padded:
         yield np.arange(len(prompts))
     else:
         yield from (np.flatnonzero(prompts.lengths == length) for length in np.unique(prompts.lengths))
-
-
-def joined(parts: Sequence[Part], found: Sequence[Tensor], axis: int = 0) -> Tensor:
-    """What was found for the parts of a batch, in the order of its rows."""
-    if len(parts) == 1:
-        return found[0]
-    order = torch.from_numpy(np.argsort(np.concatenate([part.rows for part in parts])))
-    whole = torch.cat(list(found), axis)
-    return whole.index_select(axis, order.to(whole.device))
-
-
-def a_few(prompts: P) -> P:
-    """Up to four of the prompts, of lengths as different as they have: shortest, middle and the longest, twice."""
-    order = np.argsort(prompts.lengths, kind="stable")
-    return prompts.take(np.unique(order[[0, len(order) // 2, max(0, len(order) - 2), -1]]))
-
-
-def tokens(prompts: Prompts) -> Encoded:
-    """Prompts that are words. DasError for what a network that reads words cannot be given."""
-    if not isinstance(prompts, Encoded):
-        raise DasError(
-            "this network reads words, and the task's inputs are tensors: give a das.Net, or a task with a das.Prompt"
-        )
-    return prompts
-
-
-def places(prompts: Prompts) -> Tensor:
-    """(rows, length): each column's place in its prompt, −1 for padding."""
-    start = prompts.width - prompts.lengths
-    place = np.arange(prompts.width) - start[:, None]
-    return torch.from_numpy(np.maximum(place, -1))
 
 
 def text_config(model: nn.Module) -> Any:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from das.errors import DasError, called
-from das.network.asking import Part, a_few
 from das.network.closeness import apart, tolerance
+from das.network.parts import Part, a_few
 from das.network.taps import first_tensor
 from das.task.fed import SOLE, Feed
 from das.task.rendered import Prompts

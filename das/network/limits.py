@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from das.errors import DasError
-from das.network.asking import the_mask, tokens
+from das.network.asking import the_mask
+from das.network.parts import tokens
 from das.task.rendered import Indices, Prompts
 from das.task.tokenizer import Tokenizer
 

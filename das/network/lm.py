@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from das.errors import DasError, shown
 from das.network.adapter import merged
-from das.network.asking import Asking, joined, reads_mask, text_config
+from das.network.asking import Asking, reads_mask, text_config
 from das.network.blocks import find_blocks, unwrapped
 from das.network.components import find_tap
 from das.network.device import check_dtype, device_of
+from das.network.parts import joined
 from das.network.quiet import hushed
 from das.network.source import (
     auto_class,

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from das.causal.columns import Columns, codes, take
-from das.network.asking import tokens
 from das.network.lm import LM
+from das.network.parts import tokens
 from das.task.task import Task
 from das.task.tokenizer import Tokenizer
 

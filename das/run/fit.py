@@ -22,8 +22,9 @@ from das.ground.checks import folder
 from das.ground.storage import read_json, write_json
 from das.interchange.accuracy import task_accuracy
 from das.network.adapter import adapted, save
-from das.network.asking import tokens, whole_input
+from das.network.asking import whole_input
 from das.network.lm import LM
+from das.network.parts import tokens
 from das.network.quiet import quiet
 from das.progress import Reporter, silent
 from das.run.settings import FitSettings, name_of

@@ -13,8 +13,8 @@ import pandas as pd
 
 from das.errors import DasError, shown
 from das.find.alignment import Cell
-from das.find.grid import Schedule
 from das.find.kinds import Kind, kind_name
+from das.find.schedule import Schedule
 from das.find.train import check_logger
 from das.interchange.measures import Measure, loss_of, measures_of
 from das.network.columns import check_apart

@@ -12,9 +12,9 @@ from das.causal.columns import Columns
 from das.interchange.accuracy import correct
 from das.interchange.engine import Engine
 from das.interchange.selftest import make_engine
-from das.network.asking import a_few
 from das.network.given import Given
 from das.network.lm import LM
+from das.network.parts import a_few
 from das.network.site import single_components, single_layers
 from das.pairs.dataset import Dataset, Rows
 from das.pairs.origin import Origin, origins

@@ -12,16 +12,15 @@ from das.find.kinds import Kind, parse_kind, plain_kind
 from das.ground.checks import fitted, number, short_text, whole
 from das.ground.plain import read_yaml as read_yaml
 from das.network.device import check_device, check_dtype
-from das.network.site import joined_layers, layer_of
-from das.task.positions import FROM
+from das.run.entries import FEW, layers_of, several, shares
 
 Named = Any
 """A task or a network: its name or path, or the object itself when called from Python."""
 
 
 SEEDS = 2**32 - 1
-MANY, PAIRS, FEW, THREADS = 10**9, 10**7, 10_000, 1024
-"""Of steps; of pairs and prompts; of seeds and draws, each of which is trained; of threads and processes."""
+MANY, PAIRS, THREADS = 10**9, 10**7, 1024
+"""Of steps; of pairs and prompts; of threads and processes."""
 
 
 @dataclass
@@ -140,12 +139,12 @@ class Settings:
 
     def _check_lists(self) -> None:
         """Makes lists of single entries and of ranges, and drops what stands twice."""
-        if self.layers != "all":
-            self.layers = _layers(self.layers)
+        if not (isinstance(self.layers, str) and self.layers == "all"):
+            self.layers = layers_of(self.layers)
         for name in ("positions", "components", "hypotheses"):
             value = getattr(self, name)
             if value is not None or name == "components":
-                setattr(self, name, _several(name, value, str))
+                setattr(self, name, several(name, value, str))
 
     @property
     def kind(self) -> Kind:
@@ -250,41 +249,6 @@ def _check_fields(settings: Any, bounds: Mapping[str, tuple[int, int]]) -> None:
             short_text(name, str(value))
         elif hasattr(settings, name) and name in ("task", "lm") and not hasattr(value, "name"):
             raise DasError(f"{name} is {shown(value)}: expected a name, a path, or the object itself")
-
-
-def shares(name: str, given: Any) -> dict[str, float]:
-    """A mapping from names to shares above 0."""
-    if not isinstance(given, Mapping) or not given:
-        raise DasError(f"{name} is {shown(given)}: expected a mapping from names to shares, such as {{flip: 0.5, keep: 0.5}}")
-    for key in given:
-        if not isinstance(key, str):
-            raise DasError(
-                f"{name} holds {shown(key)}: expected names, for a run is made again from its config.yaml. Name a family of "
-                "your own in the task's file: das.pairs.FAMILIES['mine'] = das.Family(…)"
-            )
-    return {key: number(f"share of {key!r} in {name}", share, 0, above=True) for key, share in given.items()}
-
-
-def _several(name: str, given: Any, kind: Any) -> list[Any]:
-    """A list of different entries, from a list or a single entry."""
-    if isinstance(given, kind) and not isinstance(given, bool):
-        given = [given]
-    entries = fitted(name, given, list[kind])
-    if not entries:
-        raise DasError(f"{name} is empty: expected at least one")
-    for entry in entries:
-        whole("layer", entry, 0, FEW) if isinstance(entry, int) else short_text(name, entry, 200)
-    return list(dict.fromkeys(entries))
-
-
-def _layers(given: Any) -> list[int | str]:
-    """Numbers, and texts for several layers as one site."""
-    entries = _several("layers", given, int | str)
-    for entry in entries:
-        if isinstance(entry, str) and not any(mark in entry for mark in ("+", FROM)):
-            raise DasError(f"layers is {shown(given)}: expected all, or a list such as [0, 5, 10] or [3+5] (both as one site)")
-        joined_layers(entry)
-    return [layer_of(entry) for entry in entries]
 
 
 def name_of(thing: Named) -> str:

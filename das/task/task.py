@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from das.causal.columns import Column, Columns, concat, differ, joined, take
-from das.causal.inputs import Inputs
 from das.causal.model import CausalModel
 from das.errors import DasError, shown, unknown
 from das.ground.checks import distinct, fitted, named
 from das.task.answers import Answers
+from das.task.asked import Asked, ask, drawn
 from das.task.brought import Brought, answers_of
 from das.task.form import Form
 from das.task.hypothesis import Hypothesis
@@ -25,9 +25,6 @@ from das.task.rendered import Prompts, Rendered
 from das.task.shifts import Shift
 from das.task.tokenizer import Tokenizer
 from das.task.variant import BASE, Change, Variant
-
-KNOWN = 500
-"""Drawn prompts, see `_known`."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +147,7 @@ class Task:
     def spelled(self, outputs: Column, inputs: Columns, tokenizer: Tokenizer) -> tuple[Answers, NDArray[np.int64]]:
         """How answers are read, and the number of the answer to each row of the output column; `inputs` gives one prompt to put
         before them."""
-        return self.prompt.spelled(outputs, self._one(inputs), tokenizer, lambda: self.outputs(_known(self.model.inputs)))
+        return self.prompt.spelled(outputs, self._one(inputs), tokenizer, lambda: self.outputs(drawn(self.model.inputs)))
 
     def _one(self, inputs: Columns) -> Rendered:
         """The prompt of the first row."""
@@ -263,40 +260,3 @@ def _check_asked(asked: Variant, inputs: Columns, outputs: Column, tokenizer: To
         raise DasError("a setting is put to the network otherwise by itself than among others: let it depend on nothing else")
     rendered.check(tokenizer, positions)
     asked.prompt.check_answers(outputs, rendered, tokenizer)
-
-
-def _known(inputs: Inputs) -> Columns:
-    """Drawn settings whose answers are known beside those that are asked about, where answers have a tolerance."""
-    return inputs.sample(np.random.default_rng(0), KNOWN)
-
-
-@dataclass(frozen=True)
-class Asked:
-    """Prompts and their answers. prompts: those of the rows, each put once for every beginning of its answer; answers: how they
-    are read; numbers: each row's answer, (rows,)."""
-
-    prompts: Prompts
-    answers: Answers
-    numbers: NDArray[np.int64]
-
-    def alone(self) -> Prompts:
-        """Each row's prompt once, with nothing behind it."""
-        return self.prompts.take(slice(None, None, self.answers.slots)).asked()
-
-    @property
-    def tokens(self) -> NDArray[np.int64]:
-        """Those of the answers, each once."""
-        return np.unique(np.concatenate([np.zeros(0, np.int64), *self.answers.tokens_of(self.numbers)]))
-
-
-def ask(asked: Variant, inputs: Columns, tokenizer: Tokenizer) -> Asked:
-    """The prompts of a variant on the given input rows, and what answers them."""
-    columns = asked.run(inputs)
-    rendered = asked.prompt.render(columns)
-
-    def known() -> Column:
-        return asked.run(_known(asked.inputs))[asked.model.output]
-
-    answers, numbers = asked.prompt.spelled(columns[asked.model.output], rendered, tokenizer, known)
-    prompts = rendered.encode(tokenizer).take(np.repeat(np.arange(len(numbers)), answers.slots))
-    return Asked(prompts.forced(np.concatenate(answers.beginnings(numbers))), answers, numbers)

@@ -16,8 +16,8 @@ from das.find.alignment import Alignment
 from das.find.foreign import of_state, read_feature
 from das.interchange.feature import ROUNDING, Feature
 from das.interchange.subspace import Subspace
-from das.network.asking import places
 from das.network.lm import LM
+from das.network.parts import places
 from das.network.site import Place, Site
 from das.task.encoded import Encoded
 

@@ -10,7 +10,8 @@ from safetensors.torch import save_file
 from das import Alignment, Boundless, Experiment, Nested
 from das.errors import DasError
 from das.find.alignment import Cell
-from das.find.grid import GridTrainer, Schedule
+from das.find.grid import GridTrainer
+from das.find.schedule import Schedule
 from das.interchange.feature import Whole
 from das.interchange.subspace import Subspace, largest_angle, random_basis
 from das.network.site import Site

@@ -11,8 +11,9 @@ import torch
 import das.run.work
 from das import Experiment
 from das.find.alignment import Cell
-from das.find.grid import GridTrainer, Schedule
+from das.find.grid import GridTrainer
 from das.find.kinds import Full, Nested
+from das.find.schedule import Schedule
 from das.find.screen import screen
 from das.find.search import Search
 from das.find.train import train

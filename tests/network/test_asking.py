@@ -19,9 +19,9 @@ from das import CausalModel, Choice, Experiment, Hypothesis, Prompt, Task
 from das.errors import DasError
 from das.interchange.engine import HookEngine, ResumeEngine
 from das.interchange.selftest import make_engine
-from das.network.asking import a_few
 from das.network.closeness import apart
 from das.network.lm import LM
+from das.network.parts import a_few
 from das.task.answers import answer_token
 from das.task.encoded import Encoded, encode
 from das.task.tokenizer import make_tokenizer

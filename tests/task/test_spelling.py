@@ -8,8 +8,8 @@ import pytest
 from das import CausalModel, Hypothesis, Prompt, Range, Task
 from das.errors import DasError
 from das.task.answers import OneToken, Spelled
+from das.task.asked import ask
 from das.task.spelling import number_in, spelled
-from das.task.task import ask
 from das.task.tokenizer import make_tokenizer
 from das.task.variant import Variant
 
