@@ -26,7 +26,11 @@ smollm2: .venv/ready
 
 # Two processes of one thread each: more threads wait for one another.
 test: .venv/ready lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(PROCESSES) --dist loadgroup --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(PROCESSES) --dist loadgroup --no-loadscope-reorder -m "not slow"
+
+# The tests that take half a minute and more each; CI runs both.
+test-slow: .venv/ready
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(PROCESSES) --dist loadgroup --no-loadscope-reorder -m slow
 
 # The page of a run in a browser: Debian's Chromium, which `make test` does without.
 test-page: .venv/ready

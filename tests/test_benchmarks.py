@@ -53,6 +53,7 @@ def test_without_a_gpu_it_says_so_and_names_the_dry_run(run, capsys):
     assert "--dry-run" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_run_at_the_shape_of_llama_is_measured_in_a_process_of_its_own(run):
     (row,) = run(llama7b, "--dry-run")["rows"]
     assert row["cells"] == 7 * 2
@@ -133,6 +134,7 @@ def test_speed_compares_a_grid_step_with_pyvenes_cells(run, monkeypatch):
     assert all(row[name] > 0 for name in ("ratio_last_position", "captures_s", "ratio_by_operations"))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_time_to_iia_runs_both_to_the_end_on_the_same_cells(run, monkeypatch):
     small = {"layers": [3], "positions": ["last"], "steps": 4, "train_pairs": 128, "val_pairs": 64, "test_pairs": 64}

@@ -1,4 +1,4 @@
-"""What the pages in docs/ say works: every block of Python runs, every command that they name is understood."""
+"""What the README and the pages in docs/ say works: every block of Python runs, every command that they name is understood."""
 
 import re
 import shlex
@@ -8,7 +8,7 @@ from conftest import ROOT
 
 from das.cli import _arguments
 
-PAGES = sorted((ROOT / "docs").glob("*.md"))
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.M | re.S)
 LINK = re.compile(r"\]\((?!https?://|#)([^)#]+)")
 

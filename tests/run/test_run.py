@@ -178,6 +178,7 @@ def test_time_adds_up_over_sittings_and_an_interrupted_stage_counts(tmp_path):
         assert run.seconds >= past + 0.15
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["checkpoints/*/last.ckpt", "cells/*/card.json", "nulls/[!.]*.parquet"])
 def test_a_run_that_is_killed_goes_on_and_ends_with_the_same_table(small, tmp_path, moment):
     out, path = tmp_path / "killed", config(tmp_path, **FEW)
@@ -366,6 +367,7 @@ def test_cards_are_plain_json(run):
     assert {"cell", "steps", "rank", "metrics", "curves"} <= set(card)
 
 
+@pytest.mark.slow
 def test_the_demo_chooses_the_same_cell_in_bf16(tmp_path):
     """Of one of its layers, at two of its positions, with fewer steps and pairs."""
     values = read_yaml(ROOT / "configs" / "demo.yaml") | {

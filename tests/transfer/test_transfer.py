@@ -81,6 +81,7 @@ HEAD = (
 )
 
 
+@pytest.mark.slow
 def test_transfer_equals_hand_computed_positions(priced):
     """IIA under an irrelevant context, as the tables have it, against full forwards with a hook at positions counted by hand."""
     lm, run = LM.load("price-tagger-tiny"), priced.run
@@ -470,6 +471,7 @@ def priced(tmp_path_factory):
     return run.shift(["irrelevant_context", "new_brackets_unseen", "new_brackets"], retrain={"new_brackets": 1.0})
 
 
+@pytest.mark.slow
 def test_the_papers_statistics_and_ours(priced):
     left = figures(priced, ROWS[0])
     table = priced.run.table()
@@ -487,6 +489,7 @@ def test_the_papers_statistics_and_ours(priced):
     assert figures(priced, ROWS[-1]) is None
 
 
+@pytest.mark.slow
 def test_the_papers_table_is_printed(priced, capsys):
     assert main(["paper-table", str(priced.run.folder)]) == 0
     out = capsys.readouterr().out
