@@ -22,6 +22,7 @@ import time_to_iia
 
 from das import Boundless
 from das.interchange.engine import HookEngine
+from das.network.site import Site
 
 
 @pytest.fixture
@@ -82,7 +83,7 @@ def data():
 def test_random_prompts_share_their_prefix_and_are_patched_behind_it(data):
     assert len(data.shared_prefix()) == 6
     assert list(data.prompts.positions) == ["last-2", "last-1", "last"]
-    assert data.first(data.prompts.positions) == 9
+    assert data.first([Site(0, position) for position in data.prompts.positions]) == 9
     assert len({row.tobytes() for row in data.prompts.ids}) == len(data.prompts) == 32
 
 

@@ -68,6 +68,6 @@ def test_pairs_that_do_not_know_their_values_are_refused():
         align([Cell(next(iter(m.data["train"].pairs)), Site(0, "last"), Means())], Search(m.engine, m.data))
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", [name for name in KINDS if name != "given"])  # which is made from a file
 def test_every_kind_is_made_from_its_name(name):
     assert type(parse_kind(name)).__name__.lower() == name

@@ -179,7 +179,7 @@ def test_a_budget_trains_the_planted_site_and_skips_others_with_reasons(part):
     assert sites(trained) == [(0, "last"), (1, "last")] == sites(run.table().drop_duplicates(["layer", "position"]))
     assert table["reason"].str.startswith("swap moves the answer by ").all()
     assert table[~table["trained"]]["reason"].str.endswith(" of 6, budget ends at 2").all()
-    (line,) = [text for text in said if "budget" in text]
+    (line,) = [text for text in said if "budget trains" in text]
     assert line.startswith("code.code: budget trains 2 of 6 sites, skips 4; the best skipped, block_output[0] @ x: swap moves")
     entry = run.summary["hypotheses"]["code"]
     assert entry["grid"] == {"trained": 2, "skipped": 4}

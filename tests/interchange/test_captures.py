@@ -121,7 +121,7 @@ def test_a_batch_holds_every_distinct_source_once():
     network = plant(2)
     material = Experiment(network.task, network.lm, **SETTINGS).material()
     data, site = material.data["train"], Site(0, "last")
-    captures = Captures(material.engine, data.prompts, [site.spot], data.first(["last"]))
+    captures = Captures(material.engine, data.prompts, [site.spot], data.first([site]))
     batch = Batch.capture(data, captures, {"code": np.array([0, 1, 1, 0])})
     assert len(batch.sources.prompts) == len(np.unique(data.pairs["code"].sources[0][:2]))
     swap = batch.swap("code", site)

@@ -104,7 +104,7 @@ def test_what_a_component_writes_is_what_the_hidden_state_gains(name, component)
     seen = []
 
     def gained(step):
-        def move(value):
+        def move(value, before):
             tensor = value[0] if isinstance(value, tuple) else value
             index = slice(None) if tap.index is None else tap.index
             changed = tensor.clone()

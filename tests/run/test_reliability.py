@@ -560,7 +560,7 @@ def test_a_signal_in_training_is_still_that_signal(tmp_path):
             yield lambda *_: self.stop() if name == "grid: 2 cells" else None
 
         def stop(self):
-            raise Stopped(signal.SIGTERM)
+            raise Stopped(signal.SIGTERM, "stopped")
 
     with pytest.raises(Stopped) as stop:
         experiment().run(tmp_path / "run", Stopping())
