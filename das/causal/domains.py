@@ -70,6 +70,10 @@ class Range:
         steps = (values - self.low) / self.step
         return (np.abs(steps - np.round(steps)) < 1e-6) & (steps > -0.5) & (steps < self.size - 0.5)
 
+    def exact(self, values: Column) -> Column:
+        """Values of the range as it draws them: 2.0 is written otherwise than 2, and is not the task's prompt."""
+        return self._at(np.round((values - self.low) / self.step).astype(np.int64))
+
     def values(self) -> Column:
         return self._at(np.arange(self.size))
 

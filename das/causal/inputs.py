@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from das.causal.columns import Column, Columns, as_column, checked, concat, row_of, same_length, take
-from das.causal.domains import MOST_DRAWS, Domain
+from das.causal.domains import MOST_DRAWS, Domain, Range
 from das.causal.predicates import TRUTHS, parameters, truths
 from das.causal.seeding import seeded
 from das.errors import DasError, called, shown, unknown
@@ -93,6 +93,8 @@ class Inputs:
             if bad.any():
                 row = int(np.argmax(bad))
                 raise DasError(f"input {name!r} is {row_of(table, row)[name]!r} in row {row}: expected a value of {domain}")
+            if isinstance(domain, Range):
+                table[name] = domain.exact(table[name])
         same_length(table)
         if not (keep := self.allowed(table)).all():
             row = int(np.argmin(keep))

@@ -609,3 +609,12 @@ STRANGE = {
 def test_values_that_are_no_columns_of_their_domain_are_an_error_for_people(name):
     with pytest.raises(DasError):
         STRANGE[name]()
+
+
+def test_a_number_of_a_range_is_taken_as_the_range_draws_it():
+    inputs = Inputs({"whole": Range(0, 9), "tenths": Range(0, 1, 0.1)})
+    taken = inputs.validate({"whole": [2.0, 3.0], "tenths": [0.1 + 0.2, 1]})
+    assert [str(value) for value in taken["whole"].tolist()] == ["2", "3"]
+    assert taken["tenths"].tolist() == [0.3, 1.0]
+    drawn = inputs.sample(np.random.default_rng(0), 1000)
+    assert all(np.array_equal(column, drawn[name]) for name, column in inputs.validate(drawn).items())
