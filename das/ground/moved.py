@@ -14,7 +14,7 @@ from typing import Any
 MOVED = {
     "adapter": "network.adapter",
     "alignment": "find.alignment find.untrained",
-    "asking": "network.asking network.closeness",
+    "asking": "network.asking network.closeness network.parts",
     "attention": "interchange.attention",
     "audit": "pairs.audit",
     "batch": "interchange.batch",
@@ -35,8 +35,7 @@ MOVED = {
     "evidence": "judge.evidence",
     "experiment": "run.experiment",
     "failures": "judge.failures",
-    "fit": "run.fit",
-    "grid": "find.grid",
+    "grid": "find.grid find.schedule",
     "held": "planted.held",
     "hops": "planted.hops",
     "identify": "pairs.identify",

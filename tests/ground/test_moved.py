@@ -6,6 +6,7 @@ import sys
 import pytest
 import torch
 
+import das
 from das import Full
 from das.find.alignment import Alignment, Cell
 from das.ground.moved import MOVED
@@ -26,6 +27,11 @@ def test_a_module_is_found_by_its_old_name_and_says_the_new_one(old, monkeypatch
             assert hasattr(module, name)
     with pytest.raises(AttributeError, match="no attribute 'nothing_of_this_name'"):
         module.nothing_of_this_name  # noqa: B018
+
+
+def test_no_old_name_stands_before_a_public_one():
+    """A module that is imported as `das.fit` would take the place of the function."""
+    assert not set(MOVED) & set(das.__all__)
 
 
 def test_what_never_was_there_is_not_found():
