@@ -21,7 +21,7 @@ from das.errors import DasError
 from das.interchange.attention import KeysValues, Pass, Segment, attending, configurations
 from das.interchange.capture import Capture, Objective
 from das.interchange.forwards import slopes_of, whole_of
-from das.interchange.patch import Patch
+from das.interchange.patch import Patch, by_spot
 from das.interchange.standins import Skip, Start, Tail
 from das.network.asking import whole_input
 from das.network.lm import LM
@@ -81,9 +81,9 @@ class HookEngine(_Resuming):
         for part in parts:
             mine = [patch.take(part.rows) for patch in patches] if len(parts) > 1 else patches
             with ExitStack() as stack:
-                for patch in mine:
-                    tap = self.lm.tap(*patch.spot).over(capture.prompts)
-                    stack.enter_context(patching(tap, patch.columns_from(part.cut), patch.new))
+                for spot, here in by_spot(mine).items():
+                    tap = self.lm.tap(*spot).over(capture.prompts)
+                    stack.enter_context(patching(tap, [(patch.columns_from(part.cut), patch.new) for patch in here]))
                 logits.append(self.lm.asking.answer(part, copies).unflatten(0, (copies, -1)))
         return joined(parts, logits, 1)
 
@@ -189,7 +189,7 @@ class ResumeEngine(_Resuming):
                 if patch.spot == ("block_output", entry - 1):
                     hidden = tap.put(hidden, columns, patch.new(tap.at(hidden, columns)))
                 else:
-                    stack.enter_context(patching(tap, columns, patch.new))
+                    stack.enter_context(patching(tap, [(columns, patch.new)]))
             whole = any(p.spot[1] == depth - 1 and p.spot != ("block_output", entry - 1) for p in patches)
             logits = self._rerun(capture, rows, entry, hidden, whole)
         answers: Tensor = logits.unflatten(0, (copies, -1))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -46,3 +46,11 @@ class Patch:
         if self.settle is None:
             return self.values.flatten(0, 1)
         return self.settle(come.to(self.values).unflatten(0, (len(self.values), -1))).flatten(0, 1)
+
+
+def by_spot(patches: Sequence[Patch]) -> dict[Spot, list[Patch]]:
+    """The patches at each spot: what is run step by step is watched by one function for all of them."""
+    found: dict[Spot, list[Patch]] = {}
+    for patch in patches:
+        found.setdefault(patch.spot, []).append(patch)
+    return found

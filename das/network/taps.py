@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self, TypeVar
@@ -153,9 +153,19 @@ def changing(tap: Tap, change: Callable[[Tensor, int], Tensor]) -> Iterator[None
         handle.remove()
 
 
+New = Callable[[Tensor], Tensor]
+"""What is at some columns, (rows, n, size) → what is put there, likewise."""
+
+
 @contextmanager
-def patching(tap: Tap, columns: Tensor, new: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Puts what `new` makes of the values at the columns (rows, n) of what passes the tap in their place, for the time of a
-    `with` block. new: (rows, n, size) → likewise."""
-    with changing(tap, lambda tensor, before: tap.put(tensor, columns, new(tap.at(tensor, columns)), before)):
+def patching(tap: Tap, parts: Sequence[tuple[Tensor, New]]) -> Iterator[None]:
+    """Puts what each function makes of the values at its columns (rows, n) of what passes the tap in their place, one after
+    another, for the time of a `with` block."""
+
+    def put(tensor: Tensor, before: int) -> Tensor:
+        for columns, new in parts:
+            tensor = tap.put(tensor, columns, new(tap.at(tensor, columns)), before)
+        return tensor
+
+    with changing(tap, put):
         yield

@@ -252,6 +252,41 @@ def test_a_swap_by_place_equals_pyvenes(site):
     torch.testing.assert_close(swapped("llama", ResumeEngine, site, "by place"), expected, rtol=1e-4, atol=1e-5)
 
 
+class Reader(torch.nn.Module):
+    """A recurrent network over tokens."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.gru = torch.nn.Embedding(50, 8), torch.nn.GRU(8, 8, batch_first=True)
+        self.head = torch.nn.Linear(8, 50)
+
+    def forward(self, ids):
+        return self.head(self.gru(self.embed(ids))[0])
+
+
+@torch.no_grad()
+def test_two_steps_of_a_recurrent_cell_are_swapped_each_on_what_the_earlier_one_made():
+    torch.manual_seed(0)
+    lm = LM(Reader(), None)
+    ids = np.random.default_rng(0).integers(3, 50, (8, 9))
+    prompts = Encoded(ids, np.full(8, 9), {"a": np.full((8, 1), 3), "b": np.full((8, 1), 5), "ab": np.full((8, 2), [3, 5])})
+    rows, site = np.arange(4), Site(0, "a+b", "gru")
+    data, engine = Dataset(prompts, {"h": Labelled(rows, rows[None] + 4, rows, rows, rows)}), HookEngine(lm)
+    batch = Batch.capture(data, Captures(engine, prompts, site.spots, data.first([site])), {"h": rows})
+    feat, swap = feature("by place", (8, 8)), batch.swap("h", site)
+    found = batch.resume(engine, site, {"h": swap}, [changes([feat], swap.base, swap.source)], [partial(kept, [feat])])[0]
+    every, state = lm.model.embed(torch.from_numpy(ids)), torch.zeros(1, 4, 8)
+    sources = lm.model.gru(every[4:])[0]
+    for step in range(9):
+        state = lm.model.gru(every[:4, step : step + 1], state)[1]
+        if step in (3, 5):
+            own = feat.basis[:8, 0, :3] if step == 3 else feat.basis[8:, 0, 3:]
+            state = state + (sources[None, :, step] - state) @ own @ own.T
+    torch.testing.assert_close(found, lm.model.head(state[0]), rtol=1e-4, atol=1e-5)
+    with pytest.raises(DasError, match="step"):
+        check_apart(lm, prompts, Site(0, "ab+a", "gru"))
+
+
 # --- how they are named ---
 
 
