@@ -45,6 +45,8 @@ def test_links_lead_somewhere(page):
     assert not [link for link in LINK.findall(page.read_text()) if not (page.parent / link).exists()]
 
 
-def test_every_page_is_in_the_index():
-    index = (ROOT / "docs" / "index.md").read_text()
-    assert not [page.name for page in (ROOT / "docs").glob("*.md") if page.name != "index.md" and page.name not in index]
+def test_every_page_is_in_the_index_and_in_the_tree():
+    table, tree = (ROOT / "docs" / "index.md").read_text().split("{toctree}")
+    for page in (page.stem for page in PAGES if page.stem not in ("README", "index")):
+        assert f"({page}.md)" in table
+        assert page in tree.split()
