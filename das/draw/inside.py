@@ -63,9 +63,9 @@ def projection(ax: Axes, mine: pd.DataFrame, name: str, shares: dict[str, float]
             bar.locator = MaxNLocator(integer=True)
     else:
         groups = _groups(values)
-        for ink, mark, (name, rows) in zip(INKS, MARKS, groups.items(), strict=False):
+        for ink, mark, (value, rows) in zip(INKS, MARKS, groups.items(), strict=False):
             ax.scatter(
-                x[rows], y[rows], color=ink, marker=mark, s=18, linewidths=0, alpha=0.8, label=fitted(name, 2, 8, lines=1)
+                x[rows], y[rows], color=ink, marker=mark, s=18, linewidths=0, alpha=0.8, label=fitted(value, 2, 8, lines=1)
             )
         ax.legend(fontsize=8, title=plain(name), title_fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
     ax.set_xlabel(_named(1, shares), fontsize=9)
@@ -136,7 +136,7 @@ def _together(ax: Axes, entries: pd.DataFrame, spread: pd.DataFrame) -> None:
     ax.set_ylim(0, 1.03)
     ax.set_xlabel(ENTRIES, fontsize=9)
     ax.set_ylabel("share of the subspace, summed", fontsize=9)
-    ax.legend(fontsize=8, frameon=False, loc="lower right")
+    ax.legend(fontsize=8, frameon=False, loc="upper left")
 
 
 def _largest(ax: Axes, table: pd.DataFrame, name: str, even: float) -> None:

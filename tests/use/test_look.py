@@ -212,5 +212,6 @@ def test_projections_are_drawn_for_any_number_of_columns_and_kind_of_value(colum
     assert bool(others) == (kind == "numbers")  # a colour bar, or a legend
     if kind != "numbers":
         names = [text.get_text() for text in main_axes.get_legend().get_texts()]
+        assert main_axes.get_legend().get_title().get_text() == "v"
         assert len(names) == min(len(set(values)), len(INKS))
     assert ".50 of its variance" in main_axes.get_xlabel()
