@@ -33,6 +33,12 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         item.add_marker(pytest.mark.xdist_group(item.nodeid.split("::")[0]))
 
 
+SMALL = {
+    "train_pairs": 200, "val_pairs": 60, "test_pairs": 60, "steps": 40, "check_every": 40, "chosen_seeds": 2, "logger": "none",
+}  # fmt: skip
+"""Settings of a run that is there to be used, not to be good."""
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
     torch.set_num_threads(1)

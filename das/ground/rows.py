@@ -81,7 +81,7 @@ def read_rows(data: Any, name: str = "the table") -> Table:
 def splits_of(data: Any) -> dict[str, Any] | None:
     """Split → its data, of a mapping such as `{train: …, test: …}`, or of a folder to which `datasets` saved several splits;
     None of anything else."""
-    if isinstance(data, str | Path) and (Path(data) / "dataset_dict.json").is_file():
+    if isinstance(data, str | Path) and os.path.isfile(Path(data) / "dataset_dict.json"):
         data = _loaded(Path(data))
     if not isinstance(data, Mapping):
         return None

@@ -93,9 +93,8 @@ class Answers(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class OneToken:
-    """Answers of one token, written in one way: an answer's number is its token."""
+class _AtOnce:
+    """Of answers that are read from the prompt alone, with nothing behind it."""
 
     @property
     def slots(self) -> int:
@@ -103,6 +102,11 @@ class OneToken:
 
     def beginnings(self, numbers: Indices) -> Indices:
         return np.zeros((len(numbers), 1, 0), np.int64)
+
+
+@dataclass(frozen=True)
+class OneToken(_AtOnce):
+    """Answers of one token, written in one way: an answer's number is its token."""
 
     def said(self, outputs: Any) -> Any:
         return outputs.argmax(-1)
@@ -200,7 +204,7 @@ class Spelled:
 
 
 @dataclass(frozen=True)
-class Real:
+class Real(_AtOnce):
     """Answers that are numbers, for a network that gives numbers: right within a tolerance, in each of them.
 
     values: (answers, size); an output of the network is (rows, size).
@@ -208,13 +212,6 @@ class Real:
 
     values: NDArray[np.float64]
     tolerance: float
-
-    @property
-    def slots(self) -> int:
-        return 1
-
-    def beginnings(self, numbers: Indices) -> Indices:
-        return np.zeros((len(numbers), 1, 0), np.int64)
 
     def said(self, outputs: Any) -> Any:
         return outputs

@@ -90,8 +90,8 @@ class Applied:
 
     def text(self, k: int = 3) -> str:
         """For people: prompts, places and the likeliest tokens of the first pairs."""
-        shown = min(len(self), 8)
-        parts = [self.what, *(self._of_row(row, k) for row in range(shown))]
+        shown, top = min(len(self), 8), self.top(k)
+        parts = [self.what, *(self._of_row(row, top[top["row"] == row]) for row in range(shown))]
         if shown < len(self):
             parts.append(f"and {len(self) - shown} pairs more")
         if len(self) > 1:
@@ -102,21 +102,19 @@ class Applied:
 
     def plain(self, k: int = 5) -> list[dict[str, Any]]:
         """As JSON can hold it: of each pair the prompts, the places, the likeliest tokens, and what is expected."""
-        top, answers, right = self.top(k), self.answers, self.as_expected
+        top, answers, flips, right = self.top(k), self.answers, self.flips, self.as_expected
         pairs = []
         for row in range(len(self)):
             mine = top[top["row"] == row]
             likely = {name: mine[[name, f"p_{name}"]].to_numpy().tolist() for name in self.logits}
             parts = {"prompts": self.prompts, "places": self.places, "answers": answers}
             pair = {name: {key: values[row] for key, values in part.items()} for name, part in parts.items()}
-            pairs.append(pair | {"top": likely, "flips": bool(self.flips[row])})
+            pairs.append(pair | {"top": likely, "flips": bool(flips[row])})
             if self.expected is not None and right is not None:
                 pairs[-1] |= {"expected": self.expected.texts[row], "as_expected": bool(right[row])}
         return pairs
 
-    def _of_row(self, row: int, k: int) -> str:
-        mine = self.top(k)
-        mine = mine[mine["row"] == row]
+    def _of_row(self, row: int, mine: pd.DataFrame) -> str:
         lines = []
         for name in self.logits:
             likely = [f"{token!r} {p:.3f}" for token, p in zip(mine[name], mine[f"p_{name}"], strict=True)]

@@ -10,10 +10,9 @@ import numpy as np
 import pandas as pd
 
 from das.errors import unknown
+from das.find.sites import SITE
 from das.network.site import first_layer
 from das.run.folder import Folder
-
-PLACE = ["layer", "position", "component"]
 
 MOST = 12
 """Alignments that one is compared with when nobody says which."""
@@ -48,7 +47,7 @@ def companions(run: Folder, cell: str) -> list[str]:
     alike = (table["hypothesis"] == me["hypothesis"]) & (table["subspace"] == me["subspace"])
     seeds = table[alike & _at(table, me)]["cell"]
     others = [chosen(run, name)["cell"].iloc[0] for name in run.summary["hypotheses"] if name != me["hypothesis"]]
-    column = alike & _at(table, me, [*PLACE[1:], "seed"])
+    column = alike & _at(table, me, ["component", "position", "seed"])
     layers = (
         table[column]
         .assign(far=(table["layer"].map(first_layer) - first_layer(me["layer"])).abs())
@@ -57,6 +56,6 @@ def companions(run: Folder, cell: str) -> list[str]:
     return [each for each in dict.fromkeys([*seeds, *others, *layers]) if each != cell][:MOST]
 
 
-def _at(table: pd.DataFrame, place: Any, columns: Sequence[str] = PLACE) -> Any:
+def _at(table: pd.DataFrame, place: Any, columns: Sequence[str] = SITE) -> Any:
     """The rows that have what a place has in some columns."""
     return np.logical_and.reduce([table[part] == place[part] for part in columns])

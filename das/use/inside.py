@@ -6,14 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from das.find.alignment import Alignment
-from das.ground.storage import write, write_json
+from das.ground.storage import write_json
 from das.text import aligned, short
 from das.use.tracing import Trace
 
@@ -101,11 +100,10 @@ class Inside:
 
     def write(self, folder: Path) -> list[Path]:
         """Writes `inside.json` and the figures into a folder; their paths."""
+        from das.draw.heatmaps import save
+
         write_json(folder / "inside.json", self.plain())
-        drawn = self.figures()
-        for name, figure in drawn.items():
-            write(folder / name, partial(figure.savefig, dpi=150))
-        return [folder / name for name in ("inside.json", *drawn)]
+        return [folder / "inside.json", *save(folder, self.figures())]
 
 
 def _of(table: pd.DataFrame, variable: str) -> pd.DataFrame:

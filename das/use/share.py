@@ -10,6 +10,7 @@ from typing import Any
 from das import __version__
 from das.errors import DasError
 from das.find.alignment import Alignment
+from das.find.sites import SITE
 from das.ground.storage import write
 from das.interchange.subspace import Subspace
 from das.network.named import NAMED
@@ -25,7 +26,7 @@ def described(run: Folder, cell: str) -> Alignment:
     its id."""
     alignment = run.alignment(cell)
     found, entry = run.card(alignment.cell), run.summary["hypotheses"][alignment.cell.hypothesis]
-    chosen = alignment.cell.site == Site(**{part: entry[part] for part in ("layer", "position", "component")})
+    chosen = alignment.cell.site == Site(**{part: entry[part] for part in SITE})
     claim = {
         "hypothesis": entry["hypothesis"], **_network(str(run.summary["lm"])), "task": Path(str(run.summary["task"])).stem,
         "token": run.summary["tokens"].get(alignment.cell.site.position), "das": __version__,

@@ -138,9 +138,7 @@ class Swapper:
 
     def _pairs(self, base: Any, source: Any, sources: Any, places: Places) -> OwnPairs:
         first = asked(base, self.task, "base")
-        own, taken = sources_of(
-            source, sources, self.variables, lambda given, name: asked(given, self.task, name, first.values)
-        )
+        own, taken = self._sources(source, sources, first.values)
         return OwnPairs.make(first, own, taken, lambda name, each: self._placed(each, places.of(name)))
 
     def _sources(self, source: Any, sources: Any, like: Columns | None) -> tuple[dict[str, Asked], dict[str, str | None]]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from conftest import SMALL
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from das import DasError, Experiment, Run
@@ -19,16 +20,6 @@ from das.network.site import Site
 from das.planted.structures import BITS, STRUCTURES, WIDTH
 from das.use.angles import overlaps
 from das.use.look import look_inside
-
-SIZES = {
-    "train_pairs": 200,
-    "val_pairs": 60,
-    "test_pairs": 60,
-    "steps": 40,
-    "check_every": 40,
-    "chosen_seeds": 2,
-    "logger": "none",
-}
 
 
 def found(made, columns, position="last", layer=0):
@@ -151,7 +142,7 @@ def made():
 @pytest.fixture(scope="module")
 def run(made, tmp_path_factory):
     folder = tmp_path_factory.mktemp("look") / "run"
-    return Experiment(made.task, made.lm, layers=[0, 1], positions=["last"], subspace="fixed:k=2", **SIZES).run(folder)
+    return Experiment(made.task, made.lm, layers=[0, 1], positions=["last"], subspace="fixed:k=2", **SMALL).run(folder)
 
 
 def test_a_run_looks_at_its_chosen_cell_by_the_hypothesis_and_beside_its_like(run, made):

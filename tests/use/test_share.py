@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from conftest import SMALL
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 import das
@@ -25,16 +26,6 @@ from das.planted.structures import STRUCTURES
 from das.task.encoded import Encoded
 from das.use.mib import save_mib
 from das.use.share import to_folder
-
-SIZES = {
-    "train_pairs": 200,
-    "val_pairs": 60,
-    "test_pairs": 60,
-    "steps": 40,
-    "check_every": 40,
-    "chosen_seeds": 2,
-    "logger": "none",
-}
 
 
 def alignment(d=24, variables=1, rank=3, component="block_output", hypothesis="code"):
@@ -144,7 +135,7 @@ def made():
 @pytest.fixture(scope="module")
 def run(made, tmp_path_factory):
     folder = tmp_path_factory.mktemp("share") / "run"
-    return Experiment(made.task, made.lm, layers=[0], positions=["last"], subspace="fixed:k=2", **SIZES).run(folder)
+    return Experiment(made.task, made.lm, layers=[0], positions=["last"], subspace="fixed:k=2", **SMALL).run(folder)
 
 
 def test_a_runs_card_says_what_its_summary_says(run, tmp_path):
@@ -185,7 +176,7 @@ def test_push_writes_a_folder_whole_or_not_at_all(run, tmp_path, capsys):
 def test_a_given_subspace_is_judged_as_a_cell_and_scores_what_it_is_worth(made, tmp_path):
     found = replace(alignment(), feature=Subspace(made.basis[:, None], torch.ones(1, 2)))
     found.save_pretrained(tmp_path / "mine")
-    experiment = Experiment(made.task, made.lm, layers=[0], positions=["last"], subspace=f"given:{tmp_path / 'mine'}", **SIZES)
+    experiment = Experiment(made.task, made.lm, layers=[0], positions=["last"], subspace=f"given:{tmp_path / 'mine'}", **SMALL)
     entry = experiment.run(tmp_path / "run").summary["hypotheses"]["code"]
     assert entry["test_iia"] > 0.99
     assert entry["rank"] == 2
@@ -193,7 +184,7 @@ def test_a_given_subspace_is_judged_as_a_cell_and_scores_what_it_is_worth(made, 
     assert entry["verdict"]["verdict"] == "supported"
     replace(found, feature=Subspace(made.basis[:, None].flip(2), torch.ones(1, 2))).save_pretrained(tmp_path / "mine")
     with pytest.raises(DasError, match="holds a run with subspace"):
-        Experiment(made.task, made.lm, layers=[0], positions=["last"], subspace=f"given:{tmp_path / 'mine'}", **SIZES).run(
+        Experiment(made.task, made.lm, layers=[0], positions=["last"], subspace=f"given:{tmp_path / 'mine'}", **SMALL).run(
             tmp_path / "run"
         )
 
@@ -201,7 +192,7 @@ def test_a_given_subspace_is_judged_as_a_cell_and_scores_what_it_is_worth(made, 
 def test_a_given_subspace_that_does_not_fit_is_refused(made, tmp_path):
     alignment(d=23).save_pretrained(tmp_path / "narrow")
     with pytest.raises(DasError, match="in vectors of 23 entries, and code at block_output"):
-        Experiment(made.task, made.lm, layers=[0], positions=["last"], subspace=f"given:{tmp_path / 'narrow'}", **SIZES).run(
+        Experiment(made.task, made.lm, layers=[0], positions=["last"], subspace=f"given:{tmp_path / 'narrow'}", **SMALL).run(
             tmp_path / "run"
         )
     with pytest.raises(DasError, match="holds no subspace"):
