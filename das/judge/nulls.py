@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from itertools import zip_longest
 from typing import Any
@@ -53,11 +54,16 @@ def draws_of(grid: Sequence[Cell], chosen: Mapping[str, Site], draws: int, seed:
 def reinitialised(lm: LM, seed: int) -> LM:
     """A network of the same shape with random weights: by its class' own initialisation from the configuration, or, where
     there is none, with every weight drawn from a normal law of the trained one's mean and spread."""
-    with torch.random.fork_rng(devices=[]):
+    config = getattr(lm.model, "config", None)
+    from_config = getattr(type(lm.model), "_from_config", None)
+    drawn_there = [lm.device] if lm.device.type == "cuda" else []  # seven billion numbers take a processor minutes
+    with torch.random.fork_rng(devices=drawn_there):
         torch.manual_seed(seed)
-        config = getattr(lm.model, "config", None)
-        from_config = getattr(type(lm.model), "_from_config", None)
-        model = from_config(copy.deepcopy(config), dtype=lm.dtype) if from_config and config else redrawn(lm.model)
+        if not (from_config and config):
+            model = redrawn(lm.model)
+        else:
+            with drawn_there[0] if drawn_there else nullcontext():
+                model = from_config(copy.deepcopy(config), dtype=lm.dtype)
     return lm.like(model.to(lm.device), f"{lm.name}, untrained")
 
 
