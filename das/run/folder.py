@@ -32,6 +32,7 @@ from das.run.mend import SCREEN, mend
 from das.run.provenance import changes, comparable, found_again, places
 from das.run.settings import Settings, check_keys, read_yaml
 from das.run.table import PART, PROMPT, part_of, prompt_codes, same_pairs
+from das.run.words import REPLIES
 
 FREE = ("workers", "threads", "logger", "device", "memory", "nulls", "shifts", "retrain")
 """Settings that may change when a run is resumed: they change nothing that is there."""
@@ -189,11 +190,12 @@ class Folder:
 
     # --- evidence ---
 
-    def save_scorecard(self, cell: Cell, card: Scorecard, natural: Natural) -> None:
-        """Writes a chosen cell's scorecard, and beside it its hits on the natural pairs."""
+    def save_scorecard(self, cell: Cell, card: Scorecard, natural: Natural, replies: pd.DataFrame) -> None:
+        """Writes a chosen cell's scorecard, and beside it its hits on the natural pairs and its `das.run.words.reply_table`."""
         folder: Path = self._cell(cell)
         hits: dict[str, Any] = {"hits": natural.hits.astype(np.uint8), "prompts": natural.prompts}
         write(folder / "natural.safetensors", lambda p: save_file(hits, p))
+        write(folder / REPLIES, replies.to_parquet)
         write_json(folder / "scorecard.json", card.plain())
 
     def scorecard(self, cell: Cell) -> dict[str, Any] | None:

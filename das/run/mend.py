@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from das.ground.storage import forget_missing, intact, remove, sweep
+from das.ground.storage import forget_missing, intact, noted, remove, sweep
 from das.progress import Reporter
-from das.run.words import PROMPT, TEXTS
+from das.run.words import PROMPT, REPLIES, TEXTS
 
 SCREEN = "screen.parquet"
 CELL = ("alignment.safetensors", "card.json", "hits.safetensors")
@@ -41,7 +41,8 @@ def _together(folder: Path) -> Iterator[list[Path]]:
     """The files that are of use together alone."""
     yield [folder / "pairs.parquet", folder / "audit.json"]
     for cell in sorted((folder / "cells").glob("[!.]*")):
-        yield [cell / "scorecard.json", cell / "natural.safetensors"]
+        made = [REPLIES] if REPLIES in noted(cell) else []  # older runs have none
+        yield [cell / name for name in ("scorecard.json", "natural.safetensors", *made)]
     for pattern in (TEXTS, PROMPT, SCREEN, "screen-*.parquet", "failures_*.json", "nulls/[!.]*.parquet", "shifts/*/shift.json"):
         yield from ([path] for path in sorted(folder.glob(pattern)))
     for stem in sorted({path.with_suffix("") for path in folder.glob("shifts/*/from-*")}):

@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
+from numpy.typing import NDArray
 
+from das.pairs.dataset import Dataset, Rows
 from das.pairs.pairs import Pairs
 from das.task.task import Task
 from das.task.tokenizer import Tokenizer
 
-TEXTS, PROMPT = "texts.parquet", "prompt.json"
+TEXTS, PROMPT, REPLIES = "texts.parquet", "prompt.json", "replies.parquet"
 
 
 def text_table(task: Task, pairs: Mapping[str, Pairs]) -> pd.DataFrame:
@@ -28,6 +30,36 @@ def _texts(task: Task, pairs: Pairs) -> pd.DataFrame:
     given = {name: getattr(pairs, name) for name in answers}
     said = {name: ["–"] * len(pairs) if a is None else task.prompt.answer_texts(a) for name, a in given.items()}
     return pd.DataFrame(columns | said)
+
+
+def reply_table(
+    task: Task, tokenizer: Tokenizer, pairs: Pairs, data: Dataset, name: str, replied: NDArray[Any]
+) -> pd.DataFrame:  # fmt: skip
+    """A row per pair of a hypothesis: `reply`, what the network answered, in the words of `text_table`; what is none of the
+    pairs' answers as the tokenizer writes it, with `…` where it may go on. replied: see `das.interchange.replied`, (pairs,
+    steps)."""
+    if replied.dtype.kind == "f":
+        return pd.DataFrame({"reply": [", ".join(f"{value:.4g}" for value in row) for row in replied.tolist()]})
+    asked, known = data.pairs[name], dict[tuple[int, ...], str]()
+    said = (pairs.answer, asked.label), *zip(pairs.own_answers, (asked.base_label, asked.source_label), strict=True)
+    for column, numbers in said:
+        spelled = [tuple(_known(row)) for row in data.answers.spelling(numbers)]
+        known |= dict(zip(spelled, task.prompt.answer_texts(column), strict=True))
+    more = "…" if replied.shape[1] > 1 else ""
+    return pd.DataFrame({"reply": [_reply(known, tokenizer, _known(row), more) for row in replied]})
+
+
+def _known(tokens: Rows) -> list[int]:
+    return [token for token in tokens.tolist() if token >= 0]
+
+
+def _reply(known: Mapping[tuple[int, ...], str], tokenizer: Tokenizer, tokens: Sequence[int], more: str) -> str:
+    for end in range(len(tokens), 0, -1):
+        if text := known.get(tuple(tokens[:end])):
+            return text
+    if tokenizer is None:
+        return str(tokens[0])
+    return (tokenizer.decode(tokens) or f"<{tokens[0]}>") + more
 
 
 def prompt_body(task: Task, tokenizer: Tokenizer, positions: Sequence[str]) -> dict[str, Any]:

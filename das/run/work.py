@@ -8,6 +8,7 @@ from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 
 from das.find.alignment import Alignment, Cell
@@ -20,7 +21,8 @@ from das.find.train import forget
 from das.ground.storage import write, write_json
 from das.interchange.engine import Engine, HookEngine
 from das.interchange.feature import Whole
-from das.interchange.score import score
+from das.interchange.replied import REPLIED
+from das.interchange.score import measured, score
 from das.judge.evaluate import evaluate
 from das.judge.evidence import questions, scorecards, values_of
 from das.judge.failures import failing_groups, value_table
@@ -37,7 +39,7 @@ from das.run.folder import Folder
 from das.run.layout import Layout
 from das.run.material import SPLITS, Material
 from das.run.table import all_pairs
-from das.run.words import PROMPT, TEXTS, prompt_body, text_table
+from das.run.words import PROMPT, TEXTS, prompt_body, reply_table, text_table
 
 FEW = 128
 """Pairs per hypothesis for a first look at the grid."""
@@ -160,8 +162,17 @@ class Work:
             main = [Cell(name, site, s.kind, seed) for seed in range(s.chosen_seeds)]
             hits = np.mean([self.run.hits(cell) for cell in main], axis=0)
             self.run.save_failures(name, failing_groups(hypothesis, pairs, hits), value_table(hypothesis, pairs, hits))
-            for cell, (card, natural) in zip(cells, found, strict=True):
-                self.run.save_scorecard(cell, replace(card, upstream=upstream), natural)
+            for cell, (card, natural), replies in zip(cells, found, self._replies(name, alignments), strict=True):
+                self.run.save_scorecard(cell, replace(card, upstream=upstream), natural, replies)
+
+    def _replies(self, name: str, alignments: Sequence[Alignment]) -> list[pd.DataFrame]:
+        """What the network answers to a hypothesis' test pairs under each alignment's swap."""
+        m, data, task = self.material, self.material.data["test"], self.layout.task
+        wanted = {i: (name, a.cell.site, [a.feature]) for i, a in enumerate(alignments)}
+        found = measured(m.engine, data, wanted, {"reply": REPLIED})
+        return [
+            reply_table(task, self.layout.tokenizer, m.pairs["test"][name], data, name, found[i]["reply"][0]) for i in wanted
+        ]
 
     def _upstream(self, name: str, site: Site) -> dict[str, float]:
         """Cause of a hypothesis' variables → the share of its telling pairs (see `das.pairs.upstream`) on which an alignment of

@@ -150,6 +150,15 @@ def test_what_look_has_written_of_a_cell_is_on_the_page(folder):
     assert found["inside"] == {"h0-L00-p1": {"variables": ["v"], "tokens": [{"token": EVIL}]}}
 
 
+def test_what_was_answered_is_on_the_page_where_a_cell_keeps_it(folder):
+    assert parsed(folder).data["cells"]["replies"] == {}
+    said = [f"{EVIL}{i % 3}" for i in range(20)]
+    pd.DataFrame({"reply": said}).to_parquet(folder / "cells" / "h0-L00-p1" / "replies.parquet")
+    found = parsed(folder)
+    assert list(found.data["cells"]["replies"]) == ["h0-L00-p1"]
+    assert found.column(found.data["cells"]["replies"]["h0-L00-p1"]) == said
+
+
 OPTIONAL = "summary.json", "results.parquet", "pairs.parquet", "texts.parquet", "prompt.json", "provenance.json", "cells"
 
 

@@ -3,6 +3,7 @@
 import json
 import sys
 
+import pandas as pd
 import pytest
 from conftest import ROOT
 
@@ -24,7 +25,11 @@ def tab():
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
-    return write(made.make(tmp_path_factory.mktemp("page") / "run", ("one", "two"), 3, ("last-1", "last"), 40))
+    folder = made.make(tmp_path_factory.mktemp("page") / "run", ("one", "two"), 3, ("last-1", "last"), 40)
+    said = pd.DataFrame({"reply": [" Maybe" if i % 2 else "Yes" for i in range(40)]})
+    for cell in (folder / "cells").glob("h0-*"):
+        said.to_parquet(cell / "replies.parquet")
+    return write(folder)
 
 
 @pytest.fixture
@@ -94,6 +99,17 @@ def test_the_filter_leaves_as_many_pairs_as_the_cell_got_wrong(opened):
     assert opened.js("[...document.querySelectorAll('.pairs tbody tr:not(.more)')].every(r => r.className === 'miss')")
     opened.js("document.querySelector('.pairs tbody button').click()")
     assert "### Response:" in text(opened, ".prompts")
+
+
+def test_what_was_answered_stands_there_and_can_be_sought(opened):
+    opened.click('.cells rect[tabindex="0"]')
+    examples(opened)
+    given = "[...document.querySelectorAll('.pairs tbody tr:not(.more) .given')].map(g => g.textContent.slice(2))"
+    assert opened.js(given) == ["Yes", "Maybe"] * 6
+    search = "document.querySelector('.examples input')"
+    opened.js(f"{search}.value = 'given=maybe'; {search}.dispatchEvent(new Event('input'))")
+    opened.wait("document.querySelector('.told').textContent.endsWith('of 20 pairs')")
+    assert set(opened.js(given)) == {"Maybe"}
 
 
 def test_another_measure_and_split_redraw_the_maps(opened):

@@ -74,6 +74,17 @@ def test_the_folder_holds_what_it_promises(run):
     assert all((run.folder / "cells" / cell / "alignment.safetensors").exists() for cell in cells)
 
 
+def test_chosen_cells_keep_what_was_answered_and_a_hit_is_the_expected_answer(run):
+    texts, examples = (pd.read_parquet(run.folder / f"{name}.parquet") for name in ("texts", "examples"))
+    kept = {path.parent.name: pd.read_parquet(path)["reply"] for path in run.folder.glob("cells/*/replies.parquet")}
+    assert kept.keys() == {path.parent.name for path in run.folder.glob("cells/*/scorecard.json")}
+    for cell, replies in kept.items():
+        name = run.table().set_index("cell").loc[cell, "hypothesis"]
+        expected = texts[texts["hypothesis"] == name]["answer"]
+        hits = examples[examples["cell"] == cell]["hit"].to_numpy()
+        assert ((replies.to_numpy() == expected.to_numpy()) == hits).all()
+
+
 def test_every_cell_of_grid_and_refinement_is_there(run):
     table = run.table()
     grid = table[(table["subspace"] == "boundless8") & (table["seed"] == 0)]

@@ -3,6 +3,7 @@
 import math
 from functools import cache
 
+import pandas as pd
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -63,6 +64,28 @@ def test_a_sum_of_digits_goes_through_a_whole_run_with_measures(tmp_path):
     assert run.heatmap("carry", metric="margin").get_title()
     with pytest.raises(DasError, match="unknown metric"):
         run.heatmap("carry", metric="margins")
+
+
+def test_replies_are_how_the_network_goes_on_under_the_swap(tmp_path):
+    run = das.Experiment(task(), network(), **QUICK | {"nulls": 0, "steps": 20}).run(tmp_path / "run")
+    cell = next((run.folder / "cells").glob("*/replies.parquet")).parent.name
+    replies = pd.read_parquet(run.folder / "cells" / cell / "replies.parquet")["reply"]
+    texts, pairs = pd.read_parquet(run.folder / "texts.parquet"), pd.read_parquet(run.folder / "pairs.parquet")
+    test = pairs[pairs["split"] == "test"].reset_index(drop=True)
+    swapper = run.swapper(cell, task=task(), lm=network())
+    written = swapper.generate(*(settings(test, role) for role in ("base", "source.carry")), tokens=3).tokens["after"]
+    examples = pd.read_parquet(run.folder / "examples.parquet")
+    hits = examples[examples["cell"] == cell]["hit"].to_numpy()
+    assert not hits.all()
+    for reply, answer, hit, tokens in zip(replies, texts["answer"], hits, written, strict=True):
+        assert (reply == answer) == hit
+        known = network().tokenizer(reply.removesuffix("…"), add_special_tokens=False)["input_ids"]
+        assert tokens[: len(known)] == known, "what is kept is the beginning of what the network writes of itself"
+    assert replies.str.endswith("…").any()
+
+
+def settings(pairs, role):
+    return {name: pairs[f"{role}.{name}"].to_numpy(int) for name in "abcd"}
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,10 @@ from das.draw.heatmaps import METRICS
 from das.draw.page.packed import Blobs
 from das.errors import DasError
 from das.find.alignment import Cell
-from das.ground.storage import load, read_json, written
+from das.ground.storage import load, read_json, read_table, written
 from das.run.folder import Folder
 from das.run.summary import BESIDE, cell_rows
+from das.run.words import REPLIES
 from das.task.variant import BASE
 from das.transfer.scored import KEPT, ShiftFolder
 
@@ -42,7 +43,7 @@ def results_of(run: Folder) -> pd.DataFrame:
 
 def cells(run: Folder, results: pd.DataFrame, positions: Sequence[str], blobs: Blobs) -> dict[str, Any]:
     """Of all cells, in the order of `ids`: the columns of their sites, `values` (cells, columns) with what each column is,
-    rank curves, and hits on the test pairs. positions: in the order of the prompt."""
+    rank curves, and hits and replies on the test pairs. positions: in the order of the prompt."""
     heads = results.drop_duplicates("cell").set_index("cell")[SITE]
     values = _measured(run, results).reindex(heads.index)
     orders = {"position": positions, "layer": sorted(heads["layer"].unique())}
@@ -54,6 +55,7 @@ def cells(run: Folder, results: pd.DataFrame, positions: Sequence[str], blobs: B
         "measures": [{"name": name, "label": METRICS.get(name, name.replace("_", " "))} for name in measures(values)],
         "curves": _curves(results, heads.index, blobs),
         "hits": _hits(run.folder, heads.index.tolist(), blobs),
+        "replies": _replies(run.folder, heads.index.tolist(), blobs),
     }
 
 
@@ -94,3 +96,9 @@ def _hits(folder: Path, ids: Sequence[str], blobs: Blobs) -> dict[str, Any]:
 
 def _hits_of(path: Path) -> NDArray[np.bool_]:
     return load(path, tensors_of)["test"].astype(bool) if written(path) else np.zeros(0, bool)
+
+
+def _replies(folder: Path, ids: Sequence[str], blobs: Blobs) -> dict[str, Any]:
+    """Cell → what was answered to the test pairs under its swap; of those that keep it."""
+    paths = {cell: folder / "cells" / cell / REPLIES for cell in ids}
+    return {cell: blobs.coded(read_table(path)["reply"].tolist()) for cell, path in paths.items() if written(path)}

@@ -106,3 +106,9 @@ async function openHits(cell) {
   for (let i = 0; i < cell; i++) start += Math.ceil(pairs[i] / 8);
   return { count: pairs[cell], at: (pair) => (bytes[start + (pair >> 3)] >> (pair & 7)) & 1 };
 }
+
+/** A promise of what was answered to the test pairs under a cell's swap; null where it was not kept. */
+const openReplies = async (cell) => {
+  const spec = DATA.cells.replies[DATA.cells.ids[cell]];
+  return spec ? coded(spec) : null;
+};

@@ -19,14 +19,14 @@ async function openPairs(spec) {
 }
 
 /** Which pairs pass: 1 or 0 each. Words are sought in the values, of which there are far fewer than rows. */
-function passing(pairs, hits, { hit, flip, words }) {
+function passing(pairs, hits, replies, { hit, flip, words }) {
   const pass = new Uint8Array(pairs.count).fill(1);
   const { answer, base_answer: before } = pairs.answers;
   const wanted = words.toLowerCase().split(/\s+/).filter(Boolean);
   const columns = [...pairs.roles.flatMap((role) => role.inputs.map(([name, column]) => [name, column])),
-    ...Object.entries(pairs.answers), ["family", pairs.family]];
+    ...Object.entries(pairs.answers), ["family", pairs.family], ...(replies ? [["given", replies]] : [])];
   const holds = wanted.map((word) => columns.map(([name, column]) =>
-    [column.codes, column.values.map((value) => `${name}=${value}`.toLowerCase().includes(word))]));
+    [column.codes, column.values.map((value) => `${name}=${value.trim()}`.toLowerCase().includes(word))]));
   for (let row = 0; row < pairs.count; row++) {
     if (hit !== null && hits.at(row) !== hit) pass[row] = 0;
     else if (flip !== null && (answer.at(row) !== before.at(row)) !== flip) pass[row] = 0;
@@ -65,7 +65,7 @@ function prompts(pairs, row) {
 
 /** The examples of one cell. */
 async function examples(hypothesis, cell) {
-  const [pairs, hits] = await Promise.all([pairsOf(hypothesis), openHits(cell)]);
+  const [pairs, hits, replies] = await Promise.all([pairsOf(hypothesis), openHits(cell), openReplies(cell)]);
   if (!pairs || !hits || hits.count !== pairs.count) return h("p", { class: "note" }, "The folder holds no example pairs for this cell.");
   const state = { hit: null, flip: null, words: "", page: 0 };
   const body = h("tbody"), told = h("span", { class: "told", "aria-live": "polite" });
@@ -74,7 +74,7 @@ async function examples(hypothesis, cell) {
   const back = turn(-1, "Earlier pairs", "←"), on = turn(1, "Further pairs", "→");
   let rows = [];
   const sift = () => {
-    const pass = passing(pairs, hits, state);
+    const pass = passing(pairs, hits, replies, state);
     rows = [];
     for (let row = 0; row < pairs.count; row++) if (pass[row]) rows.push(row);
     state.page = 0;
@@ -82,7 +82,7 @@ async function examples(hypothesis, cell) {
   };
   function draw() {
     const pages = Math.max(1, Math.ceil(rows.length / PAGE)), start = state.page * PAGE;
-    body.replaceChildren(...rows.slice(start, start + PAGE).flatMap((row) => pairRow(pairs, hits, base, sources, row)));
+    body.replaceChildren(...rows.slice(start, start + PAGE).flatMap((row) => pairRow(pairs, hits, replies, base, sources, row)));
     told.textContent = rows.length ? `${start + 1}–${Math.min(rows.length, start + PAGE)} of ${counted(rows.length, "pair")}` : "no pair passes";
     back.disabled = state.page === 0;
     on.disabled = state.page >= pages - 1;
@@ -107,9 +107,9 @@ async function examples(hypothesis, cell) {
       body)));
 }
 
-function pairRow(pairs, hits, base, sources, row) {
+function pairRow(pairs, hits, replies, base, sources, row) {
   const hit = hits.at(row), { answer, base_answer: before } = pairs.answers;
-  const given = hit ? answer.at(row) : "something else";
+  const given = replies ? shown(replies.at(row)) : hit ? answer.at(row) : "something else";
   const said = pairs.roles.some((role) => role.texts);
   const more = h("tr", { class: "more", hidden: true });
   const toggle = said && h("button", { type: "button", class: "quiet", "aria-expanded": "false", "aria-label": `Prompts of pair ${row + 1}`, onclick: () => {
