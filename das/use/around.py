@@ -14,7 +14,7 @@ from typing import Any
 from das.network.named import NAMED
 from das.run.about import go_on
 
-RUNS, NETWORKS, CONFIG, SUMMARY = "runs", "models", "config.yaml", "summary.json"
+RUNS, NETWORKS, CONFIG, SUMMARY, PAGE = "runs", "models", "config.yaml", "summary.json", "report.html"
 FINISHED, RUNNING, INTERRUPTED, UNREADABLE = "finished", "running", "interrupted", "cannot be read"
 MODELS = Path(__file__).parents[1] / "models"
 
@@ -28,8 +28,8 @@ def networks() -> list[str]:
 
 @dataclass(frozen=True)
 class Found:
-    """A run's folder as it lies there. cells: finished ones. verdicts: how many hypotheses have which. when: it was last
-    written to."""
+    """A run's folder as it lies there. cells: finished ones. verdicts: how many hypotheses have which; sentences: each in full.
+    page: the run's, if there is one. when: it was last written to."""
 
     folder: Path
     state: str
@@ -37,6 +37,8 @@ class Found:
     lm: str
     cells: int
     verdicts: dict[str, int]
+    sentences: list[str]
+    page: str | None
     when: datetime
 
     @classmethod
@@ -45,12 +47,15 @@ class Found:
         settings, summary = _settings(folder / CONFIG), _summary(folder / SUMMARY)
         unread = settings is None or (summary is None and (folder / SUMMARY).exists())
         state = UNREADABLE if unread else FINISHED if summary is not None else RUNNING if _held(folder) else INTERRUPTED
-        entries = (summary or {}).get("hypotheses", {}).values()
-        verdicts = Counter((entry.get("verdict") or {"verdict": "no verdict"})["verdict"] for entry in entries)
+        found = [entry.get("verdict") or {} for entry in (summary or {}).get("hypotheses", {}).values()]
+        verdicts = Counter(verdict.get("verdict", "no verdict") for verdict in found)
+        sentences = [verdict["sentence"] for verdict in found if "sentence" in verdict]
+        page = str(folder / PAGE) if (folder / PAGE).exists() else None
         task, lm = ((settings or {}).get(key, "?") for key in ("task", "lm"))
         cells = len(list((folder / "cells").glob("[!.]*/card.json")))
         written = max(path.stat().st_mtime for path in (folder, folder / CONFIG, folder / SUMMARY) if path.exists())
-        return cls(folder, state, str(task), str(lm), cells, dict(verdicts), datetime.fromtimestamp(written))
+        when = datetime.fromtimestamp(written)
+        return cls(folder, state, str(task), str(lm), cells, dict(verdicts), sentences, page, when)
 
     @property
     def outcome(self) -> str:
@@ -62,6 +67,10 @@ class Found:
     def go_on(self) -> str:
         """The command with which an interrupted run goes on."""
         return go_on(self.folder)
+
+    def text(self) -> str:
+        """Its verdicts in full, and where its page lies."""
+        return "\n".join([f"{self.folder}: {self.page or self.outcome}", *(f"  {sentence}" for sentence in self.sentences)])
 
     def plain(self) -> dict[str, Any]:
         """As JSON holds it."""

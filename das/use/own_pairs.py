@@ -10,19 +10,22 @@ import numpy as np
 
 from das.errors import DasError, shown, unknown
 from das.interchange.applied import unlabelled
+from das.network.site import Place
 from das.pairs.dataset import Dataset, Rows
 from das.task.pointing import Pointer
 from das.task.rendered import Prompts
 from das.use.applied import BEFORE
 from das.use.asked import Asked
 
-At = Pointer | list[Pointer] | None
+Pointed = Pointer | list[Pointer] | None
+At = Pointed | Mapping[str, Pointed]
 
 
 @dataclass(frozen=True)
 class Places:
     """Where a swap lies: in base and source, or in one of them where that differs. A token's number, a position's name, a piece
-    of the text, or a list with one of these for each prompt; by default where the alignment was found."""
+    of the text, or a list with one of these for each prompt; by default where the alignment was found. Of an alignment at
+    several positions, a mapping from these to where they are."""
 
     position: At = None
     base_position: At = None
@@ -41,6 +44,18 @@ class Places:
         """In the base (`before`), or in a source."""
         own = self.base_position if name == BEFORE else self.source_position
         return self.position if own is None else own
+
+
+def by_position(given: At, places: Sequence[Place]) -> dict[str, Pointed]:
+    """Position of the places → where it was said to be. DasError where one pointer is given for several positions."""
+    names = dict.fromkeys(place.position for place in places)
+    if isinstance(given, Mapping):
+        return {name: given.get(name) for name in names}
+    if given is not None and len(names) > 1:
+        raise DasError(
+            f"the swap lies at {', '.join(names)}: say where each is, as in position={{{next(iter(names))!r}: 3, …}}"
+        )
+    return dict.fromkeys(names, given)
 
 
 @dataclass(frozen=True)
@@ -63,7 +78,7 @@ class OwnPairs:
         parts = [encoded(name, each) for name, each in prompts.items()]
         if len({type(part) for part in parts}) > 1:
             raise DasError("a text beside values of a task that puts no texts: expected one kind")
-        tokens = type(parts[0]).concat(parts)
+        tokens = type(parts[0]).concat(_alike(parts))
         order = list(prompts)
         own = np.stack([np.arange(rows) + rows * order.index(name or BEFORE) for name in taken.values()])
         return cls(prompts, taken, unlabelled(tokens, np.arange(rows), own))
@@ -78,6 +93,18 @@ class OwnPairs:
     def tokens(self, name: str) -> Prompts:
         """The prompts of a name."""
         return self.data.prompts.take(self.rows(name))
+
+
+def _alike(parts: Sequence[Prompts]) -> Sequence[Prompts]:
+    """Prompts that all have the same positions. Of one that is asked for in others alone nothing is read in these: their last
+    columns stand for it. DasError where a position covers other numbers of tokens in one part than in another."""
+    counts = {name: at.shape[1] for part in parts for name, at in part.positions.items()}
+    for part in parts:
+        for name, count in counts.items():
+            own = part.positions.setdefault(name, np.full((len(part), count), part.width - 1))
+            if own.shape[1] != count:
+                raise DasError(f"{name} covers {own.shape[1]} tokens in one prompt and {count} in another: expected as many")
+    return parts
 
 
 def sources_of(

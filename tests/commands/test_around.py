@@ -30,7 +30,8 @@ def make(folder, *verdicts, cells=2, written=0):
         (folder / "cells" / f"{cell}" / "card.json").touch()
     (folder / "cells" / ".partial-x").mkdir()
     if verdicts:
-        entries = {str(i): {"verdict": {"verdict": verdict}} for i, verdict in enumerate(verdicts)}
+        said = [{"verdict": verdict, "sentence": f"h{i}: {verdict}; IIA 0.9."} for i, verdict in enumerate(verdicts)]
+        entries = {str(i): {"verdict": verdict} for i, verdict in enumerate(said)}
         (folder / "summary.json").write_text(json.dumps({"hypotheses": entries}))
     for path in (folder, *folder.iterdir()):
         os.utime(path, (written, written))
@@ -85,6 +86,16 @@ def test_ls_is_a_table_or_data(several, capsys):
     assert told[1]["verdicts"] == {"partly": 2, "not above the null": 1}
     assert main(["ls", "absent"]) == 0
     assert capsys.readouterr().out == "no runs in absent\n"
+
+
+def test_ls_says_verdicts_in_full_and_where_pages_lie(several, capsys):
+    (several / "runs" / "demo" / "report.html").touch()
+    assert main(["ls", "--verdicts"]) == 0
+    demo, ioi = capsys.readouterr().out.strip().split("\n\n")  # the latest first
+    assert ioi == "runs/smollm2/ioi: interrupted"
+    head, *sentences = demo.splitlines()
+    assert head == "runs/demo: runs/demo/report.html"
+    assert sentences == ["  h0: partly; IIA 0.9.", "  h1: not above the null; IIA 0.9.", "  h2: partly; IIA 0.9."]
 
 
 def test_das_alone_says_what_there_is_and_what_is_next(several, capsys):
