@@ -20,6 +20,7 @@ def apply(
         sources: In place of a source: variable → its own, of a hypothesis with several. One that is left out keeps its value.
         position: Where the swap lies in both: the number of a token (from the end with -1), the name of a position, or a piece
             of the text, in quotes where it could be taken for one of the others, as in '"4"'. By default the alignment's own.
+            Of several positions a mapping, as in {c.last: 8, last: -1}.
         base_position: Where it lies in the base, if that differs.
         source_position: Where it lies in the source, if that differs.
         token: Which token of a piece of the text: first, last or all.
@@ -30,11 +31,11 @@ def apply(
     """
     from das.commands.told import tell
     from das.use.run import Run
-    from das.use.typed import pointer, prompt
+    from das.use.typed import pointers, prompt
 
     swapper, named = Run.open(run).swapper(cell), {} if sources is None else {v: prompt(given) for v, given in sources.items()}
     places = {"position": position, "base_position": base_position, "source_position": source_position}
-    given: dict[str, Any] = {name: pointer(text, token, occurrence) for name, text in places.items()}
+    given: dict[str, Any] = {name: pointers(text, token, occurrence) for name, text in places.items()}
     given |= {"source": prompt(source), "sources": named or None}
     found = swapper.apply(prompt(base), **given)
     text, body = found.text(top), dict[str, Any](pairs=found.plain(top))

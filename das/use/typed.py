@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from das.errors import shown
 from das.ground.plain import parse
 from das.task.pointing import Pointer, Substring, names_position
+from das.use.own_pairs import At
 
 
 def prompt(given: Any) -> Any:
     """A text; or values of a task's inputs, as YAML in braces."""
     yaml = isinstance(given, str) and given.lstrip().startswith("{")
     return parse(given, f"the prompt {shown(given)}") if yaml else given
+
+
+def pointers(text: str | None, token: str = "all", occurrence: int | None = None) -> At:
+    """Where a swap lies, or as YAML in braces where each of its positions does."""
+    given = prompt(text)
+    if not isinstance(given, Mapping):
+        return pointer(text, token, occurrence)
+    return {name: pointer(None if where is None else str(where), token, occurrence) for name, where in given.items()}
 
 
 def pointer(text: str | None, token: str = "all", occurrence: int | None = None) -> Pointer | None:

@@ -254,6 +254,56 @@ def test_pieces_are_found_among_the_tokens_of_a_call_by_pairs_of_bytes(closed):
             assert torch.allclose(model(ids).logits[:, -1], found.logits["after"], atol=1e-4)
 
 
+JOINT = {
+    "two positions": {"layer": 2, "position": "c.last+last"},
+    "two layers": {"layer": "1+2", "position": "last"},
+    "of a head and a layer": {"layer": "2+1", "position": "last+c.last", "component": "block_output+heads.1"},
+    "two from elsewhere": {"layer": 2, "position": "c.last<-last+last<-c.last"},
+    "from another layer": {"layer": "3<-2", "position": "last"},
+}
+
+
+@cache
+def joint(site):
+    """An alignment that nobody trained, at several places of the shipped network, or from another one of the source."""
+    lm, own = LM.load("arithmetic-tiny"), Site(**{"component": "block_output"} | JOINT[site])
+    size = sum(lm.size(*place.spot) for place in own.places)
+    basis = 20 * random_basis(size, 4, torch.Generator().manual_seed(1))[:, None]
+    return lm, Alignment(Cell("sum", own, Fixed(4)), Subspace(basis, torch.ones(1, 4)))
+
+
+@pytest.mark.parametrize("site", JOINT)
+@torch.no_grad()
+def test_several_places_are_swapped_alike_by_values_by_texts_and_in_calls(site):
+    lm, own = joint(site)
+    task, bases = das.load_task(ROOT / "tasks" / "arithmetic.py"), [BASE, BASE | {"b": 6}]
+    where = {name: {"c.last": 8, "last": -1}[name] for name in own.cell.site.positions}
+    values = das.apply(lm, own, bases, SOURCE, task=task)
+    source, texts = "Compute (5 + 3) * 4 =", [TEXT, TEXT.replace("3", "6")]
+    for row, text in enumerate(texts):
+        told = das.apply(lm, own, text, source if row == 0 else source.replace("3", "6"), position=where)
+        assert torch.allclose(told.logits["after"][0], values.logits["after"][row], atol=1e-4)
+    said = das.generate(lm, own, bases, SOURCE, task=task, tokens=3)
+    ids = torch.tensor([lm.tokenizer(text)["input_ids"] for text in texts])
+    with das.swapped(lm, own, [BASE | SOURCE, BASE | SOURCE | {"b": 6}], task=task, base=bases) as model:
+        assert torch.allclose(model(ids).logits[:, -1], values.logits["after"], atol=1e-4)
+        found = model.generate(ids, max_new_tokens=3, do_sample=False, use_cache=False)
+    assert found[:, ids.shape[1] :].tolist() == [row[:3] for row in said.tokens["after"]]
+    assert not torch.allclose(values.logits["after"], values.logits["before"], atol=0.1)
+
+
+def test_places_that_are_not_told_apart_are_refused():
+    lm, own = joint("two positions")
+    texts = (TEXT, "Compute (5 + 3) * 4 =")
+    refused(lambda: das.apply(lm, own, *texts, position=3), "c.last, last", "position={")
+    refused(lambda: das.apply(lm, own, *texts, position={"c": 3}), "unknown position", "c.last, last")
+    refused(lambda: das.apply(lm, own, *texts, position={"last": 3}), "c.last", "position=")
+    refused(lambda: das.apply(lm, own, *texts, position={"c.last": -1}), "share a token")
+    refused(lambda: das.apply(lm, own, *texts, position={"c.last": "* 4"}), "cover")
+    two = Alignment(joint("two from elsewhere")[1].cell, Whole(2))
+    refused(lambda: das.apply(lm, two, TEXT, sources={"1": TEXT}), "every variable a source")
+
+
 def test_a_network_that_takes_no_text_is_swapped_between_values_of_its_task():
     equality = das.load_task(ROOT / "tasks" / "equality.py")
     torch.manual_seed(0)
