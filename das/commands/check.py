@@ -66,7 +66,7 @@ def _check(
         torch.set_num_threads(threads)
     drawn = task.draw("base", tokenizer, np.random.default_rng(0), 200)
     if network.net:
-        network.net.check_answers(drawn.prompts, drawn.numbers)
+        network.net.check_answers(drawn.prompts, drawn.answers, drawn.numbers)
     else:
         check_limits(network.config, drawn.prompts, drawn.tokens, tokenizer)
     rows, notes, known = check(task, tokenizer, positions, network.lm if accuracy else None)

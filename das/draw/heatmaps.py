@@ -44,6 +44,7 @@ METRICS = {
     "probability": "probability of the counterfactual answer",
     "logit_difference": "logit, counterfactual less base answer",
     "answer_rank": "rank of the counterfactual answer",
+    "kl": "KL from the network's own answer",
 }
 FROM_0_TO_1 = ("flip_iia", "iia_correct", "iia_incorrect", "normalised", "off_manifold", "probability")
 LIKE_IIA = ("iia", "iia_soft", "whole")

@@ -101,7 +101,7 @@ class GridTrainer(pl.LightningModule):
         active = {self.cells[i].hypothesis for i in self.active}
         names = [name for name in dict.fromkeys(cell.hypothesis for cell in self.cells) if name in active]
         rows = {name: self._rows(len(train.pairs[name]), self.global_step) for name in names}
-        return Batch.capture(train, self.captures[0], rows, self.schedule.loss.roles)
+        return Batch.capture(train, self.captures[0], rows, self.schedule.loss.roles, self.schedule.loss.matched)
 
     def step_on(self, batch: Batch) -> None:
         """One optimiser step of every cell that still trains."""

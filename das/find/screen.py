@@ -102,8 +102,8 @@ def _slopes(engine: Engine, batch: Batch, name: str, sites: Sequence[Site], part
 
 def _standing(reply: Reply) -> Tensor:
     """(2, pairs): the counterfactual answer's log-probability less the base answer's (of answers of one token, their logits'
-    difference), and the former."""
-    counterfactual, base = (reply.log_probability(role)[0] for role in ("label", "base"))
+    difference), and the former. Of answers that are numbers, see `Reply.nearness`."""
+    counterfactual, base = (reply.nearness(role)[0] for role in ("label", "base"))
     return torch.stack([counterfactual - base, counterfactual])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -44,7 +44,9 @@ class Batch:
 
     pairs: as in the dataset; rows: hypothesis → where its pairs lie in `bases`, the capture of all base prompts one below
     another, each pair's `put` times: with every beginning of the answers that are read after it; sources: the capture of every
-    distinct source prompt, `source_row` of them. roles: whose answers can be read (see `das.pairs.dataset.ROLES`).
+    distinct source prompt, `source_row` of them. roles: whose answers can be read (see `das.pairs.dataset.ROLES`). clean: by
+    hypothesis, where it was asked for, the network's own answers to the prompts that have the counterfactual answers (see
+    `das.pairs.dataset.Labelled.match`), every pair's slots one after another.
     """
 
     pairs: dict[str, Labelled]
@@ -56,12 +58,14 @@ class Batch:
     answers: Answers
     roles: Sequence[str]
     put: int
+    clean: Mapping[str, Tensor] = field(default_factory=dict)
 
     @classmethod
     def capture(
-        cls, dataset: Dataset, captures: Captures, rows: Mapping[str, Rows], roles: Sequence[str] = ("label",)
-    ) -> Batch:
-        """The given pairs of each hypothesis, without gradients."""
+        cls, dataset: Dataset, captures: Captures, rows: Mapping[str, Rows], roles: Sequence[str] = ("label",),
+        matched: bool = False,
+    ) -> Batch:  # fmt: skip
+        """The given pairs of each hypothesis, without gradients. matched: with the answers that swaps should lead to."""
         pairs = {name: dataset.pairs[name].take(r) for name, r in rows.items()}
         asked = {name: _rows_of(p, roles) for name, p in pairs.items()}
         ends = np.cumsum([0, *(each.size for each in asked.values())]).tolist()
@@ -72,7 +76,8 @@ class Batch:
         bases = captures.bases(np.concatenate([each.ravel() for each in asked.values()]))
         put = max(each.shape[1] for each in asked.values())
         sources = captures.sources(wanted)
-        return cls(pairs, spans, bases, sources, place, dataset.prompts.positions, dataset.answers, roles, put)
+        clean = {name: captures.clean(p.rows("match").ravel()) for name, p in pairs.items()} if matched else {}
+        return cls(pairs, spans, bases, sources, place, dataset.prompts.positions, dataset.answers, roles, put, clean)
 
     def swap(self, name: str, site: Site) -> Swap:
         """One hypothesis' pairs at a site."""
@@ -122,7 +127,8 @@ class Batch:
         keeps: Sequence[Keep] | None = None,
     ) -> Reply:  # fmt: skip
         """The same, ready to be compared with the pairs' answers."""
-        return self.read(self.resume(engine, site, swaps, deltas, keeps), [self.pairs[name] for name in swaps])
+        reply = self.read(self.resume(engine, site, swaps, deltas, keeps), [self.pairs[name] for name in swaps])
+        return replace(reply, clean=torch.cat([self.clean[name] for name in swaps])) if self.clean else reply
 
     def read(self, logits: Tensor, pairs: Sequence[Labelled]) -> Reply:
         """Logits (see `resume`) of pairs of the batch, one set after another, with their answers."""
@@ -174,13 +180,14 @@ def _settled(
 
 
 def batches(
-    data: Dataset, captures: Captures, drawn: Mapping[str, Rows], rows: int, roles: Sequence[str] = ("label",)
-) -> Iterator[tuple[float, Batch]]:
+    data: Dataset, captures: Captures, drawn: Mapping[str, Rows], rows: int, roles: Sequence[str] = ("label",),
+    matched: bool = False,
+) -> Iterator[tuple[float, Batch]]:  # fmt: skip
     """The drawn pairs of each hypothesis, `rows` of them at once, with the share that is done thereafter."""
     longest = max(map(len, drawn.values()), default=0)
     for start in range(0, longest, rows):
         some = {name: chosen[start : start + rows] for name, chosen in drawn.items() if start < len(chosen)}
-        yield min(1.0, (start + rows) / longest), Batch.capture(data, captures, some, roles)
+        yield min(1.0, (start + rows) / longest), Batch.capture(data, captures, some, roles, matched)
 
 
 def _runs(names: Sequence[str], copies: Mapping[str, int]) -> list[list[str]]:

@@ -34,7 +34,7 @@ class Captures:
         self, engine: Engine, prompts: Prompts, spots: Collection[Spot], first: int, room: float = 0.0,
         answers: Answers | None = None,
     ) -> None:  # fmt: skip
-        self.prompts, self.said = prompts, Said(len(prompts), answers or OneToken())
+        self.prompts, self.said, self._engine = prompts, Said(len(prompts), answers or OneToken()), engine
         self._room = _Room(room)
         shelf = partial(_Shelf, engine, prompts, spots, first, room=self._room, said=self.said)
         self._shelves = {resumable: shelf(resumable=resumable) for resumable in (True, False)}
@@ -46,6 +46,13 @@ class Captures:
     def sources(self, rows: Indices) -> Capture:
         """Their vectors alone; nothing above the deepest spot was run."""
         return self._shelves[False].take(rows)
+
+    def clean(self, rows: Indices) -> Tensor:
+        """What the network itself answers, in the order of `rows`, which may repeat; never kept: logits are large. (rows,
+        vocabulary), or (rows, steps, vocabulary)."""
+        each, place = np.unique(rows, return_inverse=True)
+        parts = [self._engine.clean(self.prompts.take(each[i : i + AT_ONCE])) for i in range(0, len(each), AT_ONCE)]
+        return torch.cat(parts)[torch.from_numpy(place)]
 
 
 class Said:

@@ -45,6 +45,12 @@ class _Resuming:
     def patched(self, capture: Capture, patches: Sequence[Patch], rows: slice = slice(None)) -> Tensor:
         raise NotImplementedError
 
+    def clean(self, prompts: Prompts) -> Tensor:
+        """Answers with nothing replaced, without gradients: (rows, vocabulary), or (rows, steps, vocabulary)."""
+        logits: Tensor | None = self.capture(prompts, []).logits  # type: ignore[attr-defined]
+        assert logits is not None
+        return logits
+
 
 class HookEngine(_Resuming):
     """Full forwards, with the values at a site replaced on the way. Works on any network.
@@ -248,6 +254,10 @@ class Among(_Resuming):
     def patched(self, capture: Capture, patches: Sequence[Patch], rows: slice = slice(None)) -> Tensor:
         """See the engine's."""
         return self._among(self._engine.patched(capture, patches, rows))
+
+    def clean(self, prompts: Prompts) -> Tensor:
+        """See the engine's."""
+        return self._among(self._engine.clean(prompts))
 
     def gradients(self, capture: Capture, spots: Collection[Spot], objective: Objective, rows: slice = slice(None)) -> Capture:
         """See the engine's."""

@@ -67,7 +67,7 @@ def measured(
     for key, (_, site, _) in wanted.items():
         sites.setdefault(site, []).append(key)
     roles = list(dict.fromkeys(["label", *(role for measure in measures.values() for role in measure.roles)]))
-    for done, batch in batches(data, captures, every, rows, roles):
+    for done, batch in batches(data, captures, every, rows, roles, any(m.matched for m in measures.values())):
         for site, keys in sites.items():
             here = {key: wanted[key] for key in keys if wanted[key][0] in batch.pairs}
             for key, found in _measured(engine, batch, site, here, measures).items():

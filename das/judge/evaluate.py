@@ -141,11 +141,12 @@ def _note_measures(
     counterfactual answer is another than the base answer `flip_probability`."""
     for i, record in enumerate(records):
         name, site = record.alignment.cell.hypothesis, record.alignment.cell.site
-        flips, metrics = data.pairs[name].label != data.pairs[name].base_label, record.metrics[split]
+        pairs, metrics = data.pairs[name], record.metrics[split]
         keys = {"": (i, "own"), "noop_": (name, "noop"), "whole_": (name, site), "random_": (i, "random")}
         for measure, about in measures.items():
             each = {beside: found.get(key, found[name, site])[measure][0] for beside, key in keys.items()}
-            some = flips if about.flips else np.ones_like(flips)
+            some = about.where(pairs)
+            flips = some & (pairs.label != pairs.base_label)
             if some.any():
                 metrics |= {beside + measure: float(values[some].mean()) for beside, values in each.items()}
             if flips.any() and not about.flips:

@@ -78,8 +78,8 @@ def redrawn(model: nn.Module) -> nn.Module:
 
 
 def shuffled(data: Dataset, draws: Sequence[int], seed: int) -> Dataset:
-    """The same pairs, once per draw under the name `twin(hypothesis, draw)`, their counterfactual answers, and the classes of
-    their bases, permuted."""
+    """The same pairs, once per draw under the name `twin(hypothesis, draw)`, with their counterfactual answers (and the prompts
+    that have these) and the classes of their bases permuted."""
     names = [(name, pairs, draw) for name, pairs in data.pairs.items() for draw in draws]
     dealt = {twin(name, draw): _dealt_anew(pairs, [seed, draw]) for name, pairs, draw in names}
     return replace(data, pairs=dealt).begun()
@@ -87,7 +87,9 @@ def shuffled(data: Dataset, draws: Sequence[int], seed: int) -> Dataset:
 
 def _dealt_anew(pairs: Labelled, seed: Sequence[int]) -> Labelled:
     order = np.random.default_rng(seed).permutation(len(pairs))
-    return replace(pairs, label=pairs.label[order], classes=None if pairs.classes is None else pairs.classes[:, order])
+    match = None if pairs.match is None else pairs.match[order]
+    classes = None if pairs.classes is None else pairs.classes[:, order]
+    return replace(pairs, label=pairs.label[order], match=match, classes=classes)
 
 
 def twin(hypothesis: str, draw: int) -> str:

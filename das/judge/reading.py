@@ -90,9 +90,11 @@ def read_directions(engine: Engine, batch: Batch, name: str, site: Site, swap: S
 
 def _centred(reply: Reply) -> Tensor:
     """(rows, answers): the logits of the counterfactual answers' tokens, less their mean; of answers of several tokens, those
-    of each step beside each other."""
+    of each step beside each other; of answers that are numbers, what the network gives."""
     steps = reply.answers.tokens_of(np.unique(reply.numbers["label"]))
     logits = reply.of("label").flatten(0, 2)  # (copies · pairs · slots, steps, vocabulary)
+    if not steps:
+        return logits.flatten(1)
     each = [logits[:, at, torch.from_numpy(tokens).to(logits.device)] for at, tokens in enumerate(steps)]
     return torch.cat([answers - answers.mean(-1, keepdim=True) for answers in each], -1)
 

@@ -17,7 +17,7 @@ from das.task.fed import SOLE, Feed
 from das.task.rendered import Prompts
 
 Read = Callable[[Any], Tensor]
-"""What a network gives → scores (rows, classes)."""
+"""What a network gives → scores (rows, classes), or numbers (rows,) or (rows, size)."""
 
 
 class Feeding:
@@ -36,7 +36,7 @@ class Feeding:
         return prompts.width
 
     def answer(self, part: Part, copies: int = 1) -> Tensor:
-        """Scores (copies · rows, classes), by one forward."""
+        """Scores (copies · rows, classes), or numbers (copies · rows, size), by one forward."""
         given = {name: self._as_taken(tensor, copies) for name, tensor in part.prompts.tensors.items()}
         rows = copies * len(part.rows)
         shapes = ", ".join(f"{name or 'input'} {tuple(tensor.shape)}" for name, tensor in given.items())
@@ -44,6 +44,8 @@ class Feeding:
         scores = self._read(output)
         if scores.dim() == 3:
             scores = scores[:, -1]
+        if scores.dim() == 1:
+            scores = scores[:, None]
         if scores.dim() != 2 or len(scores) != rows:
             raise DasError(
                 f"{type(self.model).__name__} gives scores of shape {tuple(scores.shape)} for {rows} inputs: expected (rows, "

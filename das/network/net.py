@@ -13,17 +13,18 @@ from das.network.components import find_tap
 from das.network.feeding import Feeding, Read
 from das.network.lm import LM
 from das.network.taps import Tap, recording
+from das.task.answers import Answers, Real
 from das.task.rendered import Indices, Prompts
 
 
 class Net(LM):
-    """Any module from tensors to scores (rows, classes), the sibling of `das.LM`.
+    """Any module from tensors to scores (rows, classes), or to numbers (rows,) or (rows, size); the sibling of `das.LM`.
 
     model: in evaluation mode from now on, its parameters without gradients.
     blocks: paths of the modules that are its layers, in order; by default its children, lists and sequences opened.
     cells: paths of modules of one's own that are run once for each place of an input (`nn.GRUCell`, `nn.GRU` and their like are
         known).
-    read: what the network gives → scores (rows, classes), where they are not what it gives.
+    read: what the network gives → scores or numbers, where they are not what it gives.
     """
 
     def __init__(
@@ -67,11 +68,19 @@ class Net(LM):
     def dtype(self) -> torch.dtype:
         return next(self.model.parameters(), torch.zeros(())).dtype
 
-    def check_answers(self, prompts: Prompts, answers: Indices) -> None:
-        """DasError unless the network takes such inputs, alone as together, and has every answer's class."""
+    def check_answers(self, prompts: Prompts, answers: Answers, numbers: Indices) -> None:
+        """DasError unless the network takes such inputs, alone as together, and has every answer's class, or gives as many
+        numbers as answers have."""
         self.asking.settle(prompts)
-        if (largest := int(answers.max(initial=0))) >= (classes := self.logits(prompts.take([0])).shape[-1]):
-            raise DasError(f"an answer is class {largest}, and {self.name} gives scores of {classes} classes, from 0 on")
+        given = self.logits(prompts.take([0])).shape[-1]
+        if isinstance(answers, Real):
+            if given != (size := answers.values.shape[1]):
+                raise DasError(f"an answer is {size} number(s), and {self.name} gives {given}")
+        elif (largest := int(numbers.max(initial=0))) >= given:
+            raise DasError(
+                f"an answer is class {largest}, and {self.name} gives scores of {given} classes, from 0 on. If what it "
+                "gives are numbers, give das.Tensors tolerance="
+            )
 
     def like(self, model: nn.Module, name: str) -> Net:
         """Another network of the same shape."""

@@ -32,6 +32,8 @@ class Labelled:
     their numbers (see `das.task.answers`), (pairs,). classes: see `das.pairs.pairs.Pairs`.
     begun: role → the rows that are run to read the role's answer, each followed by a beginning of it, (pairs, slots); without
     any the prompts alone are. answered: whether anybody says the base and source answers; else the label stands there.
+    match: the prompt that the network's own answer is taken from where a measure asks for the distribution that a swap should
+    lead to: the base, or where only its answer is the counterfactual one, the source; −1 where neither's is. (pairs,)
     """
 
     base: Rows
@@ -42,6 +44,7 @@ class Labelled:
     classes: Rows | None = None
     begun: Mapping[str, Rows] = field(default_factory=dict)
     answered: bool = True
+    match: Rows | None = None
 
     def __len__(self) -> int:
         return len(self.base)
@@ -50,7 +53,15 @@ class Labelled:
         label, base_label, source_label = (each[rows] for each in (self.label, self.base_label, self.source_label))
         classes = None if self.classes is None else self.classes[:, rows]
         begun = {role: each[rows] for role, each in self.begun.items()}
-        return Labelled(self.base[rows], self.sources[:, rows], label, base_label, source_label, classes, begun, self.answered)
+        match = None if self.match is None else self.match[rows]
+        return Labelled(
+            self.base[rows], self.sources[:, rows], label, base_label, source_label, classes, begun, self.answered, match
+        )
+
+    def moved(self, rows: Rows, begun: Mapping[str, Rows]) -> Labelled:
+        """The same pairs where their prompts lie elsewhere. rows: where each prompt lies now."""
+        match = None if self.match is None else np.where(self.matched, rows[self.match], -1)
+        return replace(self, base=rows[self.base], sources=rows[self.sources], begun=begun, match=match)
 
     @property
     def flips(self) -> NDArray[np.bool_] | None:
@@ -58,11 +69,23 @@ class Labelled:
         return self.label != self.base_label if self.answered else None
 
     @property
+    def matched(self) -> NDArray[np.bool_]:
+        """Pairs of which a prompt has the counterfactual answer, see `match`. (pairs,)"""
+        return np.zeros(len(self), bool) if self.match is None else self.match >= 0
+
+    @property
     def other(self) -> Rows:
         """The answer that the counterfactual one is held against, (pairs,): the base's, or where that is the same, the
         source's; the same again where all three are."""
         other: Rows = np.where(self.label != self.base_label, self.base_label, self.source_label)
         return other
+
+    def with_match(self) -> Labelled:
+        """The same pairs with the prompts that have their counterfactual answers, where it is known how these are answered."""
+        if not self.answered:
+            return self
+        source = np.where(self.label == self.source_label, self.first_source, -1)
+        return replace(self, match=np.where(self.label == self.base_label, self.base, source))
 
     @property
     def first_source(self) -> Rows:
@@ -73,6 +96,8 @@ class Labelled:
 
     def asked(self, role: str) -> tuple[Rows, Rows]:
         """Of a role (see `ROLES`) each pair's prompt and the number of the answer that is read after it."""
+        if role == "match":
+            return self.base if self.match is None else np.where(self.matched, self.match, self.base), self.label
         number = {"label": self.label, "other": self.other, "base": self.base_label, "source": self.source_label}[role]
         return self.first_source if role == "source" else self.base, number
 
@@ -81,9 +106,9 @@ class Labelled:
         return self.begun[role] if self.begun else self.asked(role)[0][:, None]
 
 
-ROLES = ("label", "other", "base", "source")
+ROLES = ("label", "other", "base", "source", "match")
 """What is read of a pair: after the base prompt the counterfactual answer, the one it is held against, and the base answer;
-after the source prompt the source answer."""
+after the source prompt the source answer; after the prompt that has the counterfactual answer (`Labelled.match`) this one."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +140,7 @@ class Dataset:
         for name, p in pairs.items():
             base, sources = next(rows), np.stack([next(rows) for _ in p.sources])
             said = next(numbers), next(numbers), next(numbers)
-            labelled[name] = Labelled(base, sources, *said, p.classes, answered=p.answered)
+            labelled[name] = Labelled(base, sources, *said, p.classes, answered=p.answered).with_match()
         return cls(prompts, labelled, answers).begun()
 
     def begun(self) -> Dataset:
@@ -132,10 +157,8 @@ class Dataset:
         rows = np.split(place.reshape(-1), np.cumsum(list(map(len, wanted)))[:-1])
         found = {at: each.reshape(-1, self.answers.slots) for at, each in zip(asked, rows, strict=False)}
         first = np.searchsorted(keys[:, 0], np.arange(len(prompts)))
-        pairs = {
-            name: replace(p, base=first[p.base], sources=first[p.sources], begun={role: found[name, role] for role in ROLES})
-            for name, p in self.pairs.items()
-        }
+        begun = {name: {role: found[name, role] for role in ROLES} for name in self.pairs}
+        pairs = {name: p.moved(first, begun[name]) for name, p in self.pairs.items()}
         return Dataset(prompts.take(keys[:, 0]).forced(keys[:, 1:]), pairs, self.answers)
 
     def answer_tokens(self) -> list[Rows]:

@@ -71,6 +71,16 @@ def _check_mix(task: Task, mix: Mapping[int, Mix]) -> None:
         raise DasError("mix: expected a first phase that begins at step 0")
 
 
+def _check_ends(task: Task, tokenizer: Tokenizer) -> None:
+    """DasError where an answer begins another: what follows an answer is not trained, so it would end at random."""
+    for name in variants(task):
+        if task.draw(name, tokenizer, np.random.default_rng(0), 1).answers.going_on.size:
+            raise DasError(
+                f"{task.name}: an answer is the beginning of another, and nothing would teach a network where it ends. End all "
+                "answers with something that none of them holds, such as a full stop or a line end"
+            )
+
+
 class _Batches:
     """Batches by step number: the same step of the same seed is always the same batch."""
 
@@ -182,6 +192,7 @@ def fit(settings: FitSettings, report: Reporter = silent) -> dict[str, float]:
     task.check(tokenizer)
     for change in [*task.shifts.values(), *task.siblings.values()]:
         task.check_shift(change, tokenizer)
+    _check_ends(task, tokenizer)
     batches = _Batches(task, tokenizer, settings)
     work = out.with_name(f"{out.name}.partial")
     _begin(work, settings)

@@ -29,6 +29,7 @@ from das.progress import Reporter
 from das.run.check import askable, retrained
 from das.run.material import Material, origins_of
 from das.run.settings import Settings, check_keys, name_of
+from das.task.answers import Answers, Real
 from das.task.files import load_task
 from das.task.positions import expand_positions
 from das.task.rendered import Prompts
@@ -70,18 +71,29 @@ class Layout:
     def _check_limits(self) -> None:
         drawn = self.task.some(200)
         answers, numbers = self.task.spelled(self.task.outputs(drawn), drawn, self.tokenizer)
+        self._check_readable(answers)
         if self.network.net:
-            self.network.net.check_answers(self.sample, numbers)
+            self.network.net.check_answers(self.sample, answers, numbers)
         else:
             prompts = self.sample.forced(answers.beginnings(np.resize(numbers, len(self.sample)))[:, 0])
             tokens = np.unique(np.concatenate(answers.tokens_of(numbers)))
             check_limits(self.network.config, prompts, tokens, self.tokenizer)
 
+    def _check_readable(self, answers: Answers) -> None:
+        """DasError where a measure or the loss goes by tokens or classes, and answers are numbers."""
+        named = {f"measure {name!r}": measure for name, measure in self.measures.items()}
+        for what, about in (named | {f"loss {self.settings.loss!r}": self.schedule.loss}).items():
+            if isinstance(answers, Real) and not about.numbers:
+                raise DasError(
+                    f"{what} goes by the scores of classes, and the answers are numbers: take functions of your own, and "
+                    "loss: cross_entropy, which is the squared error then"
+                )
+
     def _check_known(self) -> None:
         """DasError where the settings ask for what nobody says of pairs that were brought."""
         s = self.settings
-        against = [name for name, measure in self.measures.items() if "other" in measure.roles]
-        against += [s.loss] if "other" in self.schedule.loss.roles else []
+        against = [name for name, measure in self.measures.items() if measure.against]
+        against += [s.loss] if self.schedule.loss.against else []
         unknown_to = ["a budget"] * (s.budget is not None) + ["only_correct"] * s.only_correct + against
         for what in unknown_to if not self.task.answered else ():
             raise DasError(f"{what} goes by how the prompts are answered: add the columns base_label and source_label")

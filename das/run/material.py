@@ -11,6 +11,7 @@ import numpy as np
 from das.causal.columns import Columns
 from das.interchange.accuracy import correct
 from das.interchange.engine import Engine
+from das.interchange.measures import check_matched
 from das.interchange.selftest import make_engine
 from das.network.given import Given
 from das.network.lm import LM
@@ -63,6 +64,7 @@ class Material:
         pool = origin["test"].pool
         data = {split: Dataset.make(task, tokenizer, p, positions) for split, p in pairs.items()}
         every = [*data.values(), Dataset(task.encode(pool, tokenizer, positions), {})]
+        check_matched(s.loss, s.measures, task.measures, data)
         prefix, longest = _common_prefix(every), max(int(d.prompts.lengths.max()) for d in every)
         trial = a_few(type(every[0].prompts).concat([a_few(d.prompts) for d in every]))
         components, layers = single_components(s.components), None if isinstance(s.layers, str) else single_layers(s.layers)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -46,16 +46,20 @@ def reply_table(
         spelled = [tuple(_known(row)) for row in data.answers.spelling(numbers)]
         known |= dict(zip(spelled, task.prompt.answer_texts(column), strict=True))
     more = "…" if replied.shape[1] > 1 else ""
-    return pd.DataFrame({"reply": [_reply(known, tokenizer, _known(row), more) for row in replied]})
+    on = set(data.answers.going_on.tolist())
+    return pd.DataFrame({"reply": [_reply(known, on, tokenizer, _known(row), more) for row in replied]})
 
 
 def _known(tokens: Rows) -> list[int]:
     return [token for token in tokens.tolist() if token >= 0]
 
 
-def _reply(known: Mapping[tuple[int, ...], str], tokenizer: Tokenizer, tokens: Sequence[int], more: str) -> str:
+def _reply(
+    known: Mapping[tuple[int, ...], str], on: Collection[int], tokenizer: Tokenizer, tokens: Sequence[int], more: str
+) -> str:
+    """on: the tokens by which answers go on: before one of them none has ended."""
     for end in range(len(tokens), 0, -1):
-        if text := known.get(tuple(tokens[:end])):
+        if (text := known.get(tuple(tokens[:end]))) and (end == len(tokens) or tokens[end] not in on):
             return text
     if tokenizer is None:
         return str(tokens[0])

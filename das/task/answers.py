@@ -22,6 +22,9 @@ from das.task.tokenizer import Tokenizer
 Spelling = tuple[int, ...]
 """The tokens of one way to write an answer."""
 
+NONE, END = -1, -2
+"""In place of a token: that a form has no more; and that the answer must have ended there, which the next token shows."""
+
 
 def closing(offsets: Indices) -> Indices:
     """How many tokens at the end of each prompt stand for none of its characters, (rows, tokens, 2) → (rows,): those with which
@@ -84,12 +87,18 @@ class Answers(Protocol):
         ...
 
     def table(self, numbers: Indices) -> tuple[Indices, Indices]:
-        """The tokens of answers' forms, (n, steps, forms), −1 where one has no more; and from which slot each is read, (n,
-        forms), −1 where there is no such form."""
+        """The tokens of answers' forms, (n, steps, forms), `NONE` where one has no more, `END` where the answer must have
+        ended; and from which slot each is read, (n, forms), −1 where there is no such form."""
+        ...
+
+    @property
+    def going_on(self) -> Indices:
+        """The tokens by which an answer goes on: where it must have ended, none of them is the likeliest."""
         ...
 
     def tokens_of(self, numbers: Indices) -> list[Indices]:
-        """Step of an answer → the tokens that some answers have there; none where answers are no tokens."""
+        """Step of an answer → the tokens that some answers have there, for an end one token that is none to go on by; none
+        where answers are no tokens."""
         ...
 
 
@@ -99,6 +108,10 @@ class _AtOnce:
     @property
     def slots(self) -> int:
         return 1
+
+    @property
+    def going_on(self) -> Indices:
+        return np.zeros(0, np.int64)
 
     def beginnings(self, numbers: Indices) -> Indices:
         return np.zeros((len(numbers), 1, 0), np.int64)
@@ -128,17 +141,27 @@ class OneToken(_AtOnce):
 @dataclass(frozen=True)
 class Spelled:
     """Answers by their forms. An answer is given where every token of one of its forms is the likeliest of all, each after the
-    prompt and the form's tokens before it: what the network would write of itself, the likeliest token each time.
+    prompt and the form's tokens before it: what the network would write of itself, the likeliest token each time. Where some
+    answer begins another, all must end as well: the likeliest token behind it is none of those by which answers go on.
 
-    forms: each answer's.
+    forms: each answer's. on: the tokens by which answers go on, ascending; none where every answer tells its own end.
     """
 
     forms: tuple[tuple[Spelling, ...], ...]
+    on: tuple[int, ...] = ()
+
+    @cached_property
+    def going_on(self) -> Indices:
+        return np.array(self.on, np.int64)
 
     @cached_property
     def _begun(self) -> list[list[Spelling]]:
-        """Of each answer, the beginnings that all its forms can be read from, each without its last token."""
-        return [_longest([form[:-1] for form in forms]) for forms in self.forms]
+        """Of each answer, the beginnings that all its forms can be read from, each without what it is read by: its last token,
+        or its end."""
+        return [_longest([self._beginning(form) for form in forms]) for forms in self.forms]
+
+    def _beginning(self, form: Spelling) -> Spelling:
+        return form if self.on else form[:-1]
 
     @property
     def slots(self) -> int:
@@ -146,8 +169,8 @@ class Spelled:
 
     @property
     def steps(self) -> int:
-        """The most tokens that a form has."""
-        return max(len(form) for forms in self.forms for form in forms)
+        """The most tokens that a form has, an end counted as one."""
+        return max(len(form) for forms in self.forms for form in forms) + bool(self.on)
 
     def beginnings(self, numbers: Indices) -> Indices:
         return self._beginnings[numbers]
@@ -164,11 +187,12 @@ class Spelled:
 
     @cached_property
     def tokens(self) -> Indices:
-        """(answers, steps, forms): the tokens of each form, −1 where it has no more."""
-        table = np.full((len(self.forms), self.steps, max(map(len, self.forms))), -1)
+        """(answers, steps, forms), see `Answers.table`."""
+        table = np.full((len(self.forms), self.steps, max(map(len, self.forms))), NONE)
         for answer, forms in enumerate(self.forms):
             for at, form in enumerate(forms):
                 table[answer, : len(form), at] = form
+                table[answer, len(form) :, at][: bool(self.on)] = END
         return table
 
     @cached_property
@@ -178,7 +202,8 @@ class Spelled:
         for answer, forms in enumerate(self.forms):
             for at, form in enumerate(forms):
                 begun = self._begun[answer]
-                table[answer, at] = next(i for i, b in enumerate(begun) if b[: len(form) - 1] == form[:-1])
+                mine = self._beginning(form)
+                table[answer, at] = next(i for i, b in enumerate(begun) if b[: len(mine)] == mine)
         return table
 
     def said(self, outputs: Any) -> Any:
@@ -187,20 +212,23 @@ class Spelled:
     def right(self, said: NDArray[Any], numbers: Indices) -> NDArray[np.bool_]:
         tokens = self.tokens[numbers]
         each = said.reshape(*said.shape[: said.ndim - 1 - (self.steps > 1)], len(numbers), self.slots, self.steps)
-        same = ((each[..., None] == tokens[:, None]) | (tokens[:, None] < 0)).all(-2)
+        ended = ~np.isin(each, self.going_on)[..., None] & (tokens[:, None] == END)
+        same = ((each[..., None] == tokens[:, None]) | (tokens[:, None] == NONE) | ended).all(-2)
         here = self.slot[numbers][:, None] == np.arange(self.slots)[:, None]
         found: NDArray[np.bool_] = np.logical_and(same, here).any(axis=(-2, -1))
         return found
 
     def spelling(self, numbers: Indices) -> Indices:
-        return self.tokens[numbers, :, 0]
+        first = self.tokens[numbers, :, 0]
+        return np.where(first == END, NONE, first)
 
     def table(self, numbers: Indices) -> tuple[Indices, Indices]:
         return self.tokens[numbers], self.slot[numbers]
 
     def tokens_of(self, numbers: Indices) -> list[Indices]:
         every = self.tokens[numbers]
-        return [np.unique(step[step >= 0]) for step in every.transpose(1, 0, 2)]
+        other = next(token for token in range(len(self.on) + 1) if token not in set(self.on))
+        return [np.unique(step[step != NONE]) for step in np.where(every == END, other, every).transpose(1, 0, 2)]
 
 
 @dataclass(frozen=True)
@@ -238,23 +266,15 @@ def _longest(forms: Sequence[Spelling]) -> list[Spelling]:
 
 
 def check_told_apart(forms: Sequence[Sequence[Spelling]], texts: Sequence[Sequence[str]]) -> None:
-    """DasError where what a network writes could be two answers: a form of one is, or begins, a form of another. forms: each
-    answer's; texts: as they are written."""
-    owner = {form: (answer, at) for answer, mine in enumerate(forms) for at, form in enumerate(mine)}
+    """DasError where what a network writes could be two answers: a form of one is a form of another. forms: each answer's;
+    texts: as they are written."""
+    owner: dict[Spelling, tuple[int, str]] = {}
     for answer, mine in enumerate(forms):
-        for at, form in enumerate(mine):
-            for end in range(1, len(form) + 1):
-                other, where = owner.get(form[:end], (answer, at))
-                if other == answer:
-                    continue
-                one, two = texts[other][where], texts[answer][at]
-                if end == len(form):
-                    raise DasError(
-                        f"answers {one!r} and {two!r} are the same token(s) to the tokenizer: choose answers that differ"
-                        if one != two
-                        else f"{one!r} is a form of two answers: a form belongs to one"
-                    )
+        for form, two in zip(mine, texts[answer], strict=False):
+            other, one = owner.setdefault(form, (answer, two))
+            if other != answer:
                 raise DasError(
-                    f"answer {one!r} is the beginning of answer {two!r}: nothing says where it ends. End all answers with "
-                    "something that none of them holds, such as a full stop or a line end, or write them equally long"
+                    f"answers {one!r} and {two!r} are the same token(s) to the tokenizer: choose answers that differ"
+                    if one != two
+                    else f"{one!r} is a form of two answers: a form belongs to one"
                 )

@@ -193,7 +193,8 @@ class Prompt(Form):
     def spelled(
         self, outputs: Column, one: Rendered, tokenizer: Tokenizer, known: Callable[[], Column]
     ) -> tuple[Answers, Indices]:
-        further = [] if self.tolerance is None else self.answer_forms(known())
+        plain = self.first_token and self.tolerance is None
+        further = [] if plain else self.answer_forms(known())
         return spelled(self.answer_forms(outputs), one.names[0], tokenizer, self.first_token, self.tolerance, further)
 
 

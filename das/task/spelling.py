@@ -9,6 +9,7 @@ import numpy as np
 
 from das.errors import DasError, shown
 from das.task.answers import Answers, OneToken, Spelled, Spelling, check_told_apart, spelling_of
+from das.task.ending import going_on
 from das.task.rendered import Indices
 from das.task.tokenizer import Tokenizer
 
@@ -25,33 +26,36 @@ def spelled(
     known: Sequence[Texts] = (),
 ) -> tuple[Answers, Indices]:  # fmt: skip
     """How answers are read, and the number of each, (answers,). said: the texts of each; text: a prompt that they are written
-    after. first_token, tolerance: see `das.Prompt`; known: further answers, which with a tolerance are right where they are
-    near.
+    after. first_token, tolerance: see `das.Prompt`; known: further answers, which say whether some answer begins another (see
+    `das.task.ending`), and which with a tolerance are right where they are near.
 
     DasError where two answers cannot be told apart by what is written.
     """
-    forms = _forms([*said, *known], text, tokenizer, first_token)
+    every = _forms([*said, *known], text, tokenizer, first_token)
+    on = () if first_token else going_on(every, tokenizer)
+    asked = every if tolerance is not None else {texts: every[texts] for texts in dict.fromkeys(said)}
+    forms = asked if on else {texts: _shortest(mine) for texts, mine in asked.items()}
     table = sorted(set(forms.values()))
     texts = {mine: each for each, mine in forms.items()}
     check_told_apart(list(forms.values()), list(forms))
-    if tolerance is None and all(len(mine) == 1 and len(mine[0]) == 1 for mine in table):
+    if tolerance is None and all(len(mine) == 1 and len(mine[0]) == 1 for mine in table) and not on:
         return OneToken(), np.array([forms[each][0][0] for each in said], np.int64)
     place = {mine: number for number, mine in enumerate(table)}
     near = table if tolerance is None else _near(table, [texts[mine][0] for mine in table], tolerance)
-    return Spelled(tuple(near)), np.array([place[forms[each]] for each in said], np.int64)
+    return Spelled(tuple(near), on), np.array([place[forms[each]] for each in said], np.int64)
 
 
 def _forms(said: Sequence[Texts], text: str, tokenizer: Tokenizer, first_token: bool) -> dict[Texts, tuple[Spelling, ...]]:
-    """Each answer's texts → its forms, less those that only go on where another one of them ends."""
+    """Each answer's texts → its forms, each once."""
     tokens = {t: spelling_of(tokenizer, text, t) for t in dict.fromkeys(t for texts in said for t in texts)}
     if first_token:
         tokens = {t: form[:1] for t, form in tokens.items()}
-    return {texts: _shortest([tokens[t] for t in texts]) for texts in dict.fromkeys(said)}
+    return {texts: tuple(dict.fromkeys(tokens[t] for t in texts)) for texts in dict.fromkeys(said)}
 
 
 def _shortest(forms: Sequence[Spelling]) -> tuple[Spelling, ...]:
-    distinct = list(dict.fromkeys(forms))
-    return tuple(one for one in distinct if not any(other != one and one[: len(other)] == other for other in distinct))
+    """Less those that only go on where another one ends."""
+    return tuple(one for one in forms if not any(other != one and one[: len(other)] == other for other in forms))
 
 
 def _near(table: Sequence[tuple[Spelling, ...]], texts: Sequence[str], tolerance: float) -> list[tuple[Spelling, ...]]:

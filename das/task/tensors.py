@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from das.causal.columns import Column, key, same_length
 from das.causal.predicates import parameters
 from das.errors import DasError, called, shown, unknown
-from das.ground.checks import whole
+from das.ground.checks import number, whole
+from das.task.answers import Answers, Real
 from das.task.fed import SOLE, Fed, Span
 from das.task.form import Form
 from das.task.positions import FIELD
@@ -32,7 +34,8 @@ class Tensors(Form):
         argument, or a mapping from the names of its arguments: arrays or tensors whose first axis is the rows. Floats take the
         network's dtype.
     answers: output value → the class that stands for it, from 0 on, or a function from one to the other; by default the values
-        are classes themselves.
+        are classes themselves. With a tolerance: → the number, or the list of numbers, that the network is to give.
+    tolerance: for networks that give numbers: an answer is right where each of them is no further off than this.
     places: how many places an input has: steps of a recurrent network, patches of an image, members of a set. None: it has
         none, and whatever a module makes of it is swapped as one vector.
     positions: name → where it lies: a place (from 0), several, or a function of variables that gives each row's. `first` and
@@ -42,6 +45,7 @@ class Tensors(Form):
     def __init__(
         self, render: Callable[..., Any], answers: Mapping[Any, int] | Callable[[Any], int] | None = None,
         places: int | None = None, positions: Mapping[str, Span | Callable[..., Any]] | None = None,
+        tolerance: float | None = None,
     ) -> None:  # fmt: skip
         if not callable(render):
             raise DasError(f"render is {shown(render)}: expected a function of the task's variables that gives tensors")
@@ -49,6 +53,7 @@ class Tensors(Form):
             raise DasError(f"answers are {shown(answers)}: expected a mapping from output value to class, or a function")
         self.function, self.answers, self.positions = render, answers, {} if positions is None else positions
         self.places = None if places is None else whole("places", places, 1, MOST)
+        self.tolerance = None if tolerance is None else number("tolerance of das.Tensors", tolerance, 0)
         self._check_positions()
 
     def _check_positions(self) -> None:
@@ -75,7 +80,8 @@ class Tensors(Form):
         said = self.answers if callable(self.answers) else sorted((repr(k), c) for k, c in (self.answers or {}).items())
         spans = [[name, at] for name, at in self.positions.items() if not callable(at)]
         placed = [at for at in self.positions.values() if callable(at)]
-        return {"function that renders": [self.function, self.places, spans, *placed], "answers' classes": [said]}
+        near = [] if self.tolerance is None else [self.tolerance]
+        return {"function that renders": [self.function, self.places, spans, *placed], "answers' classes": [said, *near]}
 
     # --- what the network is given ---
 
@@ -109,38 +115,66 @@ class Tensors(Form):
 
     # --- how it answers ---
 
-    def _class(self, value: Any) -> int:
-        said = value
+    def _said(self, value: Any) -> Any:
+        """What stands for an output value: a class, or with a tolerance numbers."""
         if callable(self.answers):
-            said = called("the answer function", "the class of the value", self.answers, value, on=f" on {shown(value)}")
-        elif self.answers is not None:
-            known = {key(each): index for each, index in self.answers.items()}
-            if key(value) not in known:
-                raise unknown("answer: the output value has no class,", value, self.answers)
-            said = known[key(value)]
+            return called("the answer function", "what stands for the value", self.answers, value, on=f" on {shown(value)}")
+        if self.answers is None:
+            return value
+        known = {key(each): said for each, said in self.answers.items()}
+        if key(value) not in known:
+            what = "class" if self.tolerance is None else "number"
+            raise unknown(f"answer: the output value has no {what},", value, self.answers)
+        return known[key(value)]
+
+    def _class(self, value: Any) -> int:
+        said = self._said(value)
         number = said.item() if hasattr(said, "item") and not getattr(said, "ndim", 0) else said
         if isinstance(number, float) or not isinstance(number, int) or not 0 <= number <= MOST:
             raise DasError(
                 f"the answer to {shown(value)} is {shown(said)}: expected a class, a whole number from 0 on; "
-                "give das.Tensors answers={value: class}"
+                "give das.Tensors answers={value: class}, or tolerance= if the network gives numbers"
             )
         return int(number)
 
+    def _numbers(self, outputs: Column) -> NDArray[np.float64]:
+        """The numbers that answer each row, (rows, size)."""
+        fit = "a number, or a list of numbers"
+        said = [called(f"the answer to {shown(v)}", fit, np.ravel, self._said(v)) for v in outputs.tolist()]
+        for value, each in zip(outputs.tolist(), said, strict=True):
+            if each.dtype.kind not in "biuf" or not np.isfinite(each).all() or not each.size or len(each) != len(said[0]):
+                raise DasError(
+                    f"the answer to {shown(value)} is {shown(each.tolist())}: with a tolerance, each answer is {fit}, as many "
+                    "for each"
+                )
+        return np.array(said, np.float64)
+
     def answer_texts(self, outputs: Column) -> list[str]:
-        return [str(number) for number in self._classes(outputs)]
+        if self.tolerance is None:
+            return [str(number) for number in self._classes(outputs)]
+        return [", ".join(f"{number:.6g}" for number in row) for row in self._numbers(outputs)]
 
     def _classes(self, outputs: Column) -> list[int]:
         known: dict[Any, int] = {}
         return [known[k] if (k := key(v)) in known else known.setdefault(k, self._class(v)) for v in outputs.tolist()]
 
     def read(self, rendered: Rendered, outputs: Column, tokenizer: Tokenizer) -> Any:
-        return rendered.identities(tokenizer).tolist(), self._classes(outputs)
+        said = self._classes(outputs) if self.tolerance is None else self._numbers(outputs).tolist()
+        return rendered.identities(tokenizer).tolist(), said
 
     def answer_tokens(self, outputs: Column, one: Rendered, tokenizer: Tokenizer) -> Indices:
         return np.array(self._classes(outputs), np.int64)
 
+    def spelled(
+        self, outputs: Column, one: Rendered, tokenizer: Tokenizer, known: Callable[[], Column]
+    ) -> tuple[Answers, Indices]:
+        if self.tolerance is None:
+            return super().spelled(outputs, one, tokenizer, known)
+        values, which = np.unique(self._numbers(outputs), axis=0, return_inverse=True)
+        return Real(values, self.tolerance), which.reshape(-1).astype(np.int64)
+
     def check_answers(self, outputs: Column, one: Rendered, tokenizer: Tokenizer) -> None:
-        self._classes(outputs)
+        self.answer_texts(outputs)
 
 
 def _tensor(name: str, value: Any, n: int) -> Tensor:

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from das.ground.checks import whole
 from das.task.answers import answer_token
-from das.task.rendered import Indices
 from das.task.tokenizer import Tokenizer
 from das.text import aligned
 
@@ -23,10 +22,11 @@ BEFORE, AFTER = "before", "after"
 
 @dataclass(frozen=True)
 class Expected:
-    """What the causal model says comes out. texts: the answers; tokens: the first of each. (rows,)"""
+    """What the causal model says comes out. texts: the answers; given: whether the network gives them after the swap, as it is
+    read in a run (see `das.task.answers`): of several tokens all. (rows,)"""
 
     texts: Sequence[str]
-    tokens: Indices
+    given: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,8 @@ class Applied:
 
     @property
     def as_expected(self) -> NDArray[np.bool_] | None:
-        """Where the likeliest token after the swap is the causal model's answer; None where that is not known. (rows,)"""
-        return None if self.expected is None else self.logits[AFTER].argmax(-1).numpy() == self.expected.tokens
+        """Where the network gives the causal model's answer after the swap; None where that is not known. (rows,)"""
+        return None if self.expected is None else self.expected.given
 
     def top(self, k: int = 5) -> pd.DataFrame:
         """The likeliest tokens and their probabilities: a row per pair and rank, from 1; columns `before`, `p_before`, …"""

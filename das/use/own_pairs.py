@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from das.errors import DasError, shown, unknown
 from das.interchange.applied import unlabelled
 from das.network.site import Place
 from das.pairs.dataset import Dataset, Rows
+from das.task.answers import Answers
 from das.task.pointing import Pointer
 from das.task.rendered import Prompts
 from das.use.applied import BEFORE
@@ -85,6 +86,11 @@ class OwnPairs:
 
     def __len__(self) -> int:
         return len(self.prompts[BEFORE])
+
+    def labelled(self, answers: Answers, label: Rows) -> Dataset:
+        """The same data with the answers that should come out, (pairs,), ready to be read."""
+        pairs = replace(self.data.pairs[""], label=label, base_label=label, source_label=label)
+        return Dataset(self.data.prompts, {"": pairs}, answers).begun()
 
     def rows(self, name: str) -> Rows:
         """Where the prompts of a name lie in the data."""

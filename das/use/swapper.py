@@ -20,6 +20,7 @@ from das.interchange.batch import values_at
 from das.interchange.calls import Where, frame_of
 from das.interchange.engine import HookEngine
 from das.interchange.holding import holding_all
+from das.interchange.score import score
 from das.interchange.selftest import tried
 from das.network.columns import sizes
 from das.network.limits import check_limits
@@ -27,12 +28,12 @@ from das.network.lm import LM
 from das.network.net import Net
 from das.network.site import Place
 from das.pairs.dataset import Dataset, Rows
-from das.task.answers import OneToken
 from das.task.encoded import Encoded
 from das.task.hypothesis import Hypothesis
 from das.task.positions import Position
 from das.task.rendered import Prompts
 from das.task.task import Task
+from das.task.tensors import Tensors
 from das.use.applied import AFTER, BEFORE, Applied, Expected, token_text
 from das.use.asked import Asked, asked, placed
 from das.use.calling import of_base, pointed
@@ -78,6 +79,10 @@ class Swapper:
 
     def apply(self, base: Any, source: Any = None, *, sources: Any = None, **places: At) -> Applied:
         """See `das.use.apply.apply`."""
+        if self.task and isinstance(self.task.prompt, Tensors) and self.task.prompt.tolerance is not None:
+            raise DasError(
+                "apply shows the likeliest of tokens or classes, and this task's network gives numbers: a run tests it"
+            )
         pairs = self._pairs(base, source, sources, Places.given(places))
         engine = self._engine(pairs.data.prompts)
         logits = {name: self._clean(pairs.tokens(name)) for name in pairs.prompts}
@@ -87,7 +92,7 @@ class Swapper:
                 raise DasError(f"{self.lm.name} gives logits that are not finite ({name}): its weights overflow in this dtype")
         texts = {name: each.rendered.names for name, each in pairs.prompts.items()}
         marks = {name: self._marks(pairs.tokens(name), self._side(name)) for name in pairs.prompts}
-        return Applied(self.what, self.lm.tokenizer, logits, texts, marks, self._expected(pairs))
+        return Applied(self.what, self.lm.tokenizer, logits, texts, marks, self._expected(pairs, engine, logits[AFTER]))
 
     def generate(
         self, base: Any, source: Any = None, *, sources: Any = None, tokens: int = 20, options: Mapping[str, Any] | None = None,
@@ -241,18 +246,22 @@ class Swapper:
         texts = [["".join(token_text(self.lm.tokenizer, token) for token in row) for row in each] for each in ids]
         return [" + ".join(row) for row in zip(*texts, strict=True)]
 
-    def _expected(self, pairs: OwnPairs) -> Expected | None:
-        """What the causal model says comes out, where all prompts were given as values."""
+    def _expected(self, pairs: OwnPairs, engine: HookEngine, logits: Tensor) -> Expected | None:
+        """What the causal model says comes out, where all prompts were given as values. logits: of the swap."""
         known, values = self._hypothesis, {name: each.values for name, each in pairs.prompts.items()}
         if known is None or self.task is None or any(each is None for each in values.values()):
             return None
         base: Any = values[BEFORE]
         sources: Any = {variable: values[name] for variable, name in pairs.taken.items() if name}
         outputs = known.model.interchange(base, sources)[known.model.output]
-        if not isinstance(self.task.spelled(outputs, base, self.lm.tokenizer)[0], OneToken):
-            return None  # the likeliest first token does not say whether the whole answer is given
-        tokens = self.task.answer_tokens(outputs, base, self.lm.tokenizer)
-        return Expected(self.task.prompt.answer_texts(outputs), tokens)
+        answers, numbers = self.task.spelled(outputs, base, self.lm.tokenizer)
+        if answers.beginnings(numbers).size:
+            data = pairs.labelled(answers, numbers)
+            wanted = {"": ("", self.alignment.cell.site, [self.alignment.feature])}
+            given = score(engine, data, wanted, AT_ONCE)[""][0]
+        else:
+            given = answers.right(answers.said(logits).numpy(), numbers)
+        return Expected(self.task.prompt.answer_texts(outputs), given)
 
 
 def _check_begins(pointer: At) -> None:

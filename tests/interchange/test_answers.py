@@ -12,7 +12,8 @@ import transformers
 from das.errors import DasError
 from das.interchange.batch import Batch
 from das.interchange.feature import Whole
-from das.interchange.score import captures_for, predictions, score
+from das.interchange.measures import MEASURES
+from das.interchange.score import captures_for, measured, predictions, score
 from das.interchange.selftest import make_engine
 from das.interchange.subspace import Subspace, random_basis
 from das.network.lm import LM
@@ -187,3 +188,46 @@ def test_an_encoder_that_fills_a_mask_has_no_answers_of_several_tokens():
     put = Encoded(ids, LENGTHS).forced(answers.beginnings(np.zeros(6, np.int64))[:, 0])
     with pytest.raises(DasError, match="one token in answer"):
         make_engine(lm, prompts=put)
+
+
+@pytest.mark.parametrize("name", ["llama", "t5"])
+def test_the_divergence_is_that_of_the_patched_from_the_clean_distribution_of_the_prompt_with_this_answer(name):
+    """Step by step of the first form, on prompts asked alone; −1 where neither base nor source has the answer."""
+    lm, _ = network(name)
+    forms, site = (((3, 4), (5,)), ((6,),), ((7, 8, 9),)), SITES[2]
+    base, source = np.array(PAIRS).T
+    label, own, other = (
+        np.array(each) for each in ([0, 1, 2, 0, 1, 2, 0, 2], [0, 1, 1, 1, 2, 0, 0, 1], [1, 1, 2, 0, 0, 1, 2, 2])
+    )
+    pairs = Labelled(base, source[None], label, own, other).with_match()
+    data = Dataset(prompts(), {"h": pairs}, Spelled(forms)).begun()
+    where = np.where(label == own, base, np.where(label == other, source, -1))
+    assert data.pairs["h"].matched.tolist() == (where >= 0).tolist() == [True, True, True, True, False, False, True, True]
+    engine = make_engine(lm, data.shared_prefix(), length=15, prompts=data.prompts)
+    found = measured(engine, data, {"it": ("h", site, [FEATURE])}, {"kl": MEASURES["kl"]}, rows=3)["it"]["kl"][0]
+    for i in np.flatnonzero(where >= 0):
+        form, wanted = forms[label[i]][0], 0.0
+        for step in range(len(form)):
+            p = logits(name, where[i], form[:step]).log_softmax(-1)
+            q = logits(name, base[i], form[:step], patch(name, base[i], source[i], site, FEATURE)).log_softmax(-1)
+            wanted += float(torch.nn.functional.kl_div(q, p, log_target=True, reduction="sum"))
+        assert found[i] == pytest.approx(wanted, abs=2e-4, rel=1e-3)
+    nothing = measured(engine, data, {"it": ("h", site, [Whole(1).complement])}, {"kl": MEASURES["kl"]})["it"]["kl"][0]
+    np.testing.assert_allclose(nothing[label == own], 0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "t5"])
+def test_an_answer_that_another_begins_with_is_given_where_brute_force_writes_it_and_nothing_to_go_on_by(name):
+    lm, _ = network(name)
+    site, (base, source) = SITES[1], np.array(PAIRS).T
+    hooks = [patch(name, b, s, site, FEATURE) for b, s in PAIRS]
+    greedy = [written(name, b, hook) for (b, _), hook in zip(PAIRS, hooks, strict=True)]
+    forms = [said[: 1 + i % 2] for i, said in enumerate(greedy)]
+    on = tuple(sorted({said[len(form)] for said, form in list(zip(greedy, forms, strict=True))[::3]}))
+    expected = [said[len(form)] not in on for said, form in zip(greedy, forms, strict=True)]
+    assert 0 < sum(expected) < len(PAIRS)
+    label = np.arange(len(PAIRS))
+    pairs = Labelled(base, source[None], label, label, label)
+    data = Dataset(prompts(), {"h": pairs}, Spelled(tuple((form,) for form in forms), on)).begun()
+    engine = make_engine(lm, data.shared_prefix(), length=15, prompts=data.prompts)
+    assert score(engine, data, {"it": ("h", site, [FEATURE])})["it"].tolist() == [expected]

@@ -74,6 +74,34 @@ def test_measures_of_several_forms_and_tokens_are_the_products_of_their_softmaxe
             assert reply.right(role)[copy, pair] == (min(ranks) == 1)
 
 
+def test_where_answers_must_end_an_end_is_any_token_by_which_they_do_not_go_on():
+    forms, on = (((1,),), ((1, 2),), ((3, 4), (5,))), (2, 4, 7)
+    answers = Spelled(forms, on)
+    assert answers.steps == 3
+    others = [token for token in range(VOCABULARY) if token not in on]
+    logits = torch.randn(COPIES, 3 * answers.slots, 3, VOCABULARY, generator=torch.Generator().manual_seed(1))
+    logits[0, 0, 0, 1] = logits[0, 0, 1, 6] = logits[1, 0, 0, 1] = logits[1, 0, 1, 7] = 9.0  # ends, and goes on
+    reply = Reply(logits.requires_grad_(), answers, {"label": np.array([0, 1, 2])})
+    rows = logits.detach().view(COPIES, 3, answers.slots, 3, VOCABULARY)
+    for copy in range(COPIES):
+        for pair in range(3):
+            wanted, ranks = 0.0, []
+            for form in forms[pair]:
+                begun = [tuple(b) for b in answers.beginnings(np.array([pair]))[0].tolist()]
+                slot = next(i for i, b in enumerate(begun) if b[: len(form)] == form)
+                each = rows[copy, pair, slot]
+                end = each[len(form)]
+                chance = [each[t].softmax(-1)[token] for t, token in enumerate(form)] + [end.softmax(-1)[others].sum()]
+                wanted += float(torch.stack(chance).prod())
+                places = [1 + int((each[t] > each[t][token]).sum()) for t, token in enumerate(form)]
+                ranks.append(max(*places, 1 + int((end > end[others].max()).sum())))
+            assert float(reply.log_probability()[copy, pair].detach().exp()) == pytest.approx(wanted, rel=1e-4)
+            assert float(reply.rank()[copy, pair]) == min(ranks)
+            assert reply.right()[copy, pair] == (min(ranks) == 1)
+    assert reply.right()[:, 0].tolist() == [True, False]
+    assert bool(torch.autograd.grad(reply.loss().sum(), logits)[0].isfinite().all())
+
+
 def test_answers_that_are_numbers_are_right_within_the_tolerance_and_have_a_squared_error():
     values = np.array([[0.0, 1.0], [2.0, 3.0]])
     reply = Reply(torch.tensor([[[0.1, 0.95], [2.0, 3.3]]]), Real(values, 0.2), {"label": np.array([0, 1])})

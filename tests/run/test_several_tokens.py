@@ -11,6 +11,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 import das
 from das import LM, CausalModel, Hypothesis, Prompt, Range, Task
 from das.errors import DasError
+from das.run.fit import fit
+from das.run.settings import FitSettings
 from das.task.tokenizer import make_tokenizer
 
 QUICK = {
@@ -25,6 +27,14 @@ def carry(b, d):
 
 def total(a, b, c, d, carry):
     return 10 * (a + c) + 10 * carry + (b + d) % 10
+
+
+def tens(a, c):
+    return a + c
+
+
+def number(tens, b):
+    return 10 * tens + b
 
 
 def task(answers=lambda v: f" {v} .", **more):
@@ -97,6 +107,23 @@ def test_an_unknown_measure_or_loss_is_named_before_anything_is_run(settings, wo
         das.Experiment(task(), network(), **QUICK, **settings)
 
 
-def test_sums_without_an_end_are_refused_with_what_to_do():
+def test_sums_that_begin_one_another_go_through_a_run_that_matches_distributions(tmp_path):
+    """Where nothing but the tens differ, the source has the counterfactual answer; of a carry nobody has."""
+    model = CausalModel(tens, number, inputs={k: Range(0, 9) for k in "abc"})
+    open_ended = Task(Prompt("{a}0 + {c}{b} =", lambda v: f" {v}"), {"tens": Hypothesis(model, "tens")})
+    quick = QUICK | {"train_pairs": 32, "positions": ["last"]}
+    experiment = das.Experiment(open_ended, network(), **quick, families={"only": 1.0}, measures=["kl"], loss="kl")
+    run = experiment.run(tmp_path / "run")
+    row = run.table().iloc[0]
+    assert all(row[f"test_{beside}kl"] >= 0 for beside in ("", "noop_", "whole_", "random_"))
+    assert row["test_flip_kl"] >= 0
+    assert (run.folder / "heatmap_tens_kl.png").exists()
+    mixed = das.Experiment(task(), network(), **quick, loss="kl")
+    with pytest.raises(DasError, match=r"loss 'kl' goes by .* have an answer that is neither's"):
+        mixed.run(tmp_path / "mixed")
+    assert not (tmp_path / "mixed" / "cells").exists()
+
+
+def test_nothing_would_teach_a_network_where_such_sums_end(tmp_path):
     with pytest.raises(DasError, match="End all answers with"):
-        task(lambda v: f" {v}").check(network().tokenizer)
+        fit(FitSettings(task(lambda v: f" {v}"), out=str(tmp_path / "net")))

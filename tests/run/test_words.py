@@ -1,10 +1,12 @@
 """What a run keeps of its words is what the network reads: the task's rendering of the very pairs, token by token."""
 
+from types import SimpleNamespace
+
 import numpy as np
 
 from das.pairs.dataset import Dataset
 from das.pairs.drawer import make_pairs
-from das.run.words import prompt_body, text_table
+from das.run.words import _reply, prompt_body, text_table
 
 
 def pairs_of(task, name, n=30):
@@ -35,3 +37,10 @@ def test_positions_of_the_example_prompt_lie_where_its_tokens_do(price_tagging, 
     ids = tokenizer(body["text"])["input_ids"]
     offsets = tokenizer(body["text"], return_offsets_mapping=True)["offset_mapping"]
     assert body["positions"]["last"] == [offsets[len(ids) - 1]]
+
+
+def test_a_reply_is_an_answer_only_where_it_does_not_go_on():
+    known = {(1,): " 1", (1, 2): " 12"}
+    tokenizer = SimpleNamespace(decode=lambda tokens: " ".join(map(str, tokens)))
+    for tokens, said in [([1, 9], " 1"), ([1, 2, 9], " 12"), ([1, 2, 3], "1 2 3…"), ([1, 3, 9], "1 3 9…"), ([1], " 1")]:
+        assert _reply(known, {2, 3}, tokenizer, tokens, "…") == said

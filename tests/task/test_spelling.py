@@ -42,10 +42,43 @@ def test_a_form_that_only_goes_on_where_another_ends_adds_nothing():
     assert answers.forms[numbers[0]] == (ids("yes"), ids("Yes"))
 
 
+def test_where_one_answer_begins_another_all_must_end_before_a_token_by_which_answers_go_on():
+    answers, numbers = read([" 1"], [" 12"], [" 40"])
+    assert [answers.forms[n] for n in numbers] == [(ids("1"),), (ids("1", "2"),), (ids("4", "0"),)]
+    assert answers.on == tuple(sorted(ids("0", "2")))
+    for one, said, right in [
+        (0, ("1", "."), True), (0, ("1", "2"), False), (0, ("1", "0"), False), (0, ("1", "7"), True), (0, ("4", "."), False),
+        (1, ("1", "2", "a"), True), (1, ("1", "2", "2"), False), (1, ("1", "."), False), (2, ("4", "0", "yes"), True),
+    ]:  # fmt: skip
+        behind = np.array([[*ids(*said), 0, 0][:3]])
+        assert answers.right(behind, numbers[[one]]).tolist() == [right]
+    assert read([" 1"], [" 2"])[0] == OneToken()
+    assert read([" 1"], [" 2"], known=[(" 12",)])[0].on == ids("2")
+    assert [set(f) for f in read([" yes sir", " yes"], [" no"], [" no sir"])[0].forms][-1] == {ids("yes"), ids("yes", "sir")}
+
+
+def test_what_makes_the_last_number_or_word_longer_goes_on_too_whatever_answers_there_are():
+    """In a vocabulary of pieces, where ` 12` and `34` are tokens of their own."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    pieces = ["Ġ1", "Ġ12", "2", "7", "34", "Ġ7", "st", "Ġ", ".", "Ġa", "Ġab", "b", ":", "B"]
+    alphabet = [c for c in pre_tokenizers.ByteLevel.alphabet() if c not in pieces]
+    made = Tokenizer(models.BPE({p: i for i, p in enumerate([*pieces, *alphabet])}, [("Ġ", "1"), ("Ġ", "a")]))
+    made.pre_tokenizer, made.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=made)
+    answers, _ = spelled([(" 1",), (" 12",)], " a:", tokenizer)
+    on = {tokenizer.convert_ids_to_tokens(t) for t in answers.on}
+    assert {"2", "7", "34", "0"} <= on
+    assert not on & {"Ġ7", "st", ".", "Ġ", "Ġ1", "b", "B", "Ċ"}
+    words = {tokenizer.convert_ids_to_tokens(t) for t in spelled([(" a",), (" ab",)], ":", tokenizer)[0].on}
+    assert {"b", "B", "st"} <= words
+    assert not words & {"2", "Ġ7", "Ġab", "."}
+
+
 @pytest.mark.parametrize(
     ("said", "how", "words"),
     [
-        ([[" 1"], [" 12"]], {}, "answer ' 1' is the beginning of answer ' 12'"),
         ([[" yes", " no"], [" no"]], {}, "' no' is a form of two answers"),
         ([[" 1 2"], [" 12"]], {}, "' are the same token(s)"),
         ([[" 12."], [" 15."]], {"first_token": True}, "' are the same token(s)"),
