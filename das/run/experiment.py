@@ -69,7 +69,7 @@ class Experiment(Layout):
         started, run = time.time(), Run(folder("out", out))
         self.ready()
         with alone(run.folder):
-            run.prepare(self.settings, provenance(self.task, self.tokenizer, self.network.printed))
+            run.prepare(self.settings, provenance(self.task, self.tokenizer, self.network.printed, self.own_measures))
             mend(run.folder, report)
             self.tell_device(report)
             self._run(run, report, after, look)

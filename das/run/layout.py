@@ -16,7 +16,7 @@ from das.find.alignment import Cell
 from das.find.kinds import Kind, kind_name
 from das.find.schedule import Schedule
 from das.find.train import check_logger
-from das.interchange.measures import Measure, loss_of, measures_of
+from das.interchange.measures import LOSSES, MEASURES, Measure, loss_of, measures_of
 from das.network.columns import check_apart
 from das.network.device import device_of
 from das.network.given import Given
@@ -161,6 +161,12 @@ class Layout:
     def measures(self) -> dict[str, Measure]:
         """What is measured beside IIA."""
         return measures_of(self.settings.measures, self.task.measures)
+
+    @property
+    def own_measures(self) -> list[str]:
+        """The task's functions that are measured or minimised."""
+        named = [name for name in self.settings.measures if name not in MEASURES]
+        return sorted({*named, *({self.settings.loss} - LOSSES.keys())})
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:

@@ -39,13 +39,19 @@ WHOLE, BLOCK, STRIDE = 2**28, 2**12, 2**20
 """Up to so many bytes weights are read whole; of more, a block in every stride: no matrix of such a network is as small."""
 
 
-def provenance(task: Task, tokenizer: Tokenizer, lm: str | Path | LM) -> Print:
-    """The prints of a task, as it is asked, and of a network, as JSON can hold them."""
+def provenance(task: Task, tokenizer: Tokenizer, lm: str | Path | LM, measures: Iterable[str] | None = None) -> Print:
+    """The prints of a task, as it is asked, and of a network, as JSON can hold them. measures: the task's functions that are
+    measured or minimised; by default all."""
     drawn, python = _drawn(task.model.inputs), ".".join(map(str, sys.version_info[:2]))
     hypotheses = {name: _hypothesis(h, drawn) for name, h in task.hypotheses.items()}
     made = {"python": python, "hypotheses": hypotheses, "prompt": _words(task.prompt), "weights": weights(lm)}
-    brought = {"pairs": {name: some.print for name, some in task.pairs.items()}} if task.pairs else {}
-    return made | brought | ({"inputs": _table(drawn), "tokens": _tokens(task, tokenizer, drawn)} if drawn else {})
+    own = task.measures if measures is None else measures
+    some = {
+        "pairs": {name: brought.print for name, brought in task.pairs.items()},
+        "measures": {name: _of(*_code(task.measures[name], set())) for name in own},
+        **({"inputs": _table(drawn), "tokens": _tokens(task, tokenizer, drawn)} if drawn else {}),
+    }
+    return made | {part: prints for part, prints in some.items() if prints}
 
 
 def asked_print(asked: Variant) -> Print:
@@ -74,6 +80,7 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     if _differ("inputs", before, now):
         found.append("the inputs that the task draws (other domains, or a sampler that is not deterministic)")
     found += [f"the {part}" for part in ("prompt's words", "answers' words") if _differ(part, before["prompt"], now["prompt"])]
+    found += [f"the task's function {name!r}, a measure or the loss" for name in _changed_functions(before, now)]
     if not found and _differ("tokens", before, now):
         found.append("the tokenizer, or how values are written")
     files = [name for name in before["weights"] if _differ(name, before["weights"], now["weights"])]
@@ -92,6 +99,12 @@ def _named(made: Mapping[str, Any]) -> list[Any]:
 def _differ(part: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     """Whether both have a print of something, and not the same."""
     return part in before and part in now and before[part] != now[part]
+
+
+def _changed_functions(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Of the task's functions that both have prints of, those with other code."""
+    old, new = (made.get("measures", {}) for made in (before, now))
+    return [name for name in old if before["python"] == now["python"] and _differ(name, old, new)]
 
 
 def _changed_mechanisms(name: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -85,6 +85,24 @@ def again(**changes):
     return Experiment("letters", "net", **(QUICK | changes)).run("runs/x")
 
 
+def test_a_measure_of_ones_own_is_named_and_held_against_its_code_where_it_is_used(tmp_path):
+    def top(reply):
+        return reply.logits.amax(-1)
+
+    def least(reply):
+        return reply.logits.amin(-1)
+
+    project(tmp_path)
+    task, lm = load_task(tmp_path / "tasks" / "letters.py"), network()
+    mine = replace(task, measures={"top": top, "unused": least})
+    used = provenance(mine, lm.tokenizer, lm, Experiment(mine, lm, **QUICK, measures=["top"], loss="top").own_measures)
+    assert list(used["measures"]) == ["top"]
+    assert "measures" not in provenance(mine, lm.tokenizer, lm, Experiment(mine, lm, **QUICK, measures=["kl"]).own_measures)
+    assert changes(used, provenance(replace(task, measures={"top": top, "unused": top}), lm.tokenizer, lm)) == []
+    other = changes(used, provenance(replace(task, measures={"top": least, "unused": least}), lm.tokenizer, lm))
+    assert other == ["the task's function 'top', a measure or the loss"]
+
+
 EDITS = {
     "mechanism": (("return x < y", "return x == y"), "mechanism 'v' of the task's hypothesis 'h'"),
     "what a mechanism calls": (("x < y", "(x < y) & (x != 'never')"), "mechanism 'v' of the task's hypothesis 'h'"),

@@ -11,6 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 import das
 from das import LM, CausalModel, Hypothesis, Prompt, Range, Task
 from das.errors import DasError
+from das.judge.nulls import shuffled
 from das.run.fit import fit
 from das.run.settings import FitSettings
 from das.task.tokenizer import make_tokenizer
@@ -111,7 +112,7 @@ def test_sums_that_begin_one_another_go_through_a_run_that_matches_distributions
     """Where nothing but the tens differ, the source has the counterfactual answer; of a carry nobody has."""
     model = CausalModel(tens, number, inputs={k: Range(0, 9) for k in "abc"})
     open_ended = Task(Prompt("{a}0 + {c}{b} =", lambda v: f" {v}"), {"tens": Hypothesis(model, "tens")})
-    quick = QUICK | {"train_pairs": 32, "positions": ["last"]}
+    quick = QUICK | {"train_pairs": 32, "positions": ["last"], "nulls": 0, "steps": 2}
     experiment = das.Experiment(open_ended, network(), **quick, families={"only": 1.0}, measures=["kl"], loss="kl")
     run = experiment.run(tmp_path / "run")
     row = run.table().iloc[0]
@@ -122,6 +123,20 @@ def test_sums_that_begin_one_another_go_through_a_run_that_matches_distributions
     with pytest.raises(DasError, match=r"loss 'kl' goes by .* have an answer that is neither's"):
         mixed.run(tmp_path / "mixed")
     assert not (tmp_path / "mixed" / "cells").exists()
+
+
+def test_answers_that_are_dealt_anew_take_the_prompts_that_have_them_along():
+    quick = QUICK | {"positions": ["last"]}
+    data = das.Experiment(task(), network(), **quick, families={"keep": 0.5, "flip": 0.5}).material().data["test"]
+    p = data.pairs["carry"]
+    answer = dict(zip([*p.base, *p.first_source], [*p.base_label, *p.source_label], strict=True))
+    dealt = shuffled(data, [0], 0)
+    q = dealt.pairs["carry~0"]
+    assert q.matched.sum() == p.matched.sum() >= 20
+    assert (q.label != p.label).any()
+    same = dict(enumerate(dealt.identities))
+    known = {data.identities[row]: number for row, number in answer.items()}
+    assert [known[same[row]] for row in q.match[q.matched]] == q.label[q.matched].tolist()
 
 
 def test_nothing_would_teach_a_network_where_such_sums_end(tmp_path):

@@ -24,6 +24,7 @@ def history(run: Folder) -> dict[str, Any]:
         "config": config.read_text("utf-8") if config.is_file() else "",
         "python": made.get("python"),
         "weights": made.get("weights", {}),
+        "functions": made.get("measures", {}),
         "version": __version__,
         "audit": read_json(folder / "audit.json").get("test", {}) if written(folder / "audit.json") else {},
         "shifts": read_json(folder / "shift.json") if written(folder / "shift.json") else None,

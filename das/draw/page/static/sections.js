@@ -197,6 +197,7 @@ function provenanceSection() {
   const made = [
     ["das", DATA.version], ["Python", DATA.python], ...Object.entries(DATA.versions),
     ...Object.entries(DATA.weights).map(([file, print]) => [`weights, ${file}`, print]),
+    ...Object.entries(DATA.functions).map(([name, print]) => [`the task's function ${name}`, print]),
   ].filter(([, value]) => value);
   return section("provenance", "How it was made", null,
     h("p", {}, "Save the settings below as ", h("code", {}, "again.yaml"), " and run:"),
