@@ -56,7 +56,9 @@ def _side(task: Task, side: str, inputs: Columns, asked: list[bool]) -> Iterator
     own = prompts is not None and isinstance(prompts[0], Marked)
     if isinstance(rendered, Texts):
         yield side, _where(asked, rendered.texts)
-        places = {name: at.tolist() for name, at in {**rendered.spans, **rendered.tokens}.items() if name.isidentifier()}
+        spans = {name: [span if span[0] < span[1] else None for span in at.tolist()] for name, at in rendered.spans.items()}
+        tokens = {name: at.tolist() for name, at in rendered.tokens.items()}
+        places = {name: at for name, at in (spans | tokens).items() if name.isidentifier()}
         yield from ((f"{side}@{name}", _where(asked, at)) for name, at in places.items() if name != PROMPT)
     for name, column in inputs.items():
         if not (own and name == PROMPT):

@@ -150,6 +150,8 @@ def _tokens_of(name: str, offsets: Indices, rendered: Texts) -> tuple[Indices, I
     inside = (offsets[..., 0] < span[:, 1:]) & (offsets[..., 1] > span[:, :1]) & (span[:, :1] < span[:, 1:])
     if (gone := ~inside.any(1)).any():
         row = int(np.argmax(gone))
+        if span[row, 0] < 0:
+            raise DasError(f"there is no {name!r} in {rendered.texts[row]!r}: choose positions that every prompt has")
         raise DasError(f"field {name!r} vanishes: it has no token in {rendered.texts[row]!r}")
     return inside.argmax(1), inside.shape[1] - 1 - inside[:, ::-1].argmax(1)
 

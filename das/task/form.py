@@ -13,12 +13,24 @@ from das.task.tokenizer import Tokenizer
 
 
 class Form(ABC):
-    """What a task asks of it."""
+    """What a task asks of it. positions: those that have a name of their own, beside the fields'."""
+
+    positions: Mapping[str, Any]
 
     @property
     @abstractmethod
     def fields(self) -> list[str]:
         """The variables that are shown to the network, each once."""
+
+    @property
+    def needed(self) -> list[str]:
+        """The variables that are needed to put it: those that are shown, and those that say where positions lie."""
+        return self.fields
+
+    @property
+    def ways(self) -> int:
+        """In how many ways it is put: how many templates there are."""
+        return 1
 
     @property
     @abstractmethod

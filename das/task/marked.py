@@ -46,9 +46,10 @@ def marks(
         for row, value in enumerate(column):
             if not isinstance(value, Marked):
                 break
-            start = spans[name][row, 0]
+            if (start := spans[name][row, 0]) < 0:
+                continue
             for place, (a, b) in value.spans:
-                places.setdefault(place, np.zeros((len(texts), 2), np.int64))[row] = start + a, start + b
+                places.setdefault(place, np.full((len(texts), 2), -1))[row] = start + a, start + b
             for place, at in value.tokens if value.text == texts[row] else ():
                 tokens.setdefault(place, np.full(len(texts), NOWHERE))[row] = at
     return places, tokens

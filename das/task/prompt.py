@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import string
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,24 +11,19 @@ from typing import Any
 import numpy as np
 
 from das.causal.columns import Column, key, same_length
+from das.causal.predicates import parameters
 from das.errors import DasError, called, shown, unknown
 from das.ground.checks import fitted, number
 from das.task.answers import Answers, answer_tokens
 from das.task.form import Form
 from das.task.marked import marks
-from das.task.positions import FIELD
 from das.task.rendered import Indices, Rendered
-from das.task.spelling import check_known, spelled
+from das.task.rowwise import Rowwise, check_functions, computed, rows_of, taken_by
+from das.task.spelling import check_alike, check_known, spelled
+from das.task.template import Template, variable
+from das.task.templates import Given, Templates
 from das.task.texts import Texts
 from das.task.tokenizer import Tokenizer
-
-CONVERSIONS: dict[str | None, Callable[[Any], Any]] = {None: lambda value: value, "r": repr, "s": str, "a": ascii}
-"""`{field!r}` and the like, as in `str.format`."""
-
-
-def literal(text: str) -> str:
-    """A text as a template holds it: braces doubled."""
-    return text.replace("{", "{{").replace("}", "}}")
 
 
 @dataclass(frozen=True)
@@ -38,7 +31,8 @@ class Prompt(Form):
     """How a setting of the inputs is written, and how the network answers.
 
     template: text with `{field}` or `{field:.2f}` for variables of the causal model, as in `str.format`; of a variable that
-        holds several values, `{pair[0]}` writes one.
+        holds several values, `{pair[0]}` writes one. A list of templates: each setting is written by one of them, always the
+        same one, drawn by a hash of its values. A mapping: the value of the variable `by` → its template, or a list of them.
     answers: output value → the text that follows the prompt, or a function from one to the other. The text is taken as
         it stands: where a space separates it from the prompt, it begins with the space. A list of texts: each of them is the
         answer (its forms), the first the one that is written where one must be.
@@ -47,17 +41,23 @@ class Prompt(Form):
     first_token: whether the first token of an answer is all that is read of it.
     tolerance: for answers that are numbers: an answer is right, too, where it is another output's whose number differs by no
         more than this.
+    by: the variable, or the computed field, whose value chooses the template.
+    computed: field that is no variable → a function of variables, by parameter name, that gives its value; it is given the
+        values of one prompt.
+    positions: name → a function likewise, that names the field at which this position lies: `lambda right: f"option{right}"`.
     """
 
-    template: str
+    template: Given
     answers: Mapping[Any, str | Sequence[str]] | Callable[[Any], str | Sequence[str]]
     fillers: Mapping[str, Sequence[str]] = field(default_factory=dict)
     first_token: bool = False
     tolerance: float | None = None
+    by: str | None = None
+    computed: Mapping[str, Rowwise] = field(default_factory=dict)
+    positions: Mapping[str, Rowwise] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.template, str):
-            raise DasError(f"the template is {shown(self.template)}: expected a text with {{fields}}")
+        self.templates  # noqa: B018  (wrong ones are reported here)
         if not callable(self.answers) and not isinstance(self.answers, Mapping):
             raise DasError(f"answers are {shown(self.answers)}: expected a mapping from output value to text, or a function")
         for value, said in self.answers.items() if isinstance(self.answers, Mapping) else ():
@@ -75,75 +75,88 @@ class Prompt(Form):
                 or any(not isinstance(t, str) for t in texts)
             ):
                 raise DasError(f"the fillers of {name!r} are {shown(texts)}: expected a list of texts, at least one")
+        check_functions("computed field", self.computed, [*self.fillers])
+        check_functions("position", self.positions, self.templates.named if self.positions else ())
 
     @cached_property
-    def _pieces(self) -> list[tuple[str, str | None, str, str | None]]:
-        try:
-            pieces = [(text, name, spec or "", conv) for text, name, spec, conv in string.Formatter().parse(self.template)]
-        except ValueError as error:
-            raise DasError(f"the template cannot be read ({error}): write a literal brace as {{{{ or }}}}") from error
-        for _, name, spec, conversion in pieces:
-            if name is not None and not (FIELD.fullmatch(name) and _variable(name).isidentifier()):
-                raise DasError(f"field {{{name}}} of the template has no name: give each field the name of a variable")
-            if name is not None and ("{" in spec or conversion not in CONVERSIONS):
-                raise DasError(f"field {{{name}}} of the template has a format that is not plain, such as {{{name}:.2f}}")
-            if name in ("first", "last"):
-                raise DasError(f"a field cannot be called {name!r}, which is a position: give the variable another name")
-        return pieces
+    def templates(self) -> Templates:
+        """The template or templates, and which a setting is written by."""
+        return Templates(self.template, self.by)
+
+    @property
+    def ways(self) -> int:
+        return len(self.templates.each)
+
+    @property
+    def _used(self) -> list[str]:
+        """What the templates write, or are chosen by: variables and computed fields."""
+        named = [variable(name) for name in self.templates.named if name not in self.fillers]
+        return named if self.by is None else [*named, self.by]
 
     @property
     def fields(self) -> list[str]:
-        """The names of the variables in the template, in order, each once."""
-        return list(dict.fromkeys(_variable(name) for name in self._named if name not in self.fillers))
+        """The variables that are written, or from which what is written is computed or chosen, each once."""
+        return self._behind(self._used)
+
+    @property
+    def needed(self) -> list[str]:
+        return self._behind([*self._used, *taken_by(self.positions)])
+
+    def _behind(self, names: Sequence[str]) -> list[str]:
+        """Variables for variables, and for computed fields those that they take, each once."""
+        taken = [parameters(self.computed[name]) if name in self.computed else [name] for name in names]
+        return list(dict.fromkeys(name for some in taken for name in some))
 
     @property
     def written(self) -> str:
-        return self.template
+        return "\n\n".join(template.text for template in self.templates.each)
 
     def parts(self) -> dict[str, list[Any]]:
         said = self.answers if callable(self.answers) else sorted((repr(key), text) for key, text in self.answers.items())
         reading = (self.first_token, self.tolerance)
         read = [] if reading == (False, None) else [reading]
-        return {"prompt's words": [self.template, sorted(self.fillers.items())], "answers' words": [said, *read]}
+        given = sorted((repr(k), v) for k, v in self.template.items()) if isinstance(self.template, Mapping) else self.template
+        by = [] if self.by is None else [self.by]
+        functions = [part for some in (self.computed, self.positions) for each in sorted(some.items()) for part in each]
+        return {"prompt's words": [given, sorted(self.fillers.items()), *by, *functions], "answers' words": [said, *read]}
 
-    @property
-    def _named(self) -> list[str]:
-        """The fields as the template names them, fillers too, each once."""
-        return list(dict.fromkeys(name for _, name, _, _ in self._pieces if name is not None))
-
-    @property
-    def around(self) -> tuple[str, str]:
-        """The template's text before its first field and behind its last one, as the template holds it."""
-        named = [i for i, (_, name, _, _) in enumerate(self._pieces) if name is not None]
-        texts = [literal(text) for text, *_ in self._pieces]
-        return ("".join(texts[: named[0] + 1]), "".join(texts[named[-1] + 1 :])) if named else (self.template, self.template)
+    def reworded(self, change: Callable[[Template], str]) -> Prompt:
+        """The same prompt with the text of every template changed."""
+        return replace(self, template=self.templates.changed(change))
 
     def render(self, columns: Mapping[str, Column]) -> Texts:
-        """One text per row. A field that occurs twice has the span of its first occurrence."""
-        for name in self.fields:
+        """One text per row. A field that occurs twice has the span of its first occurrence; one that is not in a row's template
+        has none there."""
+        values, n = self._values(columns)
+        shown = {name: values[name] for name in self.fields}
+        which = self.templates.chosen(values[self.by] if self.by else None, rows_of(shown, n, sorted(shown)))
+        values |= self._filled([repr(row) for row in rows_of(shown, n)] if shown else [""] * n)
+        texts, spans = self.templates.write(values, which)
+        spans |= {name: self._placed(name, spans, values, n) for name in self.positions}
+        return Texts(texts, *marks(texts, spans, values), which)
+
+    def _values(self, columns: Mapping[str, Column]) -> tuple[dict[str, list[Any]], int]:
+        """The values of all variables that are needed, and of computed fields, by row; and how many rows there are."""
+        for name in self.needed:
             if name not in columns:
                 raise unknown("field of the template", name, columns)
-        values = {name: columns[name].tolist() for name in self.fields}
-        n = same_length({name: columns[name] for name in self.fields}) if values else same_length(columns)
-        settings = [repr(row) for row in zip(*values.values(), strict=True)] if values else [""] * n
-        values |= {name: [_one_of(texts, name + row) for row in settings] for name, texts in self.fillers.items()}
-        spans = {name: np.zeros((n, 2), np.int64) for name in self._named}
-        texts = [self._write({name: column[row] for name, column in values.items()}, row, spans) for row in range(n)]
-        return Texts(texts, *marks(texts, spans, values))
+        for name in self.computed:
+            if name in columns:
+                raise DasError(f"computed field {name!r} is a variable of the causal model, too: give it another name")
+        n = same_length({name: columns[name] for name in self.needed} or columns)
+        values = {name: columns[name].tolist() for name in self.needed}
+        used = [name for name in self.computed if name in {*self._used, *taken_by(self.positions)}]
+        return values | {name: computed(f"field {name!r}", self.computed[name], values, n) for name in used}, n
 
-    def _write(self, values: Mapping[str, Any], row: int, spans: Mapping[str, Indices]) -> str:
-        text = ""
-        for literal, name, spec, conversion in self._pieces:
-            text += literal
-            if name is None:
-                continue
-            value = CONVERSIONS[conversion](_part(values[_variable(name)], name))
-            fit = "a value that the format can write"
-            written = called(f"field {{{name}:{spec}}} cannot write {shown(value)}: it", fit, format, value, spec)
-            if not spans[name][row, 1]:
-                spans[name][row] = len(text), len(text) + len(written)
-            text += written
-        return text
+    def _filled(self, settings: Sequence[str]) -> dict[str, list[str]]:
+        return {name: [_one_of(texts, name + row) for row in settings] for name, texts in self.fillers.items()}
+
+    def _placed(self, name: str, spans: Mapping[str, Indices], values: Mapping[str, Sequence[Any]], n: int) -> Indices:
+        """The characters of a position that is said by a function, in each of n rows. (n, 2)"""
+        fields = computed(f"position {name!r}", self.positions[name], values, n)
+        if wrong := [field for field in fields if not isinstance(field, str) or field not in spans]:
+            raise unknown(f"field at which position {name!r} lies:", wrong[0], spans)
+        return np.array([spans[field][row] for row, field in enumerate(fields)], np.int64).reshape(n, 2)
 
     def answer(self, value: Any) -> str:
         """The text that answers `value`, an output of the causal model; of several forms the first."""
@@ -188,6 +201,7 @@ class Prompt(Form):
     def check_answers(self, outputs: Column, one: Rendered, tokenizer: Tokenizer) -> None:
         _check_written(outputs, self.answer_texts(outputs))
         check_known(self.answer_forms(outputs), one.names[0], tokenizer, self.first_token)
+        check_alike(self.answer_forms(outputs), [one.names[row] for row in one.ways], tokenizer, self.first_token)
         self.spelled(outputs, one, tokenizer, lambda: outputs)
 
     def spelled(
@@ -222,17 +236,3 @@ def _texts_of(value: Any, said: Any) -> tuple[str, ...]:
 
 def _one_of(texts: Sequence[str], setting: str) -> str:
     return texts[zlib.crc32(setting.encode()) % len(texts)]
-
-
-def _variable(name: str) -> str:
-    return name.partition("[")[0]
-
-
-def _part(value: Any, name: str) -> Any:
-    """What of a variable's value a field writes."""
-    try:
-        for index in re.findall(r"\[([^\]]+)\]", name):
-            value = value[int(index) if index.isdigit() else index]
-    except (LookupError, TypeError) as error:
-        raise DasError(f"field {{{name}}}: {value!r} has no {index!r}") from error
-    return value

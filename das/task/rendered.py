@@ -87,6 +87,11 @@ class Rendered(ABC):
     def names(self) -> list[str]:
         """How each is called in words; those that are alike have one name."""
 
+    @property
+    def ways(self) -> list[int]:
+        """The first row that is put in each way: by each template."""
+        return [0]
+
     @abstractmethod
     def take(self, rows: int | Indices) -> Self:
         """One of them, or some."""

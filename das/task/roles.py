@@ -2,7 +2,7 @@
 
 `base` and `source` are texts, `label` the counterfactual answer's; `source:V` is the text of variable V's own source, empty
 where V is not swapped. `base.X` and `source.X` say what variable X is in a prompt, `base@P` and `source@P` where place P
-lies in it.
+lies in it, empty where it has no such place.
 """
 
 from __future__ import annotations
@@ -112,7 +112,9 @@ class Roles:
         where, text = f"{self.table.at(row)}, {side}", self.cell(side, row)
         if not isinstance(text, str):
             raise DasError(f"{where} is {shown(text)}: expected a text")
-        own = {name: self._place(self.cell(column, row)) for name, column in columns.items()}
+        own = {
+            name: self._place(cell) for name, column in columns.items() if (cell := self.table.columns[column][row]) is not None
+        }
         return marked(text, {**self.places, **own}, where)
 
     def _place(self, cell: Any) -> Any:

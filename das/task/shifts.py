@@ -17,7 +17,8 @@ from das.causal.model import CausalModel
 from das.errors import DasError, shown, unknown
 from das.ground.checks import fitted, short_text, whole
 from das.task.form import Form
-from das.task.prompt import Prompt, literal
+from das.task.prompt import Prompt
+from das.task.template import Template, literal
 from das.task.tokenizer import Tokenizer
 from das.task.variant import Change, Variant
 
@@ -78,11 +79,11 @@ class Reword(Change):
     def apply(self, asked: Variant, tokenizer: Tokenizer | None = None) -> Variant:
         prompt = in_words(asked)
         for old in self.words:
-            if old not in prompt.template:
-                raise DasError(f"{old!r} is not in the template, so it cannot be reworded: {prompt.template!r}")
-        longest_first = "|".join(map(re.escape, sorted(self.words, key=len, reverse=True)))
-        template = re.sub(longest_first, lambda found: self.words[found[0]], prompt.template) if self.words else prompt.template
-        return replace(asked, prompt=replace(prompt, template=template, answers=self.answers or prompt.answers))
+            if not any(old in template.text for template in prompt.templates.each):
+                raise DasError(f"{old!r} is not in the template, so it cannot be reworded: {prompt.written!r}")
+        longest_first = re.compile("|".join(map(re.escape, sorted(self.words, key=len, reverse=True))) or "(?!)")
+        prompt = prompt.reworded(lambda template: longest_first.sub(lambda found: self.words[found[0]], template.text))
+        return replace(asked, prompt=replace(prompt, answers=self.answers or prompt.answers))
 
 
 @dataclass(frozen=True)
@@ -138,17 +139,20 @@ class Context(Change):
     def apply(self, asked: Variant, tokenizer: Tokenizer | None = None) -> Variant:
         prompt = in_words(asked)
         spaced = tuple(_spaced(text, behind=self.where == "after") for text in self._texts)
-        at = self._place(prompt)
         name = next(f"context{i}" for i in ["", *range(2, 100)] if f"context{i}" not in {*prompt.fields, *prompt.fillers})
         added = literal(spaced[0]) if len(spaced) == 1 else f"{{{name}}}"
         fillers = {**prompt.fillers, **({name: spaced} if len(spaced) > 1 else {})}
-        template = prompt.template[:at] + added + prompt.template[at:]
-        return replace(asked, prompt=replace(prompt, template=template, fillers=fillers))
 
-    def _place(self, prompt: Prompt) -> int:
+        def told(template: Template) -> str:
+            at = self._place(template)
+            return template.text[:at] + added + template.text[at:]
+
+        return replace(asked, prompt=replace(prompt.reworded(told), fillers=fillers))
+
+    def _place(self, around: Template) -> int:
         """The character of the template that the context comes before."""
-        template = prompt.template
-        head, tail = prompt.around
+        template = around.text
+        head, tail = around.around
         if self.where in ("before", "inside"):
             return 0 if self.where == "before" else head.rfind("\n") + 1
         if self.where == "after":
@@ -251,8 +255,8 @@ class Offset(Change):
 
 
 def _around(asked: Variant, before: str, after: str = "") -> Variant:
-    prompt = in_words(asked)
-    return replace(asked, prompt=replace(prompt, template=literal(before) + prompt.template + literal(after)))
+    head, tail = literal(before), literal(after)
+    return replace(asked, prompt=in_words(asked).reworded(lambda template: head + template.text + tail))
 
 
 def in_words(asked: Variant) -> Prompt:

@@ -87,3 +87,16 @@ def check_known(said: Sequence[Texts], text: str, tokenizer: Tokenizer, first_to
     for texts, forms in _forms(said, text, tokenizer, first_token).items():
         if any(tokenizer.unk_token_id in form for form in forms):
             raise DasError(f"answer {texts[0]!r} is unknown to the tokenizer")
+
+
+def check_alike(said: Sequence[Texts], texts: Sequence[str], tokenizer: Tokenizer, first_token: bool) -> None:
+    """DasError where an answer is other tokens after one of some prompts than after another. texts: a prompt of each
+    template."""
+    known = _forms(said, texts[0], tokenizer, first_token)
+    for text in texts[1:]:
+        for answer, forms in _forms(said, text, tokenizer, first_token).items():
+            if forms != known[answer]:
+                raise DasError(
+                    f"answer {answer[0]!r} is other tokens after {text[-20:]!r} than after {texts[0][-20:]!r}: let all "
+                    "templates end alike, with or without a space"
+                )

@@ -14,15 +14,16 @@ from das.causal.model import CausalModel
 from das.errors import DasError, shown, unknown
 from das.ground.checks import distinct, fitted, named
 from das.task.answers import Answers
-from das.task.asked import Asked, ask, drawn
+from das.task.asked import KNOWN, Asked, ask, drawn
 from das.task.brought import Brought, answers_of
 from das.task.form import Form
 from das.task.hypothesis import Hypothesis
 from das.task.identity import identities
 from das.task.plain_shifts import check_names, parse_shift
-from das.task.positions import expand_positions
+from das.task.positions import Position, expand_positions, single_positions
 from das.task.rendered import Prompts, Rendered
 from das.task.shifts import Shift
+from das.task.texts import Texts
 from das.task.tokenizer import Tokenizer
 from das.task.variant import BASE, Change, Variant
 
@@ -137,7 +138,7 @@ class Task:
         return self.prompt.render(self._shown(inputs))
 
     def _shown(self, inputs: Columns) -> Columns:
-        return self.model.run(inputs) if set(self.prompt.fields) - set(inputs) else inputs
+        return self.model.run(inputs) if set(self.prompt.needed) - set(inputs) else inputs
 
     def answer_tokens(self, outputs: Column, inputs: Columns, tokenizer: Tokenizer) -> NDArray[np.int64]:
         """The token that the answer to each row of the output column begins with; `inputs` gives one prompt to put before
@@ -158,9 +159,11 @@ class Task:
         return self.render(self.model.sample(np.random.default_rng(seed), 1))
 
     def show(self, tokenizer: Tokenizer, positions: Sequence[str] | None = None, seed: int = 0) -> str:
-        """A drawn prompt with the tokens at the positions marked."""
+        """A drawn prompt, one of each template if there are several, with the tokens at the positions marked."""
         specs = expand_positions(self.positions if positions is None else positions)
-        return self.example(seed).show(tokenizer, specs)
+        n = 1 if self.prompt.ways == 1 else KNOWN
+        drawn = self.render(self.model.sample(np.random.default_rng(seed), n))
+        return "\n\n".join(drawn.take(row).show(tokenizer, specs) for row in drawn.ways)
 
     @property
     def own(self) -> bool:
@@ -258,5 +261,18 @@ def _check_asked(asked: Variant, inputs: Columns, outputs: Column, tokenizer: To
     rendered = asked.prompt.render(columns)
     if asked.prompt.render(take(columns, np.arange(1))).names[0] != rendered.names[0]:
         raise DasError("a setting is put to the network otherwise by itself than among others: let it depend on nothing else")
+    if isinstance(rendered, Texts):
+        _check_lie(expand_positions(positions), rendered, columns)
     rendered.check(tokenizer, positions)
     asked.prompt.check_answers(outputs, rendered, tokenizer)
+
+
+def _check_lie(positions: Sequence[str], rendered: Texts, variables: Columns) -> None:
+    """DasError where a position bears the name of a variable that is not written."""
+    for spec in single_positions(positions):
+        name = Position.parse(spec).name
+        if name in variables and name not in {*rendered.spans, *rendered.tokens}:
+            raise DasError(
+                f"position {spec!r}: the prompt does not write {name!r}. Say by a function of variables at which field it "
+                f"lies: Prompt(…, positions={{{name!r}: lambda pointer: f'option{{pointer}}'}})"
+            )

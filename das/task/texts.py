@@ -16,21 +16,27 @@ from das.task.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class Texts(Rendered):
-    """Texts and, for every field, its character span in each: `spans[field]` is (rows, 2), start and end. tokens: places that
-    are given as the number of a token in each, (rows,), from −1 backwards."""
+    """Texts and, for every field, its character span in each: `spans[field]` is (rows, 2), start and end, −1 where a text has
+    no such field. tokens: places that are given as the number of a token in each, (rows,), from −1 backwards. templates: the
+    number of the template that each is written by."""
 
     texts: list[str]
     spans: dict[str, Indices]
     tokens: dict[str, Indices] = field(default_factory=dict)
+    templates: Sequence[int] = ()
 
     @property
     def names(self) -> list[str]:
         return self.texts
 
+    @property
+    def ways(self) -> list[int]:
+        return [self.templates.index(number) for number in sorted(set(self.templates))] or [0]
+
     def take(self, rows: int | Indices) -> Texts:
         rows = np.atleast_1d(rows)
         spans, tokens = ({name: at[rows] for name, at in some.items()} for some in (self.spans, self.tokens))
-        return Texts([self.texts[row] for row in rows], spans, tokens)
+        return Texts([self.texts[row] for row in rows], spans, tokens, [self.templates[row] for row in rows if self.templates])
 
     def encode(self, tokenizer: Tokenizer, positions: Sequence[str] = ()) -> Encoded:
         return encode(self, tokenizer, positions)

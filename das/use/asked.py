@@ -108,7 +108,8 @@ def _check_no_field(prompts: Asked, pointer: Pointer, task: Task | None) -> None
             _check_no_field(prompts, each, task)
     if not isinstance(pointer, str) or prompts.values is not None or task is None:
         return
-    if not names_position(pointer, {}) and names_position(pointer, dict.fromkeys(task.prompt.fields)):
+    known = dict.fromkeys([*task.prompt.fields, *task.prompt.positions])
+    if not names_position(pointer, {}) and names_position(pointer, known):
         raise DasError(
             f"position {pointer!r} is a place in the task's prompt, and this is a text: give the values of its inputs, the "
             f"number of a token, or Substring({pointer!r}) for these very characters"
