@@ -18,6 +18,7 @@ def run(settings: Any, out: str | None = None) -> None:
     from das.draw.outcome import outcome
     from das.ground.checks import folder as check_folder
     from das.progress import console
+    from das.run.about import onward
     from das.run.experiment import Experiment
     from das.run.settings import name_of
     from das.use.report import refresh
@@ -30,3 +31,4 @@ def run(settings: Any, out: str | None = None) -> None:
     report.say(outcome(done.summary))
     if settings.shifts:
         report.say(f"\n{done.robustness().text()}")
+    report.say(f"\n{onward(done.folder, name_of(settings.task), done.summary)}")

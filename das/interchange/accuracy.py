@@ -47,12 +47,27 @@ class Accuracy:
         """See `solves`."""
         return solves(self.share, self.commonest)
 
+    @property
+    def enough(self) -> str:
+        """What the share is worth, in a sentence."""
+        bar = self.commonest + SOLVED * (1 - self.commonest)
+        word = "enough" if self.solved else "not enough"
+        return (
+            f"{self.share:.3f} is {word} for a run: a task counts as solved from {bar:.3f} on, halfway from always giving the "
+            f"commonest answer ({self.commonest:.3f}) to 1"
+        )
+
+
+def commonest(asked: Variant, n: int = 500) -> float:
+    """The share of the commonest answer among those to `n` drawn prompts of a variant."""
+    answers = codes(asked.run(asked.inputs.sample(np.random.default_rng(0), n))[asked.model.output])
+    return float(np.bincount(answers).max() / n)
+
 
 def accuracy(asked: Variant, lm: LM, n: int = 500) -> Accuracy:
     """On `n` drawn prompts of a variant."""
     inputs = asked.inputs.sample(np.random.default_rng(0), n)
-    answers = codes(asked.run(inputs)[asked.model.output])
-    return Accuracy(float(correct(asked, lm, inputs).mean()), float(np.bincount(answers).max() / n))
+    return Accuracy(float(correct(asked, lm, inputs).mean()), commonest(asked, n))
 
 
 def task_accuracy(task: Task, lm: LM, n: int = 500, variants: Sequence[str] | None = None) -> dict[str, float]:

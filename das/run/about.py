@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from shlex import quote
+from typing import Any
+
+from das.text import aligned
 
 README = "README.txt"
 
@@ -17,7 +21,8 @@ Made, and gone on with where it was stopped, by:
 
   {command}
 
-To see it:      das plot {folder}     draws the figures anew
+To see it:      das report {folder}   all of it as one page; das plot draws the figures anew
+To use it:      das apply {folder}    on prompts of your own; das look says where it lies
 Other prompts:  das shift {folder}    does what was found survive them?
 In Python:      das.Run.open({folder!r}).table()
 
@@ -38,6 +43,20 @@ config.yaml         the settings; provenance.json what it was made from; time.js
 def go_on(folder: str | Path) -> str:
     """The command with which the run in a folder goes on where it was."""
     return f"das run {quote(str(Path(folder) / 'config.yaml'))} --out {quote(str(folder))}"
+
+
+def onward(folder: str | Path, task: str, summary: Mapping[str, Any]) -> str:
+    """What one may do next with a finished run: a command in each line."""
+    at, entries = quote(str(folder)), summary["hypotheses"]
+    first = quote(next(iter(entries)))
+    steps = [
+        (f"das report {at}", "all of it as one page"),
+        (f"das apply {at} {first} BASE --source SOURCE", "swap it on prompts of your own"),
+        (f"das look {at} {first}", "where it lies, and what it promotes"),
+    ]
+    if any((entry.get("verdict") or {}).get("verdict") == "not identifiable" for entry in entries.values()):
+        steps.append((f"das identify {quote(task)}", "which pairs and rivals would tell what is not identifiable"))
+    return "next:\n" + aligned([("", *step) for step in steps])
 
 
 def about(folder: Path, task: str, lm: str) -> str:

@@ -65,7 +65,11 @@ class Texts(Rendered):
         return found[[index[text] for text in self.texts]]
 
     def coverage(self, tokenizer: Tokenizer, positions: Sequence[str]) -> dict[str, float]:
-        return {spec: self._covered(tokenizer, spec) for spec in positions}
+        try:
+            encode(self, tokenizer, positions)
+        except DasError:
+            return {spec: self._covered(tokenizer, spec) for spec in positions}
+        return dict.fromkeys(positions, 1.0)
 
     def _covered(self, tokenizer: Tokenizer, spec: str) -> float:
         try:

@@ -16,7 +16,7 @@ from das.commands.complete import candidates
 from das.commands.completion import SCRIPTS
 from das.commands.registry import COMMANDS
 from das.network.source import names
-from das.run.about import README, about, go_on
+from das.run.about import README, about, go_on, onward
 from das.task.files import load_task
 from das.use.around import FINISHED, INTERRUPTED, RUNNING, UNREADABLE, Found, networks, runs
 
@@ -128,6 +128,24 @@ def test_a_folder_says_what_it_is(here):
     assert go_on(here / "runs" / "x") in text
     assert README not in text
     assert max(map(len, text.replace(str(here), "").splitlines())) <= 128
+
+
+def test_a_finished_run_says_what_is_next_and_how_to_tell_what_is_not_identifiable():
+    summary = {"hypotheses": {"my sum": {"verdict": {"verdict": "supported"}}}}
+    words = [shlex.split(line.partition("  ")[2]) for line in onward("runs/x y", "t", summary).splitlines()[1:]]
+    assert [each[:3] for each in words] == [["das", name, "runs/x y"] for name in ("report", "apply", "look")]
+    assert words[2][3] == "my sum"
+    summary["hypotheses"]["other"] = {"verdict": {"verdict": "not identifiable"}}
+    assert "das identify t" in onward("runs/x y", "t", summary)
+
+
+def test_how_good_is_good_enough_is_said_when_a_network_was_fitted(monkeypatch, capsys):
+    for share, word in ((0.5, "is not enough for a run"), (1.0, "is enough for a run")):
+        monkeypatch.setattr("das.run.fit.fit", lambda settings, report, share=share: {"base": share})
+        assert main(["fit-lm", "arithmetic", "--out", "new"]) == 0
+        said = capsys.readouterr().out
+        assert f"{share:.3f} {word}" in said
+        assert ("--steps" in said) == (share < 1)
 
 
 # --- shipped tasks ---

@@ -126,6 +126,38 @@ def test_tables_say_what_the_logits_say(run):
     assert "as the causal model says in" in found.text()
 
 
+def test_a_trained_alignment_of_two_variables_is_used_on_one_new_pair(tmp_path):
+    """Likeliest tokens, the answers' logit difference and the text under the swap: as a hook by hand on the network itself."""
+    small = SETTINGS | {"positions": ["last"], "layers": [2], "train_pairs": 100, "steps": 8}
+    run = Experiment("price_tagging", "price-tagger-tiny", hypotheses=["left_and_right"], **small).run(tmp_path / "run")
+    cell, base = run.table()["cell"][0], {"lower": 2.0, "upper": 6.0, "amount": 4.0}
+    found = run.apply(cell, base, {"amount": 8.0})
+    said = run.generate(cell, base, {"amount": 8.0}, tokens=1)
+    loaded = Alignment.load(run.folder / "cells" / cell)
+    lm, seen = LM.load("price-tagger-tiny"), []
+
+    def hook(_module, _inputs, hidden):
+        if not seen:
+            seen.append(hidden[:, -1])
+            return None
+        change = loaded.feature.swap(hidden[:, -1], seen[0].expand(2, -1, -1))
+        return torch.cat([hidden[:, :-1], (hidden[:, -1] + change)[:, None]], 1)
+
+    ids = {name: torch.tensor([lm.tokenizer(texts[0])["input_ids"]]) for name, texts in found.prompts.items()}
+    before = lm.model(ids["before"]).logits[:, -1]
+    handle = lm.model.model.layers[2].register_forward_hook(hook)
+    lm.model(ids["source"])
+    after = lm.model(ids["before"]).logits[:, -1]
+    handle.remove()
+    assert torch.allclose(found.logits["before"], before, atol=1e-4)
+    assert torch.allclose(found.logits["after"], after, atol=1e-4)
+    assert lm.tokenizer.convert_tokens_to_ids(found.top(3)["after"].tolist()) == after.topk(3).indices[0].tolist()
+    yes, no = lm.tokenizer.convert_tokens_to_ids(["Yes", "No"])
+    assert np.isclose(found.logit_difference("Yes", "No")["after"][0], float(after[0, yes] - after[0, no]), atol=1e-3)
+    assert said.tokens["after"] == [[int(after.argmax())]]
+    assert found.expected.texts == ["No"]
+
+
 # --- generation, on networks that know nothing ---
 
 BASES = {"vocab_size": 90, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4}
