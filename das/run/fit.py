@@ -95,7 +95,8 @@ class _Batches:
         phase = self.mix[max(start for start in self.mix if start <= step)]
         shares = np.array(list(phase.values()), float)
         counts = rng.multinomial(self.settings.batch, shares / shares.sum())
-        parts = [self.task.draw(name, self.tokenizer, rng, int(n)) for name, n in zip(phase, counts, strict=True) if n]
+        drawn = [(name, int(n)) for name, n in zip(phase, counts, strict=True) if n]
+        parts = [self.task.draw(name, self.tokenizer, rng, n, alone=True) for name, n in drawn]
         spelled = [asked.answers.spelling(asked.numbers) for asked in parts]
         steps = max(said.shape[1] for said in spelled)
         told = [tokens(asked.alone()).forced(said[:, :-1].clip(0)) for asked, said in zip(parts, spelled, strict=True)]

@@ -37,13 +37,14 @@ class Asked:
         return np.unique(np.concatenate([np.zeros(0, np.int64), *self.answers.tokens_of(self.numbers)]))
 
 
-def ask(asked: Variant, inputs: Columns, tokenizer: Tokenizer) -> Asked:
-    """The prompts of a variant on the given input rows, and what answers them."""
+def ask(asked: Variant, inputs: Columns, tokenizer: Tokenizer, alone: bool = False) -> Asked:
+    """The prompts of a variant on the given input rows, and what answers them. alone: whether no other answers are looked at,
+    which say where answers end and what is near: where it has been seen that none begins another, and for speed."""
     columns = asked.run(inputs)
     rendered = asked.prompt.render(columns)
 
     def known() -> Column:
-        return asked.run(drawn(asked.inputs))[asked.model.output]
+        return (columns if alone else asked.run(drawn(asked.inputs)))[asked.model.output]
 
     answers, numbers = asked.prompt.spelled(columns[asked.model.output], rendered, tokenizer, known)
     prompts = rendered.encode(tokenizer).take(np.repeat(np.arange(len(numbers)), answers.slots))

@@ -124,10 +124,12 @@ class Task:
         hypotheses = {n: Hypothesis(h.model.over(variant.inputs), *h.variables) for n, h in self.hypotheses.items()}
         return replace(self, prompt=variant.prompt, hypotheses=hypotheses)
 
-    def draw(self, variant: str, tokenizer: Tokenizer, rng: np.random.Generator, n: int) -> Asked:
-        """`n` drawn prompts of a variant (see `variant`) and what answers them."""
+    def draw(
+        self, variant: str, tokenizer: Tokenizer, rng: np.random.Generator, n: int, alone: bool = False
+    ) -> Asked:  # fmt: skip
+        """`n` drawn prompts of a variant (see `variant`) and what answers them. alone: see `das.task.asked.ask`."""
         asked = self.variant(variant, tokenizer)
-        return ask(asked, asked.inputs.sample(rng, n), tokenizer)
+        return ask(asked, asked.inputs.sample(rng, n), tokenizer, alone)
 
     def encode(self, inputs: Columns, tokenizer: Tokenizer, positions: Sequence[str] = ()) -> Prompts:
         """The prompts of the given input rows as a network takes them, with named positions resolved."""
