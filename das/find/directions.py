@@ -1,13 +1,17 @@
-"""Directions: finders in closed form, from what prompts have at a site: difference in means, and principal components.
+"""Directions: the finder of closed forms, which go by what prompts have at a site and train nothing through the network.
 
-Both order their columns by the variance that they explain, and both look for their rank as `Nested` does.
+Each kind has a file of its own and says which columns a variable has there, the most important first; the rank is looked for as
+that of `Nested` is.
 """
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,33 +22,48 @@ from das.find.rank import settle
 from das.find.search import Search
 from das.interchange.subspace import Subspace
 from das.interchange.vectors import vectors
+from das.pairs.dataset import Labelled
 
 ROWS = 2048
-"""Base prompts that are looked at."""
+"""Pairs that are looked at."""
 
 
 @dataclass(frozen=True)
-class Means(Kind):
-    """Difference in means: per variable the directions in which the means of its values differ, at most k. Of two values it is
-    one direction, from the mean of one to that of the other (Marks and Tegmark 2023, arXiv 2310.06824)."""
+class Seen:
+    """What pairs have at a site.
 
+    base: (pairs, d); sources: (variables, pairs, d). values: (variables, pairs), the number of each variable's value in the
+    base; None where no causal model says it. changed: (variables, pairs), whether the source has another value, as far as is
+    known; alone: and differs in nothing else.
+    """
+
+    base: Tensor
+    sources: Tensor
+    values: Tensor | None
+    changed: Tensor
+    alone: Tensor
+
+    @cached_property
+    def centred(self) -> Tensor:
+        """The base's vectors less their mean."""
+        return self.base - self.base.mean(0)
+
+    def each_value(self, kind: Kind) -> Tensor:
+        """`values`; DasError for pairs that do not know them."""
+        if self.values is None:
+            raise DasError(f"the pairs do not say which values the variable has, which {kind.label} goes by; lat goes without")
+        return self.values
+
+
+class Direction(Kind):
+    """A closed form."""
+
+    finder = "directions"
     ordered = True
-    by_value = True
 
-    k: int = 8
-    tolerance: float = 0.02
-
-
-@dataclass(frozen=True)
-class PCA(Kind):
-    """The k directions in which activations vary most, whatever the variable: what a finder is worth that has not asked for it.
-    With several variables, each component is that of the variable whose values it tells apart best."""
-
-    ordered = True
-    by_value = True
-
-    k: int = 8
-    tolerance: float = 0.02
+    @abstractmethod
+    def columns(self, seen: Seen) -> list[Tensor]:
+        """Per variable (d, at most k) columns, the most important first."""
 
 
 def find(cells: Sequence[Cell], search: Search) -> list[Alignment]:
@@ -55,38 +74,29 @@ def find(cells: Sequence[Cell], search: Search) -> list[Alignment]:
 
 
 def _of_hypothesis(name: str, cells: Sequence[Cell], search: Search) -> Iterator[Alignment]:
-    pairs = search.data["train"].pairs[name]
-    if pairs.classes is None:
-        raise DasError(f"{name}: its pairs do not say which values the variable has, which means and pca go by")
+    data = search.data["train"]
+    pairs = data.pairs[name].take(slice(ROWS))
+    every, places = np.unique(np.concatenate([pairs.base[None], pairs.sources]), return_inverse=True)
     sites = list(dict.fromkeys(cell.site for cell in cells if cell.hypothesis == name))
-    classes = torch.from_numpy(pairs.classes[:, :ROWS])
-    for site, rows in vectors(search.engine, search.data["train"], name, sites, ROWS):
+    for site, rows in vectors(search.engine, data, every, sites):
+        seen = _seen(pairs, rows[places.reshape(-1, len(pairs))])
         here = [cell for cell in cells if (cell.hypothesis, cell.site) == (name, site)]
-        found = {kind: _found(kind, rows - rows.mean(0), classes) for kind in dict.fromkeys(cell.kind for cell in here)}
+        found = {kind: _found(kind, seen) for kind in dict.fromkeys(cell.kind for cell in here)}
         yield from (Alignment(cell, found[cell.kind]) for cell in here)  # seeds change nothing
 
 
-def _found(kind: Kind, centred: Tensor, classes: Tensor) -> Subspace:
-    check_width(kind, len(classes), centred.shape[1])
-    return _subspace({Means: _means, PCA: _components}[type(kind)](centred, classes, kind.width))
+def _seen(pairs: Labelled, rows: Tensor) -> Seen:
+    """rows: (1 + variables, pairs, d), what base and sources have."""
+    changed = pairs.sources != pairs.base if pairs.changed is None else pairs.changed
+    alone = changed & (False if pairs.alone is None else pairs.alone)
+    values = None if pairs.classes is None else torch.from_numpy(pairs.classes)
+    return Seen(rows[0], rows[1:], values, torch.from_numpy(changed), torch.from_numpy(alone))
 
 
-def _means(centred: Tensor, classes: Tensor, k: int) -> list[Tensor]:
-    """Per variable (d, at most k): the principal directions of its values' means, each counted as often as it occurs."""
-    return [torch.linalg.svd(_by_value(centred, own), full_matrices=False)[2][: min(k, int(own.max()))].T for own in classes]
-
-
-def _by_value(rows: Tensor, own: Tensor) -> Tensor:
-    """The mean row of each value times the root of how often it occurs, (values, columns)."""
-    indicators = torch.nn.functional.one_hot(own).float()
-    return indicators.T @ rows / indicators.sum(0).clamp(min=1).sqrt()[:, None]
-
-
-def _components(centred: Tensor, classes: Tensor, k: int) -> list[Tensor]:
-    """Per variable at most k of the first k components per variable, those that tell its values apart best."""
-    directions = torch.linalg.svd(centred, full_matrices=False)[2][: k * len(classes)].T
-    told = torch.stack([_by_value(centred @ directions, own).square().sum(0) for own in classes]).argmax(0)
-    return [directions[:, told == i][:, :k] for i in range(len(classes))]
+def _found(kind: Kind, seen: Seen) -> Subspace:
+    assert isinstance(kind, Direction)
+    check_width(kind, len(seen.sources), seen.base.shape[1])
+    return _subspace(kind.columns(seen))
 
 
 def _subspace(columns: Sequence[Tensor]) -> Subspace:
@@ -97,3 +107,15 @@ def _subspace(columns: Sequence[Tensor]) -> Subspace:
     wide = torch.cat([torch.cat([part, spare[:, part.shape[1] :]], 1) for part in columns], 1)
     basis = torch.linalg.qr(wide)[0].unflatten(1, (len(columns), k))
     return Subspace(basis, torch.stack([(torch.arange(k) < part.shape[1]).float() for part in columns]))
+
+
+def principal(rows: Tensor, k: int) -> Tensor:
+    """The first k directions of rows (n, d) by the sum of squares along them, (d, at most k); the same for the same rows."""
+    directions: Tensor = torch.linalg.svd(rows, full_matrices=False)[2][:k].T
+    return directions
+
+
+def means(rows: Tensor, values: Tensor) -> Tensor:
+    """The mean row of each value times the root of how often it occurs, (values, columns). values: (rows,) of 0, 1, …"""
+    indicators = torch.nn.functional.one_hot(values).float()
+    return indicators.T @ rows / indicators.sum(0).clamp(min=1).sqrt()[:, None]

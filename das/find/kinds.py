@@ -143,7 +143,8 @@ class Full(Kind):
 
 KINDS: dict[str, str] = {
     **{name.lower(): f"kinds.{name}" for name in ("Boundless", "Nested", "Fixed", "Random", "Full")},
-    "means": "directions.Means", "pca": "directions.PCA", "given": "given.Given",
+    "diffmeans": "diffmeans.DiffMeans", "pca": "pca.PCA", "lat": "lat.LAT", "probe": "probe.Probe", "given": "given.Given",
+    "means": "diffmeans.DiffMeans",  # as runs before called it
 }  # fmt: skip
 """The registry: a kind's name → where in `das.find` its class lies."""
 

@@ -13,17 +13,12 @@ from das.interchange.captures import AT_ONCE
 from das.interchange.engine import Engine
 from das.interchange.score import captures_for
 from das.network.site import Site
-from das.pairs.dataset import Dataset
+from das.pairs.dataset import Dataset, Rows
 
 
 @torch.no_grad()
-def vectors(
-    engine: Engine, data: Dataset, name: str, sites: Sequence[Site], most: int | None = None
-) -> Iterator[tuple[Site, Tensor]]:
-    """What the base prompts of a hypothesis' pairs have at each site, (pairs, entries of all places); those
-    of the same layers at once. most: of the
-    first so many pairs alone."""
-    rows = data.pairs[name].base[:most]
+def vectors(engine: Engine, data: Dataset, rows: Rows, sites: Sequence[Site]) -> Iterator[tuple[Site, Tensor]]:
+    """What some of the prompts have at each site, (rows, entries of all places); at those of the same layers at once."""
     for spots in dict.fromkeys(tuple(site.spots) for site in sites):
         mine = [site for site in sites if tuple(site.spots) == spots]
         captures = captures_for(engine, data, mine)

@@ -227,4 +227,4 @@ def _decoding(a: Alignment, fit: Tensor, test: Tensor, values: Mapping[str, Valu
 
 def _at(engine: Engine, data: Dataset, name: str, site: Site) -> Tensor:
     """What the base prompts of a hypothesis' pairs have at a site, (pairs, n·size)."""
-    return next(rows for _, rows in vectors(engine, data, name, [site]))
+    return next(rows for _, rows in vectors(engine, data, data.pairs[name].base, [site]))

@@ -87,9 +87,9 @@ def shuffled(data: Dataset, draws: Sequence[int], seed: int) -> Dataset:
 
 def _dealt_anew(pairs: Labelled, seed: Sequence[int]) -> Labelled:
     order = np.random.default_rng(seed).permutation(len(pairs))
-    match = None if pairs.match is None else pairs.match[order]
-    classes = None if pairs.classes is None else pairs.classes[:, order]
-    return replace(pairs, label=pairs.label[order], match=match, classes=classes)
+    dealt = pairs.take(order)
+    own = {name: getattr(dealt, name) for name in ("label", "match", "classes", "changed", "alone")}
+    return replace(pairs, **own)
 
 
 def twin(hypothesis: str, draw: int) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from das.causal.columns import Columns, codes, concat, take
+from das.causal.columns import Columns, codes, concat, differ, take
 from das.errors import DasError
 from das.pairs.families import Mask
 from das.pairs.pairs import Pairs, Rows
@@ -29,6 +30,10 @@ def pairs_of(hypothesis: Hypothesis, brought: Brought) -> Pairs:
     run = model.run(brought.base)
     known = {role: None if any(value is None for value in column) else column for role, column in answers.items()}
     assert known["label"] is not None
+    values: dict[str, Any] = {}
+    if model.complete:
+        values["classes"] = np.stack([codes(run[v]) for v in hypothesis.variables])
+        values["changed"] = np.stack([differ(run[v], model.run(brought.sources[v])[v]) for v in hypothesis.variables])
     return Pairs(
         base=brought.base,
         sources=brought.sources,
@@ -37,7 +42,7 @@ def pairs_of(hypothesis: Hypothesis, brought: Brought) -> Pairs:
         answer=known["label"],
         swapped=brought.swapped,
         family=brought.family,
-        classes=np.stack([codes(run[v]) for v in hypothesis.variables]) if model.complete else None,
+        **values,
     )
 
 

@@ -29,7 +29,7 @@ class Labelled:
     """One hypothesis' pairs, as rows of the dataset's prompts.
 
     base: (pairs,); sources: (variables, pairs). label, base_label, source_label: the counterfactual, base and source answers by
-    their numbers (see `das.task.answers`), (pairs,). classes: see `das.pairs.pairs.Pairs`.
+    their numbers (see `das.task.answers`), (pairs,). classes, changed, alone: see `das.pairs.pairs.Pairs`.
     begun: role → the rows that are run to read the role's answer, each followed by a beginning of it, (pairs, slots); without
     any the prompts alone are. answered: whether anybody says the base and source answers; else the label stands there.
     match: the prompt that the network's own answer is taken from where a measure asks for the distribution that a swap should
@@ -45,6 +45,8 @@ class Labelled:
     begun: Mapping[str, Rows] = field(default_factory=dict)
     answered: bool = True
     match: Rows | None = None
+    changed: NDArray[np.bool_] | None = None
+    alone: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.base)
@@ -52,11 +54,13 @@ class Labelled:
     def take(self, rows: Rows | slice) -> Labelled:
         label, base_label, source_label = (each[rows] for each in (self.label, self.base_label, self.source_label))
         classes = None if self.classes is None else self.classes[:, rows]
+        changed, alone = (None if each is None else each[:, rows] for each in (self.changed, self.alone))
         begun = {role: each[rows] for role, each in self.begun.items()}
         match = None if self.match is None else self.match[rows]
         return Labelled(
-            self.base[rows], self.sources[:, rows], label, base_label, source_label, classes, begun, self.answered, match
-        )
+            self.base[rows], self.sources[:, rows], label, base_label, source_label, classes, begun, self.answered, match,
+            changed, alone,
+        )  # fmt: skip
 
     def moved(self, rows: Rows, begun: Mapping[str, Rows]) -> Labelled:
         """The same pairs where their prompts lie elsewhere. rows: where each prompt lies now."""
@@ -140,7 +144,8 @@ class Dataset:
         for name, p in pairs.items():
             base, sources = next(rows), np.stack([next(rows) for _ in p.sources])
             said = next(numbers), next(numbers), next(numbers)
-            labelled[name] = Labelled(base, sources, *said, p.classes, answered=p.answered).with_match()
+            made = Labelled(base, sources, *said, p.classes, answered=p.answered, changed=p.changed, alone=p.alone)
+            labelled[name] = made.with_match()
         return cls(prompts, labelled, answers).begun()
 
     def begun(self) -> Dataset:

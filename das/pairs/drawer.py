@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from das.causal.columns import Column, Columns, codes, take
+from das.causal.columns import Column, Columns, codes, differ, take
 from das.causal.model import CausalModel
 from das.causal.predicates import TRUTHS, parameters, truths
 from das.errors import DasError, called, unknown
@@ -173,6 +173,16 @@ class _Drawer:
         values = {v: self.table[v][source[:, i]] for i, v in enumerate(self.variables)}
         return self.model.intervene(take(self.pool, base), values)[self.model.output]
 
+    def unrelated(self, variable: str) -> Rows:
+        """A number for each row of the pool that is the same where all agree that neither cause nor follow from a variable."""
+        same = [v for v in self.model.variables if v != variable and not _related(self.model, v, variable)]
+        return codes(*(self.table[v] for v in same)) if same else np.zeros(self.size, np.int64)
+
+    def _differ(self, table: Columns, base: Rows, source: Rows) -> Mask:
+        """(variables, rows): where a variable's source has another value in a table than the base."""
+        pairs = zip(self.variables, source.T, strict=True)
+        return np.stack([differ(table[v][base], table[v][at]) for v, at in pairs])
+
     def finish(self, parts: Sequence[_Part], n: int) -> Pairs:
         """Fills up to `n` rows, shuffles and labels."""
         every = [*parts, *self._fill(parts, n - sum(len(part.base) for part in parts))]
@@ -193,6 +203,8 @@ class _Drawer:
             swapped=swapped,
             family=names[order],
             classes=np.stack([codes(self.table[v][base]) for v in self.variables]),
+            changed=self._differ(self.table, base, source),
+            alone=~self._differ({v: self.unrelated(v) for v in self.variables}, base, source),
         )
 
 
@@ -209,9 +221,7 @@ class _Sources:
 
     def _group(self, variable: str) -> tuple[Rows, Rows, Rows, Rows]:
         """Pool rows sorted so that those which agree in everything unrelated to `variable` lie together."""
-        model, table = self.drawer.model, self.drawer.table
-        same = [v for v in model.variables if v != variable and not _related(model, v, variable)]
-        key = codes(*(table[v] for v in same)) if same else np.zeros(self.drawer.size, np.int64)
+        key = self.drawer.unrelated(variable)
         order = self.rows[np.argsort(key[self.rows], kind="stable")]
         sizes = np.bincount(key[self.rows], minlength=key.max(initial=0) + 1)
         return key, order, np.cumsum(sizes) - sizes, sizes

@@ -24,7 +24,8 @@ class Pairs:
     base: input columns; sources: aligned variable → input columns of its source. Where `swapped[:, i]` is False, variable
     i keeps its value: its source is the base itself. answer: the counterfactual; source_answer: of the first swapped source.
     These two are None where nobody says them. classes: (variables, pairs), numbers that are equal where an aligned variable
-    has equal values in the base; None where no causal model says what they are.
+    has equal values in the base; changed: (variables, pairs), whether it has another in its source; alone: whether nothing else
+    that is unrelated to it has; None where no causal model says what they are.
     """
 
     base: Columns
@@ -35,6 +36,8 @@ class Pairs:
     swapped: Mask
     family: Column = field(repr=False)
     classes: Rows | None = field(default=None, repr=False)
+    changed: Mask | None = field(default=None, repr=False)
+    alone: Mask | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.answer)
@@ -62,8 +65,9 @@ class Pairs:
         own, other = (None if each is None else each[rows] for each in (self.base_answer, self.source_answer))
         sources = {v: take(source, rows) for v, source in self.sources.items()}
         classes = None if self.classes is None else self.classes[:, rows]
+        changed, alone = (None if each is None else each[:, rows] for each in (self.changed, self.alone))
         base, answer = take(self.base, rows), self.answer[rows]
-        return Pairs(base, sources, own, other, answer, self.swapped[rows], self.family[rows], classes)
+        return Pairs(base, sources, own, other, answer, self.swapped[rows], self.family[rows], classes, changed, alone)
 
     @property
     def flips(self) -> Mask | None:

@@ -10,12 +10,12 @@ import pandas as pd
 
 from das.errors import DasError
 from das.find.alignment import Alignment
-from das.interchange.applied import unlabelled
 from das.interchange.engine import HookEngine
 from das.interchange.subspace import Subspace
 from das.interchange.vectors import vectors
 from das.network.lm import LM
 from das.network.unembedding import unembedding, written
+from das.pairs.dataset import Dataset
 from das.run.folder import Folder
 from das.task.rendered import Prompts
 from das.task.task import Task
@@ -74,7 +74,7 @@ def look_inside(alignment: Alignment, lm: LM, task: Task, prompts: int = PROMPTS
 def _projections(a: Alignment, lm: LM, encoded: Prompts, values: Mapping[str, Any]) -> pd.DataFrame:
     """What prompts have at the site, in the coordinates of each variable's columns."""
     rows = np.arange(len(encoded))
-    ((_, hidden),) = vectors(HookEngine(lm), unlabelled(encoded, rows, rows[None]), "", [a.cell.site])
+    ((_, hidden),) = vectors(HookEngine(lm), Dataset(encoded, {}), rows, [a.cell.site])
     if not a.feature.fits(hidden.shape[1]):
         raise DasError(f"{a.cell.id} is not of vectors of {hidden.shape[1]} entries, which {lm.name} has at {a.cell.site}")
     parts = []

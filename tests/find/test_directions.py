@@ -1,17 +1,25 @@
 """Closed-form finders: means span what tells values apart, components what varies; both are judged as any other finder."""
 
+from functools import cache
+
+import numpy as np
 import pytest
 import torch
 
 from das import Experiment
 from das.errors import DasError
 from das.find.alignment import Cell
-from das.find.directions import PCA, Means
+from das.find.diffmeans import DiffMeans
 from das.find.kinds import KINDS, parse_kind
+from das.find.lat import LAT
+from das.find.pca import PCA
+from das.find.probe import Probe
 from das.find.search import Search, align
+from das.interchange.score import score
 from das.interchange.subspace import largest_angle
+from das.interchange.vectors import vectors
 from das.network.site import Site
-from das.planted.planting import plant
+from das.planted.planting import Plan, Sum, Xor, plant
 
 SIZES = {"train_pairs": 2048, "val_pairs": 400, "test_pairs": 400, "layers": [0], "positions": ["last"], "logger": "none"}
 FEW = SIZES | {"train_pairs": 256, "val_pairs": 100, "test_pairs": 50}
@@ -20,14 +28,14 @@ FEW = SIZES | {"train_pairs": 256, "val_pairs": 100, "test_pairs": 50}
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     network = plant(1)
-    kinds = {"subspace": Means(), "beside": [PCA(), "nested:k=8"]}
+    kinds = {"subspace": DiffMeans(), "beside": [PCA(), "nested:k=8"]}
     made = Experiment(network.task, network.lm, **kinds, **SIZES, nulls=2, chosen_seeds=1, steps=150)
     return network, made.run(tmp_path_factory.mktemp("directions") / "run")
 
 
 def test_a_planted_direction_is_found_by_the_difference_in_means(run):
     network, found = run
-    row = found.table().set_index("subspace").loc["means8"]
+    row = found.table().set_index("subspace").loc["diffmeans8"]
     assert row["test_iia"] > 0.95
     assert row["rank"] == 1
     assert largest_angle(found.alignment(row["cell"]).feature.basis[:, 0, :1], network.basis) < 10
@@ -43,16 +51,20 @@ def test_closed_forms_have_all_that_rotations_have(run):
         assert found.scorecard(cell)["decoding"]
         assert set(found.card(cell)["curves"]["val"]) >= {"1"}
     compared = {text for each in found.summary["comparisons"] for text in map(str, each.values())}
-    assert any("means8" in text for text in compared)
+    assert any("diffmeans8" in text for text in compared)
     assert any("pca8" in text for text in compared)
 
 
-@pytest.mark.parametrize("kind", [Means(k=4), PCA(k=4)])
+@cache
+def prices():
+    return Experiment("price_tagging", "price-tagger-tiny", **FEW, hypotheses=["left_boundary", "left_and_right"]).material()
+
+
+@pytest.mark.parametrize("kind", [DiffMeans(k=4), PCA(k=4), LAT(k=4), Probe(k=4), Probe(k=4, logistic=False)])
 @pytest.mark.parametrize("variables", [1, 2])
-def test_columns_are_orthonormal_and_no_more_than_were_asked_for(kind, variables, price_tagging):
-    hypothesis = "left_boundary" if variables == 1 else "left_and_right"
-    m = Experiment(price_tagging, "price-tagger-tiny", **FEW, hypotheses=[hypothesis]).material()
-    (a,) = align([Cell(hypothesis, Site(0, "last"), kind)], Search(m.engine, m.data))
+def test_columns_are_orthonormal_and_no_more_than_were_asked_for(kind, variables):
+    m = prices()
+    (a,) = align([Cell(["left_boundary", "left_and_right"][variables - 1], Site(0, "last"), kind)], Search(m.engine, m.data))
     flat = a.feature.basis.flatten(1)
     torch.testing.assert_close(flat.T @ flat, torch.eye(flat.shape[1]), rtol=0, atol=1e-5)
     assert a.feature.variables == variables
@@ -65,9 +77,108 @@ def test_pairs_that_do_not_know_their_values_are_refused():
     for labelled in m.data["train"].pairs.values():
         object.__setattr__(labelled, "classes", None)
     with pytest.raises(DasError, match="which values the variable has"):
-        align([Cell(next(iter(m.data["train"].pairs)), Site(0, "last"), Means())], Search(m.engine, m.data))
+        align([Cell(next(iter(m.data["train"].pairs)), Site(0, "last"), DiffMeans())], Search(m.engine, m.data))
 
 
-@pytest.mark.parametrize("name", [name for name in KINDS if name != "given"])  # which is made from a file
+@pytest.mark.parametrize("name", [name for name in KINDS if name not in ("given", "means")])  # made from a file; an old name
 def test_every_kind_is_made_from_its_name(name):
     assert type(parse_kind(name)).__name__.lower() == name
+
+
+def test_runs_from_before_the_name_was_changed_are_read():
+    assert parse_kind({"kind": "means", "k": 4, "tolerance": 0.02}) == DiffMeans(k=4)
+
+
+# --- what is planted ---
+
+ALIKE = {"only": 0.5, "keep": 0.5}
+"""Half of the pairs are alike in all but the variable."""
+
+
+def search(network, **settings):
+    made = Experiment(network.task, network.lm, **network.search, logger="none", **SIZES_OF_A_SEARCH | settings)
+    m = made.material()
+    return made.grid()[-1], Search(m.engine, m.data)
+
+
+SIZES_OF_A_SEARCH = {"train_pairs": 512, "val_pairs": 100, "test_pairs": 400, "families": ALIKE}
+
+
+def found(cell, searched, kind):
+    (alignment,) = align([Cell(cell.hypothesis, cell.site, parse_kind(kind))], searched)
+    return alignment
+
+
+def test_lat_finds_a_planted_direction_in_256_pairs_whatever_the_seed():
+    for seed in range(20):
+        network = plant(1, 64, seed)
+        cell, searched = search(network, train_pairs=256, val_pairs=20, test_pairs=20, seed=seed)
+        one, other = (found(cell, searched, "lat") for _ in range(2))
+        assert abs(float(one.feature.basis[:, 0, 0] @ network.basis[:, 0])) >= 0.98
+        assert torch.equal(one.feature.basis, other.feature.basis)
+
+
+@pytest.mark.parametrize("kind", ["probe", "probe:logistic=false"])
+def test_a_probe_finds_the_direction_that_tells_values_apart(kind):
+    network = plant(1, 64)
+    cell, searched = search(network)
+    assert abs(float(found(cell, searched, kind).feature.basis[:, 0, 0] @ network.basis[:, 0])) >= 0.98
+
+
+def test_without_pairs_that_are_alike_lat_goes_by_all_in_which_the_variable_differs():
+    """What else differs is added up too, and here it varies more."""
+    network = plant(1, 64)
+    cell, searched = search(network, families={"flip": 1.0})
+    assert abs(float(found(cell, searched, "lat:k=1").feature.basis[:, 0, 0] @ network.basis[:, 0])) < 0.9
+
+
+def test_lat_goes_without_a_causal_model():
+    """Which pairs differ is then not known: all that are swapped are looked at."""
+    cell, searched = search(plant(1, 64), families={"only": 1.0})
+    known = found(cell, searched, "lat")
+    pairs = searched.data["train"].pairs[cell.hypothesis]
+    for name in ("classes", "changed", "alone"):
+        object.__setattr__(pairs, name, None)
+    torch.testing.assert_close(found(cell, searched, "lat").feature.basis[:, 0, 0].abs(), known.feature.basis[:, 0, 0].abs())
+    with pytest.raises(DasError, match="lat goes without"):
+        found(cell, searched, "probe")
+
+
+# --- reading without acting ---
+
+
+class Swelling(torch.nn.Module):
+    """Adds a louder copy of what is read, its loudness drawn anew for each prompt by what else is there: it tells the variable
+    better than what is read, and nothing reads it."""
+
+    def __init__(self, read, copy, noise):
+        super().__init__()
+        self.read, self.copy, self.noise = read, copy, noise
+
+    def forward(self, hidden):
+        loudness = torch.exp(hidden @ self.noise)
+        return hidden + 10 * loudness * (hidden @ self.read) @ self.copy.T
+
+
+def swelling():
+    """Two bits of x, the louder copy in other directions; a swap along the directions that both span moves what is read by what
+    little of it lies in them."""
+    plan = Plan(Xor(1), 24, 0, spare=1)
+    spread = (plan.noise @ plan.rest).std(0)[0]
+    module = Swelling(plan.x, plan.spare[0], plan.rest[:, :1] / spread)
+    return plan.planted(plan.code(plan.x), [torch.nn.Sequential(Sum(), module), plan.multiply()], plan.x)
+
+
+def test_a_louder_copy_that_varies_is_read_by_lat_and_drives_nothing_and_training_finds_what_is_read(tmp_path):
+    network = swelling()
+    cell, searched = search(network, families={"only": 0.5, "flip": 0.5}, train_pairs=2048)
+    lat, trained = found(cell, searched, "lat:k=1"), found(cell, searched, "fixed:k=1")
+    test = searched.data["val"]
+    pairs = test.pairs[cell.hypothesis]
+    (rows,) = (rows for _, rows in vectors(searched.engine, test, pairs.base, [cell.site]))
+    side = (lat.feature.read(rows)[:, 0] > 0).numpy()
+    assert max(np.mean(side == pairs.classes[0]), np.mean(side != pairs.classes[0])) >= 0.99
+    hits = score(searched.engine, test, {0: (cell.hypothesis, cell.site, [lat.feature, trained.feature])})[0]
+    flips = hits[:, pairs.flips].mean(1)
+    assert flips[0] <= 0.5
+    assert flips[1] >= 0.98

@@ -59,7 +59,8 @@ class Loud(Kind):
 def find(cells, search):
     done = []
     for cell in cells:
-        ((_, rows),) = vectors(search.engine, search.data["train"], cell.hypothesis, [cell.site])
+        data = search.data["train"]
+        ((_, rows),) = vectors(search.engine, data, data.pairs[cell.hypothesis].base, [cell.site])
         done.append(Alignment(cell, Entries(rows.var(0).argsort(descending=True)[: cell.kind.k], rows.shape[1])))
     return done
 

@@ -109,6 +109,7 @@ def test_the_smallest_width_within_the_tolerance_of_the_best_is_chosen():
 # --- training ---
 
 
+@pytest.mark.slow
 def test_both_kinds_find_ranks_at_their_defaults():
     rows = list(benchmark.rows([3], [96], ["signed"], 1))
     assert len(rows) == 2

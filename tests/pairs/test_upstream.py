@@ -96,15 +96,19 @@ QUICK = {
     "check_every": 50, "layers": [0], "positions": ["last"], "logger": "none",
 }  # fmt: skip
 
+MORE = [
+    ("xor, the other way", of_inputs, "not identifiable"),
+    ("and", of_inputs, "not identifiable"),
+    ("xor", of_variable, "supported"),
+]
+
 
 @pytest.mark.parametrize(
     ("account", "make", "verdict"),
     [
         ("xor", of_inputs, "not identifiable"),
-        ("xor, the other way", of_inputs, "not identifiable"),
-        ("and", of_inputs, "not identifiable"),
-        ("xor", of_variable, "supported"),
         ("sum", of_variable, "supported"),
+        *(pytest.param(*each, marks=pytest.mark.slow) for each in MORE),
     ],
 )
 def test_the_verdict_tells_a_variable_from_its_causes(account, make, verdict, tmp_path):

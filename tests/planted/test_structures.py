@@ -208,7 +208,9 @@ def test_a_seed_decides_the_network(name):
 # --- verdicts ---
 
 
-@pytest.mark.parametrize("name", ["plain", "merged", "illusory", "absent", "shuffled"])
+@pytest.mark.parametrize(
+    "name", ["plain", "illusory", *(pytest.param(n, marks=pytest.mark.slow) for n in ("merged", "absent", "shuffled"))]
+)
 def test_the_experiment_says_what_the_structure_deserves(name):
     row = benchmark.judged(name, 0, **QUICK)
     assert row["verdict"] == row["expected"]

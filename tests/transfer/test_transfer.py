@@ -157,6 +157,7 @@ def test_a_shift_that_the_network_fails_is_no_fragile_alignment(unsolved):
     assert NOT_SOLVED in unsolved.text()
 
 
+@pytest.mark.slow
 def test_nothing_is_trained_under_a_shift_that_is_not_solved(unsolved):
     task = replace(load_task("arithmetic"), shifts={"swapped": Shift(prompt=Prompt("Compute ({c} + {b}) * {a} =", str))})
     assert "swapped" not in unsolved.run.shift("all", retrain=1.0, task=task).trained
@@ -330,6 +331,7 @@ def test_a_run_under_a_shift_is_trained_there(shifted):
 # --- positions ---
 
 
+@pytest.mark.slow
 def test_a_position_that_a_shift_lacks_is_left_out_and_said(tmp_path):
     run = train(tmp_path / "run", positions=["last-9", "last"], hypotheses=["sum"], layers=[2])
     short = {"short": {"replace": {"Compute ": ""}}}
@@ -339,6 +341,7 @@ def test_a_position_that_a_shift_lacks_is_left_out_and_said(tmp_path):
     assert "short: last-9 do not exist in every prompt" in robustness.text()
 
 
+@pytest.mark.slow
 def test_a_shift_that_nothing_can_be_tested_under_leaves_the_rest_usable(tmp_path):
     run = train(tmp_path / "run", positions=["last-9"], hypotheses=["sum"], layers=[0])
     with pytest.raises(DasError, match="shift 'short': none of the run's positions exists in every prompt: last-9"):
@@ -363,6 +366,7 @@ def test_objects_may_be_given_from_python(run):
     assert same.row("sum", "base", "object")["iia"] == same.row("sum", "base", "rain")["iia"]
 
 
+@pytest.mark.slow
 def test_a_run_under_a_shift_is_tested_as_it_was_trained(tmp_path):
     run = train(tmp_path / "run", under=RAIN["rain"], hypotheses=["sum"], layers=[0], positions=["last-2", "last"])
     robustness = run.shift(["words"], retrain={"words": 1.0})
@@ -372,6 +376,7 @@ def test_a_run_under_a_shift_is_tested_as_it_was_trained(tmp_path):
     assert not robustness.matrix("sum").isna().any().any()
 
 
+@pytest.mark.slow
 def test_training_anew_leaves_out_positions_that_are_lost_and_may_grow(tmp_path):
     run = train(tmp_path / "run", positions=["last-9", "last"], hypotheses=["sum"], layers=[0, 1])
     short = {"short": {"replace": {"Compute ": ""}}}
