@@ -28,7 +28,7 @@ def pair_rows(task: Task, pairs: Mapping[str, Mapping[str, Pairs]]) -> pd.DataFr
         for name, some in named.items()
     ]
     table = pd.concat(tables, ignore_index=True)
-    if len({name for named in pairs.values() for name in named}) == 1:
+    if len(task.hypotheses) == 1:
         table = table.drop(columns="hypothesis")
     return table.apply(_whole)
 

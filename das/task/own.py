@@ -14,6 +14,7 @@ from das.causal.domains import Sampler
 from das.causal.inputs import Inputs
 from das.causal.listed import ANSWER, Listed
 from das.errors import DasError
+from das.ground.rows import Table
 from das.task.brought import (
     PROMPT,
     Brought,
@@ -62,6 +63,7 @@ def own_task(
     """
     tables, places = tables_of(data, columns or {}), places or {}
     if hypotheses is None:
+        tables = _of_one(tables)
         return _without_model(Reader(tables, {PAIRS: variables_in(tables)}, places, None, None, True), answers, positions, name)
     known = list(dict.fromkeys(v for h in hypotheses.values() for v in h.model.variables))
     variables = {n: h.variables for n, h in hypotheses.items()}
@@ -127,6 +129,12 @@ def _without_model(read: Reader, answers: Answers, positions: Sequence[str], nam
     labels = {"label": brought.labels["label"]}
     pairs = {PAIRS: replace(brought, labels=labels)}
     return Task(Prompt(f"{{{PROMPT}}}", answers), {PAIRS: Hypothesis(model, *variables)}, positions, name=name, pairs=pairs)
+
+
+def _of_one(tables: Sequence[Table]) -> list[Table]:
+    """Without the column that says whose pairs the rows are, where all of them are one's."""
+    whose = {name for table in tables for name in table.columns.get("hypothesis", [None])}
+    return [table.renamed({"hypothesis": None}) for table in tables] if len(whose) == 1 and None not in whose else [*tables]
 
 
 def _known_answers(brought: Brought) -> dict[Hashable, str]:

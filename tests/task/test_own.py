@@ -163,11 +163,18 @@ def test_columns_may_have_other_names():
         own_task(rows, columns=names | {"corrupt": "base"})
 
 
+def test_without_a_causal_model_rows_that_are_all_one_hypothesis_need_no_other():
+    named = [r | {"hypothesis": "sum"} for r in ROWS]
+    assert own_task(named).pairs["pairs"].print == own_task(ROWS).pairs["pairs"].print
+    with pytest.raises(DasError, match="hypothesis 'sum': expected one of pairs"):
+        own_task([*named[1:], ROWS[0] | {"hypothesis": "other"}])
+
+
 def test_labels_that_the_tokenizer_cannot_tell_apart_are_refused():
     with pytest.raises(DasError, match="unknown to the tokenizer"):
         own_task([r | {"label": " Atlantis"} for r in ROWS]).check(TOKENIZER)
-    one_text = [r | {"label": r["label"].replace("Rome", "Oslo .")} for r in ROWS]
-    with pytest.raises(DasError, match="Oslo"):
+    one_text = [r | {"label": r["label"].replace("Rome", "Oslo ")} for r in ROWS]
+    with pytest.raises(DasError, match="the same token"):
         own_task([{k: v for k, v in r.items() if k != "base_label"} for r in one_text]).check(TOKENIZER)
 
 
