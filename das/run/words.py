@@ -67,8 +67,10 @@ def _reply(
 
 
 def prompt_body(task: Task, tokenizer: Tokenizer, positions: Sequence[str]) -> dict[str, Any]:
-    """An example prompt, the one of `Task.tokens_at`: its `text`; `tokens`, position → what stands there; and `positions` →
-    [start, end) of each of their tokens, in characters (see `Rendered.where`). All in the order of the prompt."""
+    """An example prompt, the one of `Task.tokens_at`: its `text`, or what is given in its place where it has none; `tokens`,
+    position → what stands there; and `positions` → [start, end) of each of their tokens, in characters (see
+    `Rendered.where`). All in the order of the prompt."""
     example = task.example()
     at, spans = example.at(tokenizer, positions), example.where(tokenizer, positions)
-    return {"text": example.names[0], "tokens": at, "positions": spans}
+    text = example.names[0] if any(spans.values()) else example.show(tokenizer, []).strip()
+    return {"text": text, "tokens": at, "positions": spans}

@@ -16,6 +16,7 @@ from conftest import ROOT
 from das import DasError, Run
 from das.cli import main
 from das.draw.page.assemble import SCRIPTS, VENDOR, page
+from das.draw.page.examples import _written
 from das.draw.page.packed import Blobs
 from das.run.folder import Folder
 from das.use.report import Page, write
@@ -157,6 +158,26 @@ def test_what_was_answered_is_on_the_page_where_a_cell_keeps_it(folder):
     found = parsed(folder)
     assert list(found.data["cells"]["replies"]) == ["h0-L00-p1"]
     assert found.column(found.data["cells"]["replies"]["h0-L00-p1"]) == said
+
+
+def test_a_site_of_several_layers_stands_behind_those_of_one(folder):
+    table = pd.read_parquet(folder / "results.parquet")
+    table.assign(layer=table["layer"].map({0: "0+1", 1: "1"})).to_parquet(folder / "results.parquet")
+    found = parsed(folder)
+    spec = found.data["cells"]["sites"]["layer"]
+    assert spec["values"] == [1, "0+1"]
+    assert found.column(spec) == ["0+1" if "L00" in cell else 1 for cell in found.data["cells"]["ids"]]
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        (3.0, "3"), (0.123456789, "0.123457"), ("[0.123456, -2, 1e-9]", "[0.123, -2, 1e-09]"), ('["a", "b"]', "[a, b]"),
+        ('"a text"', "a text"), ("[not JSON", "[not JSON"), (True, "True"), (EVIL, EVIL),
+    ],
+)  # fmt: skip
+def test_values_read_as_a_person_would_write_them(value, written):
+    assert _written(pd.Series([value], dtype=object)) == [written]
 
 
 OPTIONAL = "summary.json", "results.parquet", "pairs.parquet", "texts.parquet", "prompt.json", "provenance.json", "cells"

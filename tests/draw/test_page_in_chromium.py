@@ -112,6 +112,24 @@ def test_what_was_answered_stands_there_and_can_be_sought(opened):
     assert set(opened.js(given)) == {"Maybe"}
 
 
+def test_what_is_no_text_is_no_prompt_and_layers_go_by_their_names(tab, tmp_path):
+    folder = made.make(tmp_path / "run", ("one",), 2, ("last",), 20)
+    (folder / "prompt.json").write_text(json.dumps({"text": "input: float32 (16,)", "positions": {"last": []}}))
+    summary = json.loads((folder / "summary.json").read_text())
+    (folder / "summary.json").write_text(
+        json.dumps(summary | {"layers": ["encoder", "mixer.1"], "tokens": {"last": "whole input"}})
+    )
+    tab.complaints.clear()
+    tab.open(write(folder))
+    assert text(tab, "#prompt h2") == "The input"
+    assert "mixer.1" in text(tab, ".map svg")
+    tab.click('.cells rect[tabindex="0"]')
+    examples(tab)
+    assert text(tab, "#cell h3").startswith("one.v at layer ")
+    assert tab.js("!document.querySelector('.pairs tbody button')"), "there is no prompt to open"
+    assert tab.complaints == []
+
+
 def test_another_measure_and_split_redraw_the_maps(opened):
     before = opened.js("document.querySelector('.cells rect').getAttribute('aria-label')")
     select = "document.querySelector('select[data-name=split]')"

@@ -61,7 +61,7 @@ def gathered(run: Folder, blobs: Blobs) -> dict[str, Any]:
         "finished": summary is not None and "stage" not in summary, "accuracy": summary and summary["task_accuracy"],
         "versions": (summary or {}).get("versions", {}), "comparisons": (summary or {}).get("comparisons", []),
         "hypotheses": hypotheses(run, summary, results["hypothesis"].unique().tolist()),
-        "prompt": prompt, "tokens": tokens,
+        "prompt": prompt, "tokens": tokens, "layers": (summary or {}).get("layers", []),
         "cells": cells(run, results, positions, blobs),
         "screen": screened.to_dict("records") if screened is not None else [],
         "examples": examples(run, blobs),

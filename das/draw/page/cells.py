@@ -15,6 +15,7 @@ from das.draw.heatmaps import METRICS
 from das.draw.page.packed import Blobs
 from das.errors import DasError
 from das.find.alignment import Cell
+from das.find.sites import row_order
 from das.ground.storage import load, read_json, read_table, written
 from das.run.folder import Folder
 from das.run.summary import BESIDE, cell_rows
@@ -46,7 +47,7 @@ def cells(run: Folder, results: pd.DataFrame, positions: Sequence[str], blobs: B
     rank curves, and hits and replies on the test pairs. positions: in the order of the prompt."""
     heads = results.drop_duplicates("cell").set_index("cell")[SITE]
     values = _measured(run, results).reindex(heads.index)
-    orders = {"position": positions, "layer": sorted(heads["layer"].unique())}
+    orders = {"position": positions, "layer": sorted(heads["layer"].unique(), key=lambda layer: row_order((layer, "")))}
     return {
         "ids": heads.index.tolist(),
         "sites": {name: blobs.coded(heads[name].tolist(), orders.get(name, ())) for name in SITE},

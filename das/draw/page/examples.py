@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pandas as pd
@@ -48,5 +49,16 @@ def _of(pairs: pd.DataFrame, said: pd.DataFrame | None, blobs: Blobs) -> dict[st
 
 
 def _written(column: pd.Series[Any]) -> list[str]:
-    """As a reader would write the values: whole numbers without a point."""
-    return [f"{value:g}" if isinstance(value, float) else str(value) for value in column.tolist()]
+    """As a reader would write the values: whole numbers without a point, numbers in lists with three figures."""
+    return [f"{value:g}" if isinstance(value, float) else _plain(str(value)) for value in column.tolist()]
+
+
+def _plain(text: str) -> str:
+    """What a table holds as JSON (see `das.run.table`), as it reads best."""
+    if text[:1] not in ("[", '"'):
+        return text
+    try:
+        value = json.loads(text, parse_float=lambda number: f"{float(number):.3g}")
+    except ValueError:
+        return text
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False).replace('"', "")

@@ -78,6 +78,12 @@ function mainKind(cells, entry) {
 
 const positionName = (position) => position.replace("last-", "−");
 
+/** Whether the network reads words. */
+const IN_WORDS = !DATA.prompt || Object.values(DATA.prompt.positions).some((spans) => spans.length);
+
+/** A layer, or several as one site, by name where layers have names. */
+const layerName = (layer) => (DATA.layers.length ? String(layer).replace(/\d+/g, (number) => DATA.layers[number]) : String(layer));
+
 /** Position → the text of its token(s) in the example prompt. */
 const tokenAt = (position) => {
   const spans = DATA.prompt?.positions[position];

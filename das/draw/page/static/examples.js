@@ -13,9 +13,11 @@ async function openPairs(spec) {
   if (!spec) return null;
   const columns = (named) => Promise.all(Object.entries(named).map(async ([name, column]) => [name, await coded(column)]));
   const roles = await Promise.all(spec.roles.map(async (role) => ({
-    name: role.name, inputs: await columns(role.inputs), texts: role.texts ? await texts(role.texts) : null,
+    name: role.name, inputs: await columns(role.inputs), texts: role.texts && IN_WORDS ? await texts(role.texts) : null,
   })));
-  return { count: spec.count, roles, answers: Object.fromEntries(await columns(spec.answers)), family: await coded(spec.family) };
+  const answers = Object.fromEntries(await columns(spec.answers));
+  const answered = answers.base_answer.values.some((value) => value !== "–");  // else nobody says what a prompt's own answer is
+  return { count: spec.count, roles, answers, answered, family: await coded(spec.family) };
 }
 
 /** Which pairs pass: 1 or 0 each. Words are sought in the values, of which there are far fewer than rows. */
@@ -98,12 +100,12 @@ async function examples(hypothesis, cell) {
   return h("div", { class: "examples" },
     h("div", { class: "controls" },
       choice("show", [[null, `all ${pairs.count.toLocaleString("en")}`], [1, `right, ${right.toLocaleString("en")}`], [0, `wrong, ${(pairs.count - right).toLocaleString("en")}`]], null, pick("hit")),
-      choice("answer", [[null, "all"], [true, "should change"], [false, "should stay"]], null, pick("flip")),
+      pairs.answered && choice("answer", [[null, "all"], [true, "should change"], [false, "should stay"]], null, pick("flip")),
       h("div", { class: "control" }, h("label", { for: search.id }, "containing"), search),
       h("div", { class: "pager" }, back, told, on)),
     h("div", { class: "wide" }, h("table", { class: "pairs" },
       h("caption", { class: "unseen" }, "Pairs of prompts, the answer that was expected after the swap, and what the network gave"),
-      h("thead", {}, h("tr", {}, ["", "base", ...sources.map((role) => roleName(role.name)), "base's answer", "expected", "given", "family"].map((head) => h("th", { scope: "col" }, head)))),
+      h("thead", {}, h("tr", {}, ["", "base", ...sources.map((role) => roleName(role.name)), ...(pairs.answered ? ["base's answer"] : []), "expected", "given", "family"].map((head) => h("th", { scope: "col" }, head)))),
       body)));
 }
 
@@ -121,8 +123,8 @@ function pairRow(pairs, hits, replies, base, sources, row) {
     h("td", {}, toggle || String(row + 1)),
     h("td", {}, values(base, row)),
     sources.map((role) => h("td", {}, values(role, row, base))),
-    h("td", {}, before.at(row)),
-    h("td", {}, answer.at(row) === before.at(row) ? answer.at(row) : h("b", {}, answer.at(row))),
+    pairs.answered && h("td", {}, before.at(row)),
+    h("td", {}, !pairs.answered || answer.at(row) === before.at(row) ? answer.at(row) : h("b", {}, answer.at(row))),
     h("td", { class: "given" }, h("span", { "aria-hidden": "true" }, hit ? "✓ " : "✗ "), given),
     h("td", {}, pairs.family.at(row))), more];
 }

@@ -53,7 +53,7 @@ function orders(cells, sites) {
   const rows = d3.groups(sites, (s) => JSON.stringify([s.layer, s.component])).map(([, [one]]) => one)
     .sort((a, b) => rank("layer", b.layer) - rank("layer", a.layer) || rank("component", b.component) - rank("component", a.component));
   const several = new Set(rows.map((s) => s.component)).size > 1;
-  const row = (s) => (several ? `${s.layer} · ${s.component.replaceAll("_", " ")}` : String(s.layer));
+  const row = (s) => (several ? `${layerName(s.layer)} · ${s.component.replaceAll("_", " ")}` : layerName(s.layer));
   return { positions, rows: rows.map(row), row, only: several ? null : rows[0]?.component };
 }
 
@@ -101,7 +101,7 @@ function heatmap(cells, entry, state, width, opened) {
     svg("line", { x1: 1.4, y1: 0, x2: 1.4, y2: 6, stroke: "#000", "stroke-opacity": 0.35, "stroke-width": 1 }))));
   walkable(chart, sites, layout, y, (site) => siteLabel(entry, site, label), opened);
   const component = layout.only && layout.only !== "block_output" ? `, ${layout.only.replaceAll("_", " ")}` : "";
-  return h("div", { class: "map" }, h("p", { class: "axis" }, `layer${component}, from below; token of an example prompt, position`), chart, bar(scale, entry, state),
+  return h("div", { class: "map" }, h("p", { class: "axis" }, `layer${component}, from below; ${IN_WORDS ? "token of an example prompt, position" : "place in the input, position"}`), chart, bar(scale, entry, state),
     dull.length > 0 && h("p", { class: "note" }, `Hatched: the interval is not above ${entry.luck[1]}.`),
     skipped.length > 0 && h("p", { class: "note" }, "Grey: not trained; in italics what a whole-vector swap gives there on training pairs."));
 }

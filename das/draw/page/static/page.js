@@ -40,8 +40,11 @@ const shown = (token) => token.replace(/^ +| +$/g, "").replaceAll("\n", "↵") |
 
 function placed(site) {
   const component = site.component === "block_output" ? "" : `${site.component}, `;
-  return `${component}layer ${site.layer}, ${site.position}`;
+  return `${component}layer ${layerName(site.layer)}, ${site.position}`;
 }
+
+/** A task or a network: of a file its name alone. */
+const fileName = (name) => (/\.(py|csv|tsv|jsonl?|parquet|gguf)$/.test(name) || /^[./~]/.test(name) ? name.split("/").findLast(Boolean) : name);
 
 /** Seconds as a person says them. */
 function lasted(seconds) {

@@ -12,7 +12,7 @@ function head() {
   ].filter(Boolean);
   return [
     h("div", { class: "top" }, h("p", { class: "kind" }, "Causal abstraction report"), themeButton()),
-    h("h1", {}, DATA.task, h("span", {}, " in "), DATA.lm),
+    h("h1", {}, fileName(DATA.task), h("span", {}, " in "), fileName(DATA.lm)),
     h("p", { class: "facts" }, facts.map((fact, i) => [i > 0 && h("span", { "aria-hidden": "true" }, " · "), fact])),
   ];
 }
@@ -83,8 +83,10 @@ function marked({ text, positions }) {
 function promptSection() {
   const places = DATA.prompt ? Object.keys(DATA.prompt.positions) : Object.keys(DATA.tokens);
   if (!places.length) return null;
-  return section("prompt", "The prompt",
-    "An example of what the network reads. Marked are the tokens at which its activations were swapped; −3 is the fourth token from the end.",
+  const [title, lead] = IN_WORDS
+    ? ["The prompt", "An example of what the network reads. Marked are the tokens at which its activations were swapped; −3 is the fourth token from the end."]
+    : ["The input", "What the network is given of a setting, and the places at which its activations were swapped."];
+  return section("prompt", title, lead,
     DATA.prompt ? h("pre", { class: "prompt" }, marked(DATA.prompt)) : h("p", { class: "note" }, "This folder kept the tokens at the positions, not the text."),
     h("ul", { class: "chips" }, places.map((name) => h("li", {}, tokenAt(name) !== null && h("code", {}, shown(tokenAt(name))), " ", positionName(name)))));
 }
