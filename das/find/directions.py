@@ -100,13 +100,17 @@ def _found(kind: Kind, seen: Seen) -> Subspace:
 
 
 def _subspace(columns: Sequence[Tensor]) -> Subspace:
-    """Variables' columns made orthonormal, those of earlier ones first; as wide as the widest, with random columns in the
-    others, which are not swapped."""
-    k, d = max(1, *(part.shape[1] for part in columns)), len(columns[0])
-    spare = torch.randn(d, k, generator=torch.Generator().manual_seed(0))
-    wide = torch.cat([torch.cat([part, spare[:, part.shape[1] :]], 1) for part in columns], 1)
-    basis = torch.linalg.qr(wide)[0].unflatten(1, (len(columns), k))
-    return Subspace(basis, torch.stack([(torch.arange(k) < part.shape[1]).float() for part in columns]))
+    """Variables' columns made orthonormal, the first of each before the second of any; as wide as the widest, with random
+    columns in the others, which are not swapped, and come last so that they take nothing from those that are."""
+    k, d, variables = max(1, *(part.shape[1] for part in columns)), len(columns[0]), len(columns)
+    there = torch.stack([torch.arange(k) < part.shape[1] for part in columns], 1)  # (k, variables)
+    wide = torch.randn(d, k, variables, generator=torch.Generator().manual_seed(0))
+    for i, part in enumerate(columns):
+        wide[:, : part.shape[1], i] = part
+    order = (~there.flatten()).int().argsort(stable=True)
+    basis = torch.empty(d, k * variables)
+    basis[:, order] = torch.linalg.qr(wide.flatten(1)[:, order])[0]
+    return Subspace(basis.unflatten(1, (k, variables)).mT, there.T.float())
 
 
 def principal(rows: Tensor, k: int) -> Tensor:

@@ -1,5 +1,6 @@
 """Closed-form finders: means span what tells values apart, components what varies; both are judged as any other finder."""
 
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -10,6 +11,7 @@ from das import Experiment
 from das.errors import DasError
 from das.find.alignment import Cell
 from das.find.diffmeans import DiffMeans
+from das.find.directions import Direction
 from das.find.kinds import KINDS, parse_kind
 from das.find.lat import LAT
 from das.find.pca import PCA
@@ -69,6 +71,43 @@ def test_columns_are_orthonormal_and_no_more_than_were_asked_for(kind, variables
     torch.testing.assert_close(flat.T @ flat, torch.eye(flat.shape[1]), rtol=0, atol=1e-5)
     assert a.feature.variables == variables
     assert flat.shape[1] <= 4 * variables
+
+
+@dataclass(frozen=True)
+class Uneven(Direction):
+    """One column of the first variable and four of the second."""
+
+    k: int = 4
+
+    def columns(self, seen):
+        axes = torch.eye(seen.base.shape[1])
+        return [axes[:, :1], axes[:, 1:5]]
+
+
+def test_a_variable_with_more_columns_than_another_keeps_them_all():
+    """What fills up the other's is random, and made orthonormal behind them."""
+    m = prices()
+    (a,) = align([Cell("left_and_right", Site(0, "last"), Uneven())], Search(m.engine, m.data))
+    one, other = a.feature.basis.unbind(1)
+    assert abs(float(one[0, 0])) == pytest.approx(1, abs=1e-5)
+    torch.testing.assert_close(other[1:5].square().sum(0), torch.ones(4), rtol=0, atol=1e-5)
+
+
+@dataclass(frozen=True)
+class Mixed(Direction):
+    """The first column of each variable is the second one of the other."""
+
+    k: int = 2
+
+    def columns(self, seen):
+        axes = torch.eye(seen.base.shape[1])
+        return [axes[:, [0, 1]], axes[:, [1, 0]]]
+
+
+def test_no_variable_takes_another_ones_first_column():
+    m = prices()
+    (a,) = align([Cell("left_and_right", Site(0, "last"), Mixed())], Search(m.engine, m.data))
+    torch.testing.assert_close(a.feature.basis[[0, 1], [0, 1], 0].abs(), torch.ones(2), rtol=0, atol=1e-5)
 
 
 def test_pairs_that_do_not_know_their_values_are_refused():
