@@ -14,7 +14,7 @@ def run(settings: Any, out: str | None = None) -> None:
         out: Folder to write to; by default runs/<task>.
     """
     from das.draw.early import draw_early
-    from das.draw.heatmaps import pictures
+    from das.draw.gallery import pictures
     from das.draw.outcome import outcome
     from das.ground.checks import folder as check_folder
     from das.progress import console

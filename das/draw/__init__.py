@@ -5,7 +5,8 @@ from das import handing_on
 __getattr__, __all__ = handing_on(
     __name__,
     {
-        "heatmaps": "heatmap figures",
+        "gallery": "figures",
+        "heatmaps": "heatmap",
         "paper": "paper_table",
     },
 )

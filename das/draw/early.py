@@ -9,7 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from das.draw.axes import title
-from das.draw.heatmaps import ALL, grey_numbers, image_of, numbers, save, size_of, spread, ticks
+from das.draw.gallery import ALL, save
+from das.draw.heatmaps import grey_numbers, image_of, numbers, size_of, spread, ticks
 from das.find.sites import row_order
 from das.progress import Reporter, silent
 

@@ -1,11 +1,9 @@
-"""Heatmaps: IIA over layers and positions, and all the figures of a run, each a function of its tables."""
+"""Heatmaps: IIA and other measures over layers and positions, each a function of a run's tables."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,20 +12,15 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from das.draw.axes import axes_of, inches_of, title, write
-from das.draw.evidence import evidence, luck, rank_curve
+from das.draw.evidence import luck
 from das.errors import DasError, unknown
 from das.find.sites import SITE, row_order
-from das.ground.storage import write as write_file
-from das.run.stages import DONE
 from das.text import fitted, plain, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from das.run.folder import Folder
-
-ALL = "heatmaps.png"
-"""The file of the heatmaps of all hypotheses."""
 
 COLOURS = "viridis"
 SKIPPED = "#dddddd"
@@ -264,38 +257,3 @@ def all_heatmaps(run: Folder, metric: str = "iia") -> Figure:
     for index, name in enumerate(names):
         heatmap(run, name, figure.add_subplot(rows, columns, index + 1), metric)
     return figure
-
-
-# --- all of them ---
-
-
-def maps(run: Folder) -> dict[str, Any]:
-    """The heatmaps of a run, by the names of their files."""
-    names = run.summary["hypotheses"]
-    drawn = {f"heatmap_{name}.png": heatmap(run, name).get_figure() for name in names}
-    for metric in measures_of(run):
-        drawn |= {f"heatmap_{name}_{metric}.png": heatmap(run, name, metric=metric).get_figure() for name in names}
-    return drawn | {ALL: all_heatmaps(run)}
-
-
-def figures(run: Folder) -> list[Path]:
-    """Draws every figure of a run into its folder; their paths."""
-    drawn = maps(run)
-    for name, entry in run.summary["hypotheses"].items():
-        drawn[f"rank_{name}.png"] = rank_curve(run, name).get_figure()
-        if entry.get("scorecard"):
-            drawn[f"evidence_{name}.png"] = evidence(entry)
-    return save(run.folder, drawn)
-
-
-def pictures(run: Folder, stage: str) -> None:
-    """Draws the heatmaps after a stage of a run; after the last one they are there."""
-    if stage != DONE:
-        save(run.folder, maps(run))
-
-
-def save(folder: Path, drawn: Mapping[str, Any]) -> list[Path]:
-    """Writes figures, by the names of their files; their paths."""
-    for file, figure in drawn.items():
-        write_file(folder / file, partial(figure.savefig, format="png", dpi=150))
-    return [folder / file for file in drawn]

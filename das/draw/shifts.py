@@ -10,7 +10,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from das.draw.axes import inches_of, write
-from das.draw.heatmaps import COLOURS, SKIPPED, hatch, numbers, outline, save, size_of, ticks
+from das.draw.gallery import save
+from das.draw.heatmaps import COLOURS, SKIPPED, hatch, numbers, outline, size_of, ticks
 from das.find.sites import row_order
 from das.task.variant import BASE
 from das.text import fitted, short, spread, two

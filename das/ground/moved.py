@@ -57,7 +57,7 @@ MOVED = {
     "paper": "draw.paper",
     "plain": "ground.plain",
     "plan": "run.plan run.costs run.machine",
-    "plot": "draw.heatmaps draw.dag",
+    "plot": "draw.heatmaps draw.gallery draw.dag",
     "plot_evidence": "draw.evidence draw.axes",
     "plot_shift": "draw.shifts",
     "prompt": "task.prompt task.rendered task.positions task.encoded task.answers task.tokenizer",

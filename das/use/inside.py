@@ -100,7 +100,7 @@ class Inside:
 
     def write(self, folder: Path) -> list[Path]:
         """Writes `inside.json` and the figures into a folder; their paths."""
-        from das.draw.heatmaps import save
+        from das.draw.gallery import save
 
         write_json(folder / "inside.json", self.plain())
         return [folder / "inside.json", *save(folder, self.figures())]

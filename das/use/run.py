@@ -161,19 +161,19 @@ class Run(Folder):
 
     def heatmap(self, hypothesis: str, ax: Axes | None = None, metric: str = "iia") -> Axes:
         """IIA on test pairs over layers × positions; `hypothesis` with or without its variables."""
-        from das.draw import heatmaps
+        from das.draw.heatmaps import heatmap
 
         name = hypothesis.split(".")[0]
         if name not in self.summary["hypotheses"]:
             raise unknown("hypothesis", hypothesis, self.summary["hypotheses"])
-        return heatmaps.heatmap(self, name, ax, metric)
+        return heatmap(self, name, ax, metric)
 
     def figures(self) -> list[Path]:
         """Draws every figure anew from the tables; their paths."""
-        from das.draw import heatmaps
+        from das.draw.gallery import figures
 
         with writing(self.folder):
-            drawn = heatmaps.figures(self)
+            drawn = figures(self)
             return drawn + _shift_figures(self.robustness()) if (self.folder / "shift.json").exists() else drawn
 
 

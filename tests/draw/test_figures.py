@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 
 from das import DasError, Experiment, Run
 from das.cli import main
-from das.draw.evidence import NULLS, effects, evidence, levels, luck
-from das.draw.heatmaps import METRICS, heatmap, rank_curve
+from das.draw.evidence import NULLS, effects, evidence, levels, luck, rank_curve
+from das.draw.heatmaps import METRICS, heatmap
 from das.draw.outcome import outcome
 from das.text import fitted, plain, short
 

@@ -5,7 +5,7 @@ import pytest
 from test_run import FEW, assert_same_tables, experiment
 
 from das.draw.early import early_heatmaps
-from das.draw.heatmaps import maps, pictures
+from das.draw.gallery import maps, pictures
 from das.interchange.feature import Whole
 from das.interchange.score import score
 from das.run.early import Watch
