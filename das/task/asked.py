@@ -52,5 +52,5 @@ def ask(asked: Variant, inputs: Columns, tokenizer: Tokenizer, alone: bool = Fal
 
 
 def drawn(inputs: Inputs) -> Columns:
-    """Drawn settings whose answers are known beside those that are asked about, where answers have a tolerance."""
+    """Drawn settings, whose answers say beside those that are asked about where answers end and which are near."""
     return inputs.sample(np.random.default_rng(0), KNOWN)
