@@ -25,7 +25,7 @@ def apply(
         source_position: Where it lies in the source, if that differs.
         token: Which token of a piece of the text: first, last or all.
         occurrence: Which of several pieces that are alike, from 0, or from the end with -1.
-        top: How many tokens are shown.
+        top: How many tokens are shown; where a network gives numbers, all are shown.
         generate: So many tokens more, as the text goes on before, of the source and after; 0 for none.
         json: A file to write it to as well, as JSON; without a file it is printed so, in the text's place.
     """

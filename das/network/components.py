@@ -47,7 +47,10 @@ def find_tap(
         return tap_on(_submodule(model, component, layer), cells)
     name, head = parsed
     if block is None:
-        raise DasError(f"component {component!r}: {type(model).__name__} has no layers; give a dotted path to a module")
+        raise DasError(
+            f"component {component!r}: {type(model).__name__} has no layers that are known: give as components= the path of a "
+            f"module, such as {next(iter(own), 'encoder.out')!r}. It has {', '.join(own) or 'no modules'}"
+        )
     if name == "block_output":
         return tap_on(block, cells)
     if name in ("attention_output", "heads"):

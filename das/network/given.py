@@ -53,7 +53,8 @@ class Given:
             )
         if isinstance(form, Prompt) and self._object and self._object.tokenizer is None:
             raise DasError(
-                "the network has no tokenizer, and the task is put in words: give das.LM one, or the task das.Tensors"
+                "the network has no tokenizer, and the task is put in words: give das.LM one, or put the task as das.Tensors "
+                "and the network in a das.Net"
             )
         if not isinstance(form, Prompt) and not self.net:
             raise DasError(

@@ -84,7 +84,8 @@ def _refusal(told: _Told, inputs: Columns, texts: Sequence[str], one: int, other
     written = repr(texts[one]) + ("" if texts[one] == texts[other] else f" and {texts[other]!r}, which are the same tokens,")
     return (
         f"one prompt has two right answers: {written} is written for two settings: {side(one, told.values[0])}; "
-        f"{side(other, told.values[1])}. Write the values out in full, or draw only values that are written differently"
+        f"{side(other, told.values[1])}. Write the values out in full, or draw only values that are written differently, as "
+        "Range(0, 9, 0.01) gives values of two decimals"
     )
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from das.causal.columns import Columns, as_column, concat, same_length, take
-from das.errors import DasError, shown
+from das.causal.columns import Columns, as_column, concat, row_of, same_length, take
+from das.errors import DasError, called, shown
 from das.task.pointing import Pointer, encode_at, names_position
 from das.task.rendered import Prompts, Rendered
 from das.task.task import Task
@@ -26,6 +26,13 @@ class Asked:
 
     def __len__(self) -> int:
         return len(self.rendered.names)
+
+    @property
+    def names(self) -> list[str]:
+        """Each in words: its text, or of what is no text its values."""
+        if isinstance(self.rendered, Texts) or self.values is None:
+            return self.rendered.names
+        return [_in_words(row_of(self.values, row)) for row in range(len(self))]
 
     def spread(self, rows: int, what: str) -> Asked:
         """The same, or one prompt so many times. DasError where there are others, and not so many."""
@@ -53,19 +60,40 @@ def asked(given: Any, task: Task | None, what: str, like: Columns | None = None)
         raise DasError(f"{what} holds texts and mappings: expected one kind")
     if task is None:
         raise DasError(f"{what} is given as values and there is no task to write them: give task=, or the text itself")
-    values = concat([_filled(_columns(each, what), like) for each in several])
+    one = {name: column.shape[1:] for name, column in task.model.sample(np.random.default_rng(0), 1).items()}
+    values = concat([_filled(_columns(each, what, one), like) for each in several])
     values = task.model.inputs.validate(values)
     return Asked(task.render(values), values)
 
 
-def _columns(setting: Mapping[str, Any], what: str) -> Columns:
-    """Columns of many settings where every value is a list or an array; else of one."""
-    many = [isinstance(value, list) or getattr(value, "ndim", 0) > 0 for value in setting.values()]
+def _columns(setting: Mapping[str, Any], what: str, shapes: Mapping[str, tuple[int, ...]]) -> Columns:
+    """Columns of many settings where every value is a list or an array of values; else of one. shapes: input → of one value,
+    () but for vectors and their like."""
+    given = {name: _array(value, f"{what}: input {name!r}", shapes.get(name, ())) for name, value in setting.items()}
+    many = [isinstance(value, list) or getattr(value, "ndim", 0) > len(shapes.get(name, ())) for name, value in given.items()]
     if any(many) and not all(many):
         raise DasError(f"{what} holds single values and columns: expected one setting, or a column for every input")
-    columns = {name: as_column(value if all(many) else [value], f"input {name!r}") for name, value in setting.items()}
+    columns = {name: as_column(value if all(many) else [value], f"input {name!r}") for name, value in given.items()}
     same_length(columns)
     return columns
+
+
+def _array(value: Any, what: str, shape: tuple[int, ...]) -> Any:
+    """A vector, or a column of such, as an array; other values as they are."""
+    if not shape:
+        return value
+    found = called(what, f"a vector of shape {shape}, or a list of such", np.asarray, value)
+    if found.shape[-len(shape) :] != shape or found.ndim > len(shape) + 1 or found.dtype.kind not in "biuf":
+        raise DasError(f"{what} is {shown(value)}: expected a vector of shape {shape}, or a list of such")
+    return found
+
+
+def _in_words(setting: Mapping[str, Any]) -> str:
+    def short(value: Any) -> str:
+        listed = f"[{', '.join(map(short, value))}]" if isinstance(value, list) else None
+        return listed or (f"{value:.4g}" if isinstance(value, float) else str(value))
+
+    return ", ".join(f"{name}: {short(value)}" for name, value in setting.items())
 
 
 def _filled(columns: Columns, like: Columns | None) -> Columns:

@@ -28,16 +28,19 @@ from das.network.lm import LM
 from das.network.net import Net
 from das.network.site import Place
 from das.pairs.dataset import Dataset, Rows
+from das.task.answers import Real
 from das.task.encoded import Encoded
 from das.task.hypothesis import Hypothesis
 from das.task.positions import Position
 from das.task.rendered import Prompts
 from das.task.task import Task
 from das.task.tensors import Tensors
-from das.use.applied import AFTER, BEFORE, Applied, Expected, token_text
+from das.use.applied import AFTER, BEFORE, Applied, Expected
 from das.use.asked import Asked, asked, placed
 from das.use.calling import of_base, pointed
 from das.use.generated import Generated, continued
+from das.use.likeliest import Likeliest, token_text
+from das.use.numbers import Numbers
 from das.use.own_pairs import At, OwnPairs, Places, Pointed, by_position, sources_of
 
 SPAN = 65
@@ -79,10 +82,6 @@ class Swapper:
 
     def apply(self, base: Any, source: Any = None, *, sources: Any = None, **places: At) -> Applied:
         """See `das.use.apply.apply`."""
-        if self.task and isinstance(self.task.prompt, Tensors) and self.task.prompt.tolerance is not None:
-            raise DasError(
-                "apply shows the likeliest of tokens or classes, and this task's network gives numbers: a run tests it"
-            )
         pairs = self._pairs(base, source, sources, Places.given(places))
         engine = self._engine(pairs.data.prompts)
         logits = {name: self._clean(pairs.tokens(name)) for name in pairs.prompts}
@@ -90,9 +89,13 @@ class Swapper:
         for name, each in logits.items():
             if not bool(each.isfinite().all()):
                 raise DasError(f"{self.lm.name} gives logits that are not finite ({name}): its weights overflow in this dtype")
-        texts = {name: each.rendered.names for name, each in pairs.prompts.items()}
-        marks = {name: self._marks(pairs.tokens(name), self._side(name)) for name in pairs.prompts}
-        return Applied(self.what, self.lm.tokenizer, logits, texts, marks, self._expected(pairs, engine, logits[AFTER]))
+        found: dict[str, Any] = {
+            "what": self.what, "logits": logits, "prompts": {name: each.names for name, each in pairs.prompts.items()},
+            "places": {name: self._marks(pairs.tokens(name), self._side(name)) for name in pairs.prompts},
+            "expected": self._expected(pairs, engine, logits[AFTER]),
+        }  # fmt: skip
+        near = self.task.prompt.tolerance if self.task and isinstance(self.task.prompt, Tensors) else None
+        return Likeliest(**found, tokenizer=self.lm.tokenizer) if near is None else Numbers(**found, tolerance=near)
 
     def generate(
         self, base: Any, source: Any = None, *, sources: Any = None, tokens: int = 20, options: Mapping[str, Any] | None = None,
@@ -261,7 +264,8 @@ class Swapper:
             given = score(engine, data, wanted, AT_ONCE)[""][0]
         else:
             given = answers.right(answers.said(logits).numpy(), numbers)
-        return Expected(self.task.prompt.answer_texts(outputs), given)
+        real = answers.values[numbers] if isinstance(answers, Real) else None
+        return Expected(self.task.prompt.answer_texts(outputs), given, real)
 
 
 def _check_begins(pointer: At) -> None:

@@ -16,8 +16,8 @@ from das.planted.planting import Blocks, Plan, Sum, Xor
 from das.use.apply import swapper
 
 QUICK = {
-    "layers": [0], "positions": ["x"], "subspace": "nested:k=4", "steps": 90, "batch": 64, "train_pairs": 256, "val_pairs": 100,
-    "test_pairs": 100, "check_every": 30, "chosen_seeds": 1, "nulls": 2, "logger": "none",
+    "layers": [0], "positions": ["x"], "subspace": "nested:k=4", "steps": 60, "batch": 48, "train_pairs": 192, "val_pairs": 60,
+    "test_pairs": 60, "check_every": 30, "chosen_seeds": 1, "nulls": 2, "logger": "none",
 }  # fmt: skip
 HIGH, LOW = (200, 201), (210, 211)
 """The numbers that stand for the high bit, which is said first, and for the low bit."""

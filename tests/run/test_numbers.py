@@ -1,5 +1,7 @@
 """Networks that give numbers: a swap is right within the tolerance, and a run finds what was planted, of one number or several."""
 
+import json
+import re
 from functools import cache
 
 import numpy as np
@@ -8,12 +10,14 @@ import torch
 from torch import nn
 
 from das import CausalModel, DasError, Experiment, Hypothesis, Net, Task, Tensors, Uniform
+from das.cli import main
+from das.ground.storage import read_table
 from das.interchange.score import score
 from das.interchange.subspace import Subspace, random_basis
 
 QUICK = {
-    "layers": [0], "subspace": "nested:k=2", "steps": 150, "batch": 64, "train_pairs": 256, "val_pairs": 100, "test_pairs": 100,
-    "check_every": 50, "chosen_seeds": 1, "nulls": 2, "logger": "none",
+    "layers": [0], "subspace": "nested:k=2", "steps": 90, "batch": 48, "train_pairs": 160, "val_pairs": 60, "test_pairs": 80,
+    "check_every": 45, "chosen_seeds": 1, "nulls": 2, "logger": "none",
 }  # fmt: skip
 ROTATION = random_basis(8, 8, torch.Generator().manual_seed(0))
 
@@ -67,8 +71,15 @@ def test_the_planted_direction_of_a_regression_gives_its_numbers_and_no_other_do
     assert max(wrong) < 0.7
 
 
-def test_a_run_finds_the_direction_and_none_in_a_random_network(tmp_path):
-    run = Experiment(task(one), network(1), **QUICK).run(tmp_path / "run")
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """From a file, as on the command line."""
+    own = tmp_path_factory.mktemp("numbers") / "own.py"
+    own.write_text("import test_numbers as own\n\ntask, network = own.task(own.one), own.network(1)\n")
+    return Experiment(own, own, **QUICK).run(own.parent / "run")
+
+
+def test_a_run_finds_the_direction_and_none_in_a_random_network(run):
     row = run.table().iloc[0]
     assert row["test_iia"] >= 0.95
     assert row["test_lm_base"] == row["test_ceiling"] == 1
@@ -77,6 +88,36 @@ def test_a_run_finds_the_direction_and_none_in_a_random_network(tmp_path):
     assert entry["verdict"] not in ("refuted", "illusory")
     nulls = run.nulls()
     assert nulls[(nulls["null"] == "untrained") & (nulls["width"] == 0)]["iia"].max() < 0.7
+
+
+def test_a_swap_between_values_of_ones_own_gives_numbers_as_the_run_scored_them(run):
+    pairs = read_table(run.folder / "pairs.parquet").query("split == 'test'")
+    base, source = ({v: pairs[f"{prefix}.{v}"].tolist() for v in "xyz"} for prefix in ("base", "source.both"))
+    found, cell = run.apply("both", base, source), run.alignment(run.table()["cell"][0]).cell
+    assert (found.as_expected == run.hits(cell)).all()
+    x, s, z = (np.array(values) for values in (base["x"], source["x"], base["z"]))
+    own, wanted = x + base["y"], np.maximum(s + source["y"], 0) + z
+    assert np.allclose(found.answers["before"], np.maximum(own, 0) + z, atol=1e-5)
+    table = found.table()
+    assert np.allclose(table["expected"], wanted)
+    assert np.allclose(table["off"], np.abs(table["after"] - wanted), atol=1e-6)
+    assert (table["flips"] == (np.abs(table["after"] - table["before"]) > 0.1)).all()
+    assert ((table["off"] <= 0.1) == found.as_expected).all()
+    assert 0 < table["flips"].sum() < len(table)
+
+
+def test_on_the_command_line_a_swap_shows_numbers_and_how_far_off_they_are(run, capsys):
+    asked = ["apply", str(run.folder), "both", "--base", "{x: 0.5, y: 0.25, z: 0.1}", "--source", "{x: -0.5, y: 0.125}"]
+    main(asked)
+    shown = capsys.readouterr().out
+    main([*asked, "--json"])
+    (pair,) = json.loads(capsys.readouterr().out)["pairs"]
+    assert pair["prompts"] == {"before": "x: 0.5, y: 0.25, z: 0.1", "source": "x: -0.5, y: 0.125, z: 0.1"}
+    assert abs(pair["answers"]["before"] - 0.85) < 1e-5
+    assert abs(pair["answers"]["after"] - 0.1) < 0.1
+    assert (pair["expected"], pair["flips"], pair["as_expected"]) == (0.1, True, True)
+    assert re.search(r"^before  0\.85 +at 'last' of 'x: 0\.5, y: 0\.25, z: 0\.1'$", shown, re.MULTILINE)
+    assert re.search(r"^as the causal model says: 0\.1, [0-9.e-]+ off \(tolerance 0\.1\)$", shown, re.MULTILINE)
 
 
 def test_within_the_tolerance_is_by_hand_what_a_swap_gives():
@@ -102,7 +143,7 @@ def test_within_the_tolerance_is_by_hand_what_a_swap_gives():
 @pytest.mark.parametrize(
     ("made", "settings", "words"),
     [
-        (lambda: task(two), {}, r"an answer is 2 number\(s\), and net gives 1"),
+        (lambda: task(two), {}, r"an answer is 2 number\(s\), and .* gives 1"),
         (lambda: task(one, None), {}, "or tolerance= if the network gives numbers"),
         (lambda: task(one, answers=lambda v: f"{v}"), {}, "with a tolerance, each answer is a number"),
         (lambda: task(one, -1.0), {}, "tolerance of das.Tensors"),

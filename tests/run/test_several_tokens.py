@@ -112,7 +112,7 @@ def test_sums_that_begin_one_another_go_through_a_run_that_matches_distributions
     """Where nothing but the tens differ, the source has the counterfactual answer; of a carry nobody has."""
     model = CausalModel(tens, number, inputs={k: Range(0, 9) for k in "abc"})
     open_ended = Task(Prompt("{a}0 + {c}{b} =", lambda v: f" {v}"), {"tens": Hypothesis(model, "tens")})
-    quick = QUICK | {"train_pairs": 32, "positions": ["last"], "nulls": 0, "steps": 2}
+    quick = QUICK | {"train_pairs": 32, "val_pairs": 16, "test_pairs": 16, "positions": ["last"], "nulls": 0, "steps": 2}
     experiment = das.Experiment(open_ended, network(), **quick, families={"only": 1.0}, measures=["kl"], loss="kl")
     run = experiment.run(tmp_path / "run")
     row = run.table().iloc[0]

@@ -246,7 +246,7 @@ def test_a_network_that_gives_a_number_chooses_the_nearest_value_within_a_tolera
             nearest(*wrong)
 
 
-@pytest.mark.parametrize("name", ["equality", "gru_adder"])
+@pytest.mark.parametrize("name", ["equality", "gru_adder", "shapes"])
 def test_the_tasks_that_read_no_words_are_sound(name):
     found = load_task(ROOT / "tasks" / f"{name}.py")
     found.check(None)

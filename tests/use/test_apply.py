@@ -347,7 +347,11 @@ def test_a_network_that_takes_no_text_is_swapped_between_values_of_its_task():
     assert torch.allclose(torch.cat([found.logits["before"], found.logits["source"]]), clean)
     assert torch.allclose(found.logits["after"], clean[1:], atol=1e-5)
     assert found.expected.texts == equality.prompt.answer_texts(equality.model.run(source)["same"])
+    one, other = ({name: column[0] for name, column in values.items()} for values in (base, source))
+    assert torch.equal(own.apply(one, other | {"a": other["a"].tolist()}).logits["after"], found.logits["after"])
     assert "before" in repr(found)
+    refused(lambda: own.apply(one | {"a": [1.0, 2.0]}, other), "expected a vector of shape (4,)")
+    refused(lambda: own.apply(one | {"a": [[1.0], 2.0]}, other), "a vector of shape (4,)")
     refused(lambda: own.generate(base, source), "puts none")
     refused(lambda: own.swapped(source).__enter__(), "takes tensors")
 
