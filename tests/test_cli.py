@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import yaml
@@ -12,6 +13,7 @@ from das import __version__
 from das.cli import main
 from das.commands.groups import REST, grouped
 from das.commands.registry import COMMANDS
+from das.ground.checks import fitted
 from das.run.fit import variants
 from das.run.settings import FitSettings, Settings, check_keys, read_yaml
 from das.task.files import load_task
@@ -156,7 +158,7 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("option", ["--subspace {}", "--beside [{!r}]"])
+@pytest.mark.parametrize("option", ["--subspace {}", "--beside [{!r}]", "--beside {}"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_wrong_kind_of_subspace_says_what_is_wrong_in_one_line(kind, option, failed):
     assert KINDS[kind] in failed("run", TASK, "--lm", "x", *option.format(kind).split())
@@ -170,13 +172,23 @@ def test_network_is_not_written_where_something_is_already(failed, here):
 FILES = {
     "unknown key": ("layer: all", "unknown setting in run.yaml: 'layer': did you mean 'layers'?"),
     "wrong type": ("batch: big", "batch is 'big': expected a whole number"),
-    "one kind for a list": ("beside: full", "beside is 'full': expected a list of values"),
+    "no list": ("beside: {k: 1}", "beside is {'k': 1}: expected a list of values"),
+    "no list of texts": ("positions: true", "positions is True: expected a list of texts"),
+    "no list of layers": ("layers: [[1]]", "layers is [[1]]: expected a text or a list of whole numbers or texts"),
     "unknown kind": ("subspace: {kind: nestd}", "unknown kind of subspace 'nestd': did you mean 'nested'?"),
     "no kind": ("subspace: {k: 3}", "unknown kind of subspace ''"),
     "setting of a kind": ("beside: [{kind: nested, kk: 1}]", "unknown setting of nested 'kk': did you mean 'k'?"),
     "no YAML": ("layers: [", "run.yaml is not valid YAML"),
     "no mapping": (None, "run.yaml: expected a mapping of settings, found list"),
 }
+
+
+@pytest.mark.parametrize(
+    ("given", "hint", "listed"),
+    [("last", list[str], ["last"]), (2, str | list[int | str], [2]), ("nested", list[Any], ["nested"])],
+)
+def test_one_value_stands_for_a_list_of_one(given, hint, listed):
+    assert fitted("setting", given, hint) == fitted("setting", listed, hint) == listed
 
 
 @pytest.mark.parametrize("name", FILES)

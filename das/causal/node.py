@@ -40,8 +40,18 @@ class Node:
 
     def _computed(self, arguments: Sequence[Column]) -> Column:
         if self.scalar:
-            return as_column([self.mechanism(*row) for row in zip(*(rows_of(a) for a in arguments), strict=True)])
+            return self._row_by_row(arguments)
         return np.asarray(self.mechanism(*arguments))
+
+    def _row_by_row(self, arguments: Sequence[Column]) -> Column:
+        """One row's value after another's; rows that are alike are asked once, since many pairs have few settings."""
+        rows = list(zip(*(rows_of(a) for a in arguments), strict=True))
+        if any(
+            a.ndim > 1 or a.dtype.kind not in "biuU" for a in arguments
+        ):  # 1 and True are alike, but differ; so do 0. and -0.
+            return as_column([self.mechanism(*row) for row in rows])
+        place = {row: at for at, row in enumerate(dict.fromkeys(rows))}
+        return as_column([self.mechanism(*row) for row in place])[[place[row] for row in rows]]
 
 
 def node_of(function: Any) -> Node:

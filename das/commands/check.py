@@ -21,7 +21,7 @@ def check(
 
     Args:
         task: Task file or name.
-        lm: Whose tokenizer (and, with --accuracy, weights).
+        lm: Network whose tokenizer (and, with --accuracy, weights) to try; a task with other words needs one that knows them.
         positions: Places to mark; by default the task's.
         accuracy: Also load the weights and measure the network's accuracy.
         like: A named network, such as alpaca-7b, of which this must be a copy: by the tokens of a prompt and the accuracy; by

@@ -62,6 +62,8 @@ def _fit_one(given: Any, hints: Sequence[Any]) -> Any:
 
 
 def _fit_list(given: Any, hint: Any) -> list[Any]:
+    if isinstance(given, str | Path | int | float) and not isinstance(given, bool):
+        given = [given]  # one stands for a list of one: --positions last
     if not isinstance(given, list | tuple | range) and not hasattr(given, "__array__"):
         raise _Unfit
     return [_fit(each, hint) for each in (given.tolist() if hasattr(given, "tolist") else given)]
@@ -88,7 +90,7 @@ def _fit_plain(given: Any, hint: type[Any]) -> Any:
 def wanted(hint: Any, several: bool = False) -> str:
     """A type hint in words."""
     if isinstance(hint, types.UnionType) or get_origin(hint) is Union:
-        return " or ".join(wanted(one) for one in get_args(hint) if one is not type(None))
+        return " or ".join(wanted(one, several) for one in get_args(hint) if one is not type(None))
     if get_origin(hint) is list:
         return f"a list of {wanted(get_args(hint)[0], True)}"
     if get_origin(hint) is dict:

@@ -60,6 +60,9 @@ class LM:
         self._sizes: dict[tuple[str, int], int] = {}
         self.asking = Asking(self.model, self.tokenizer)
 
+    def __repr__(self) -> str:
+        return f"LM({self.name!r}, {type(self.model).__name__}, {sum(p.numel() for p in self.model.parameters()):,} parameters)"
+
     @classmethod
     def load(cls, source: str, dtype: str = "float32", device: str = "auto") -> LM:
         """By name (see `names`), folder (of a network or an adapter), hub id or GGUF file. dtype: `float32`, `bfloat16` or

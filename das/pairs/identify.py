@@ -194,7 +194,18 @@ class Report:
         mix = " + ".join(f"{name} {share:g}" for name, share in self.families.items())
         names = (f"{self.task}: {self.pairs:,} pairs per hypothesis, {mix}", "natural sampling")
         tables = [f"{name}\n{_matrix(claims)}" for name, claims in zip(names, (self.table, self.natural), strict=True)]
-        return "\n\n".join([EXPLANATION, *tables, *([self._separation()] if len(self.table) > 1 else [])])
+        rivals = [self._in_words(), self._separation()] if len(self.table) > 1 else []
+        return "\n\n".join([EXPLANATION, *tables, *rivals])
+
+    def _in_words(self) -> str:
+        """What the first table says of each claim and rival."""
+        lines = ["in words, of the pairs of the first table"]
+        for name, claim in self.table.items():
+            for other in claim.rivals:
+                iia = claim.computed[other].iia
+                told = "do not tell the two apart: see the families below" if iia >= SAME else "tell the two apart"
+                lines.append(f"{name} against {other}: what {other} computes would score {iia:.3f} as {name}; they {told}")
+        return "\n".join(lines)
 
     def _separation(self) -> str:
         rows = [("claimed", "if true", *self.alone, "best", f"through, on {'+'.join(self.families)}")]

@@ -29,8 +29,6 @@ def shares(name: str, given: Any) -> dict[str, float]:
 
 def several(name: str, given: Any, kind: Any) -> list[Any]:
     """A list of different entries, from a list or a single entry."""
-    if isinstance(given, kind) and not isinstance(given, bool):
-        given = [given]
     entries = fitted(name, given, list[kind])
     if not entries:
         raise DasError(f"{name} is empty: expected at least one")

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from das.run.summary import Summary
+from das.text import two
 
 PURPOSES = {
     "pairs": "pairs of prompts are drawn and labelled by the causal models",
@@ -29,9 +30,7 @@ def so_far(summary: Summary, stage: str) -> tuple[dict[str, Any], pd.DataFrame]:
     """What `summary.json` and the results would say after a stage, without verdicts: those rest on what is still to come."""
     body = summary.body() | {"stage": stage}
     for entry in body["hypotheses"].values():
-        noop, ceiling = (entry["baselines"][name] for name in ("noop", "ceiling"))
-        sentence = (
-            f"{entry['hypothesis']}: {OPEN}; IIA {entry['test_iia']:.2f} so far (no-op {noop:.2f}, ceiling {ceiling:.2f})."
-        )
+        noop, ceiling = (two(entry["baselines"][name]) for name in ("noop", "ceiling"))  # none where nobody says own answers
+        sentence = f"{entry['hypothesis']}: {OPEN}; IIA {two(entry['test_iia'])} so far (no-op {noop}, ceiling {ceiling})."
         entry["verdict"] |= {"verdict": OPEN, "sentence": sentence, "p": None}
     return body, summary.results()

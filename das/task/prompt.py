@@ -59,7 +59,10 @@ class Prompt(Form):
     def __post_init__(self) -> None:
         self.templates  # noqa: B018  (wrong ones are reported here)
         if not callable(self.answers) and not isinstance(self.answers, Mapping):
-            raise DasError(f"answers are {shown(self.answers)}: expected a mapping from output value to text, or a function")
+            raise DasError(
+                f"answers are {shown(self.answers)}: expected a mapping from output value to text, or a "
+                "function, such as ' {}'.format"
+            )
         for value, said in self.answers.items() if isinstance(self.answers, Mapping) else ():
             _texts_of(value, said)
         fitted("first_token of a prompt", self.first_token, bool)

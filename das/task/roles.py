@@ -48,7 +48,10 @@ class Roles:
             if column in (*LABELS, *OTHERS, "base", *self._sides.values()):
                 continue
             if not side or (column[len(side)] == "." and known is not None and name not in known):
-                raise unknown(f"column of {self.table.name},", column, [*self._expected(sides, known)])
+                error = unknown(f"column of {self.table.name},", column, [*self._expected(sides, known)])
+                raise DasError(
+                    f"{error}. One that has no part in it must go: columns={{{column!r}: None}} leaves it out (in Python)"
+                )
             if not re.fullmatch(r"(?!\d)\w+", name) or (column[len(side)] == "@" and name in ("first", "last")):
                 raise DasError(f"{self.table.name}: column {column!r} names {name!r}: expected letters, digits and _")
 

@@ -45,7 +45,10 @@ class Texts(Rendered):
         self._check_fields(tokenizer)
         prompts = encode(self, tokenizer, expand_positions(positions))
         if (unread := prompts.count(tokenizer.unk_token_id)) > 0:
-            raise DasError(f"{unread:.0%} of the prompts' tokens are unknown to the tokenizer: the network cannot read them")
+            raise DasError(
+                f"{unread:.0%} of the prompts' tokens are unknown to the tokenizer: the network cannot read "
+                "them. Use other words, or another network (das fit-lm trains one on a task)"
+            )
 
     def _check_fields(self, tokenizer: Tokenizer) -> None:
         """DasError where what a field writes has no token: the network would not read it. A field may well write nothing."""

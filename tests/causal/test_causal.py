@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 
 from das import Bool, CausalModel, Choice, DasError, Inputs, Range, Sampler, Uniform, scalar
 from das.causal.columns import as_column, differ, row_of, take
+from das.causal.node import node_of
 
 # --- small models, each twice: on numpy columns, and row by row in plain Python ---
 
@@ -235,6 +236,31 @@ def test_a_vector_is_swapped_whole(rule):
     assert found[model.output].tolist() == [
         s["low"] <= b["x"] <= s["high"] for b, s in zip(rows(base), rows(source), strict=True)
     ]
+
+
+def test_a_scalar_mechanism_is_asked_once_for_rows_that_are_alike():
+    asked = []
+
+    @scalar
+    def kind(x):
+        asked.append(x)
+        return f"{type(x).__name__} {x}"
+
+    for values in ([3, 1, 3, 3, 1], ["a", "b", "a"], [True, False, True]):
+        asked.clear()
+        model = CausalModel(kind, inputs={"x": Choice(values[:2])})
+        assert model.run({"x": np.array(values)})["kind"].tolist() == [f"{type(v).__name__} {v}" for v in values]
+        assert asked == values[:2]
+
+
+@pytest.mark.parametrize("values", [[0.0, -0.0], [1, True]], ids=["zeros", "one and true"])
+def test_values_that_only_compare_as_equal_are_rows_of_their_own(values):
+    column = np.array(values, object if values[0] == 1 else float)
+    assert node_of(scalar(written)).value({"x": column}, 2).tolist() == [repr(v) for v in values]
+
+
+def written(x):
+    return repr(x)
 
 
 def test_models_with_vector_outputs_can_be_compared():

@@ -287,6 +287,7 @@ def test_equivalent_models_are_reported_as_not_identifiable():
     for name, claim in report.table.items():
         for other in TWINS.hypotheses:
             assert claim.entry(other) == (1, 1), (name, other)
+    assert report.text().count("would score 1.000 as larger; they do not tell the two apart") == 2
     lines = report.text().split("on each family alone")[1].splitlines()[2:]
     assert len(lines) == 6
     assert all("  none  " in line for line in lines)
@@ -311,6 +312,14 @@ def test_separating_pairs_leave_rivals_less(name, seed, price_tagging):
                 assert less < min(more) - 0.1
                 compared += 1
     assert compared >= 2
+
+
+def test_identify_says_in_words_which_claims_its_pairs_tell_apart(price_tagging):
+    report = identify(price_tagging, n=400)
+    for name, claim in report.table.items():
+        for other in claim.rivals:
+            words = next(line for line in report.text().splitlines() if line.startswith(f"{name} against {other}: "))
+            assert ("do not" in words) == (claim.entry(other)[1] >= 0.995)
 
 
 def test_separating_pairs_are_balanced_varied_and_the_same_by_seed(price_tagging):

@@ -110,7 +110,12 @@ def test_what_cannot_be_fitted_is_one_error(lm, rows, given, said):
 @pytest.mark.parametrize("answers", [True, False])
 def test_a_run_without_a_causal_model_says_what_was_not_asked(lm, rows, tmp_path, answers):
     known = rows if answers else [{k: r[k] for k in ("base", "source", "label")} for r in rows]
-    run = Experiment(das.own_task(known), lm, **QUICK, train_pairs=10, val_pairs=10, test_pairs=40).run(tmp_path / "run")
+    told = []
+    experiment = Experiment(das.own_task(known), lm, **QUICK, train_pairs=10, val_pairs=10, test_pairs=40)
+    run = experiment.run(
+        tmp_path / "run", after=[lambda run, stage: told.append(run.summary["hypotheses"]["pairs"]["verdict"])]
+    )
+    assert ("ceiling –" in told[0]["sentence"]) is not answers
     entry = run.summary["hypotheses"]["pairs"]
     assert "not asked" in entry["verdict"]["sentence"]
     assert "no causal model" in entry["verdict"]["sentence"]
