@@ -27,6 +27,9 @@ from das.pairs.dataset import Labelled
 ROWS = 2048
 """Pairs that are looked at."""
 
+MANY = 256
+"""Values of a variable that are too many to go by: each would be seen a few times."""
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -52,6 +55,11 @@ class Seen:
         """`values`; DasError for pairs that do not know them."""
         if self.values is None:
             raise DasError(f"the pairs do not say which values the variable has, which {kind.label} goes by; lat goes without")
+        if (most := int(self.values.max()) + 1) > MANY:
+            raise DasError(
+                f"{kind.label} goes by the values of the variable, which has {most} in {len(self.base)} pairs, and at most "
+                f"{MANY} can be told apart: name lat, or a kind that trains"
+            )
         return self.values
 
 

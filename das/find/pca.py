@@ -21,6 +21,8 @@ class PCA(Direction):
     tolerance: float = 0.02
 
     def columns(self, seen: Seen) -> list[Tensor]:
+        if len(seen.sources) == 1:
+            return [principal(seen.centred, self.k)]
         values = seen.each_value(self)
         directions = principal(seen.centred, self.k * len(values))
         told = torch.stack([means(seen.centred @ directions, own).square().sum(0) for own in values]).argmax(0)

@@ -113,8 +113,15 @@ class Layout:
             self.network.skeleton.tap(*spot)
 
     def _check_sites(self) -> None:
-        """DasError where the places of a site overlap, or a base's place has another number of tokens than the source's."""
+        """DasError where the places of a site overlap, a base's place has another number of tokens than the source's, or a
+        variable that keeps its value would take what the base has elsewhere."""
+        several = [name for name, count in self.variables.items() if count > 1]
         for site in self.sites:
+            if several and any(base != source for base, source in site.pairs):
+                raise DasError(
+                    f"{site} takes what the source has elsewhere, and {several[0]} aligns several variables, some of which "
+                    "keep their value in a pair: a base has no such place to keep it by; give hypotheses of one variable"
+                )
             for base, source in site.pairs:
                 counts = [self.sample.positions[place.position].shape[1] for place in (base, source)]
                 if counts[0] != counts[1]:

@@ -1,6 +1,6 @@
 """Closed-form finders: means span what tells values apart, components what varies; both are judged as any other finder."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -126,6 +126,14 @@ def test_every_kind_is_made_from_its_name(name):
 
 def test_runs_from_before_the_name_was_changed_are_read():
     assert parse_kind({"kind": "means", "k": 4, "tolerance": 0.02}) == DiffMeans(k=4)
+
+
+def test_a_variable_of_too_many_values_is_refused():
+    m = prices()
+    pairs = m.data["train"].pairs["left_boundary"]
+    data = {"train": replace(m.data["train"], pairs={"left_boundary": replace(pairs, classes=np.arange(len(pairs))[None] * 2)})}
+    with pytest.raises(DasError, match=r"511 in 256 pairs, and at most 256 can be told apart: name lat"):
+        align([Cell("left_boundary", Site(0, "last"), Probe())], Search(m.engine, data | {"val": m.data["val"]}))
 
 
 # --- what is planted ---

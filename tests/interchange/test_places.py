@@ -8,6 +8,7 @@ import pytest
 import torch
 import transformers
 
+from das import Experiment
 from das.errors import DasError
 from das.interchange.batch import Batch
 from das.interchange.captures import Captures
@@ -335,3 +336,12 @@ def test_places_that_share_an_entry_are_refused():
 def test_vectors_of_two_sizes_are_refused():
     with pytest.raises(DasError, match=r"of 8 entries.*of 32"):
         dataset().sizes(network("llama"), Site(1, "here", "heads.1<-block_output"))
+
+
+def test_a_variable_that_may_keep_its_value_takes_nothing_from_elsewhere():
+    def made(hypothesis):
+        Experiment("price_tagging", "price-tagger-tiny", hypotheses=[hypothesis], positions=["amount.last<-last"]).ready()
+
+    with pytest.raises(DasError, match=r"left_and_right aligns several variables, some of which keep their value"):
+        made("left_and_right")
+    made("left_boundary")
