@@ -27,9 +27,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from das.interchange.accuracy import solves
+from das.pairs.rivals import SAME
 from das.text import html_table
 
-ALPHA, READ, SAME, SUPPORTED, LEGIBLE = 0.05, 0.5, 0.98, 0.8, 0.6
+ALPHA, READ, SUPPORTED, LEGIBLE = 0.05, 0.5, 0.8, 0.6
 """LEGIBLE is above .5, which a linear rule has of a parity: it can be right about three quarters of the values of two or three
 bits."""
 

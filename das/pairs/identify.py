@@ -20,7 +20,7 @@ from das.ground.checks import whole
 from das.pairs.drawer import make_pairs
 from das.pairs.families import FAMILIES, check_families
 from das.pairs.pairs import Pairs
-from das.pairs.rivals import Way, agreement, ways
+from das.pairs.rivals import SAME, Way, agreement, ways
 from das.task.hypothesis import Hypothesis
 from das.task.task import Task
 from das.text import aligned
@@ -32,9 +32,6 @@ BALANCED, NATURAL = {"flip": 0.5, "keep": 0.5}, {"natural": 1.0}
 
 FAMILY_PAIRS = 10_000
 """Pairs per hypothesis, at most, on which each family is tried alone."""
-
-SAME = 0.995
-"""From this IIA on, even without inputs, no family is said to separate two hypotheses."""
 
 
 @dataclass(frozen=True)

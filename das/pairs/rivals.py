@@ -17,6 +17,9 @@ Mask = NDArray[np.bool_]
 Way = dict[str, str]
 """What is interchanged: variable → the name of the source that it takes its value from. An empty way is a no-op."""
 
+SAME = 0.98
+"""From this IIA on a rival answers pairs as the claim does: they do not tell the two apart."""
+
 MOST_WAYS, IN_PLAY = 2048, 500
 """Ways that are tried per causal model at most, and those that take part in the game of `least`."""
 
