@@ -14,11 +14,11 @@ ROOT = Path(__file__).parents[1]
 
 
 SLOW = "run", "planted", "transfer", "find", "judge"
-"""Wings whose tests come first after the notebook, so that no process is left alone with a long one at the end."""
+"""Wings whose tests come first after the notebooks, so that no process is left alone with a long one at the end."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: (not item.name.startswith("test_notebooks_run"), item.path.parent.name not in SLOW))
+    items.sort(key=lambda item: (not item.name.startswith("test_a_notebook_runs"), item.path.parent.name not in SLOW))
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

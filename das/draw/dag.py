@@ -30,12 +30,9 @@ def dag(parents: Mapping[str, Sequence[str]], output: str, ax: Axes | None = Non
     ax = axes_of(ax, (1.6 * widest + 1, 1.1 * len(floors) + 0.4))
     for name, above in parents.items():
         for parent in above:
-            ax.annotate(
-                "",
-                place[name],
-                place[parent],
-                arrowprops={"arrowstyle": "-|>", "color": "#555555", "shrinkA": 14, "shrinkB": 14},
-            )
+            look = {"arrowstyle": "-|>", "color": "#555555", "shrinkA": 14, "shrinkB": 14}
+            bend = f"arc3,rad={_bend(place, place[parent], place[name])}"
+            ax.annotate("", place[name], place[parent], arrowprops=look | {"connectionstyle": bend})
         face = "#fde0c5" if name == output else "#dbe9f6" if above else "#eeeeee"
         box = {"boxstyle": "round,pad=0.4", "facecolor": face, "edgecolor": "#333333"}
         ax.text(*place[name], name, ha="center", va="center", fontsize=9, bbox=box)
@@ -43,6 +40,13 @@ def dag(parents: Mapping[str, Sequence[str]], output: str, ax: Axes | None = Non
     ax.set_ylim(-0.5, len(floors) - 0.5)
     ax.axis("off")
     return ax
+
+
+def _bend(place: Mapping[str, tuple[float, int]], start: tuple[float, int], end: tuple[float, int]) -> float:
+    """How an arrow is bent so as to pass beside what lies on the floors between, to the right (above 0) or to the left."""
+    middle = (start[0] + end[0]) / 2
+    crossed = [x for x, y in place.values() if start[1] < y < end[1] and abs(x - middle) < 0.15]
+    return 0.0 if not crossed else 0.3 if crossed[0] <= middle else -0.3
 
 
 def svg(parents: Mapping[str, Sequence[str]], output: str) -> str:

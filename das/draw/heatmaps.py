@@ -54,7 +54,7 @@ def _shown(token: str) -> str:
 
 def _broken(position: str) -> str:
     """A position as a label, each of several in a line."""
-    return re.sub(r"\+(?!\d)", "\n+", position).replace("last-", "−")
+    return re.sub(r"\+(?!\d)|<-", r"\n\g<0>", position).replace("last-", "−")
 
 
 # --- heatmaps ---
@@ -224,9 +224,8 @@ def numbers(ax: Axes, image: Any, interval: tuple[Any, Any] | None) -> None:
         below = bool(np.isfinite(ends).all())
         box = {"boxstyle": "square,pad=0.1", "facecolor": image.cmap(image.norm(value)), "edgecolor": "none"}
         style = {"color": "white" if _dark(image, value) else "black", "bbox": box}
-        write(
-            ax, cell, short(value) if image.norm.vmin >= 0 and image.norm.vmax <= 1 else f"{value:.1f}", 3.5 * below, 8, **style
-        )
+        share = image.norm.vmin >= -1 and image.norm.vmax <= 1
+        write(ax, cell, short(value) if share else f"{value:.1f}", 3.5 * below, 8, **style)
         if below:
             write(ax, cell, "–".join(map(short, ends)), -6.5, 6 if width < 0.8 else 7, **style)
 

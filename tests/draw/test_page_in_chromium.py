@@ -112,6 +112,19 @@ def test_what_was_answered_stands_there_and_can_be_sought(opened):
     assert set(opened.js(given)) == {"Maybe"}
 
 
+def test_a_site_of_several_places_is_named_by_its_tokens_and_marked_at_each(tab, tmp_path):
+    folder = made.make(tmp_path / "run", ("one",), 2, ("last", "first+last"), 20)
+    spans = {"last": [[8, 10]], "first+last": [[0, 4], [8, 10]]}
+    (folder / "prompt.json").write_text(json.dumps({"text": "What of 12?", "positions": spans}))
+    summary = json.loads((folder / "summary.json").read_text())
+    (folder / "summary.json").write_text(json.dumps(summary | {"tokens": {"last": "12", "first+last": "What + 12"}}))
+    tab.open(write(folder))
+    marks = "[...document.querySelectorAll('mark.token')].map(m => [m.textContent, m.dataset.names])"
+    assert tab.js(marks) == [["What", "first+last"], ["12", "last"]]
+    chips = tab.js("[...document.querySelectorAll('.chips li')].map(c => c.textContent)")
+    assert chips == ["12 last", "What + 12 first+last"]
+
+
 def test_what_is_no_text_is_no_prompt_and_layers_go_by_their_names(tab, tmp_path):
     folder = made.make(tmp_path / "run", ("one",), 2, ("last",), 20)
     (folder / "prompt.json").write_text(json.dumps({"text": "input: float32 (16,)", "positions": {"last": []}}))
@@ -125,7 +138,8 @@ def test_what_is_no_text_is_no_prompt_and_layers_go_by_their_names(tab, tmp_path
     assert "mixer.1" in text(tab, ".map svg")
     tab.click('.cells rect[tabindex="0"]')
     examples(tab)
-    assert text(tab, "#cell h3").startswith("one.v at layer ")
+    assert text(tab, "#cell h3").endswith(", last")
+    assert "layer" not in text(tab, "#cell h3")
     assert tab.js("!document.querySelector('.pairs tbody button')"), "there is no prompt to open"
     assert tab.complaints == []
 

@@ -124,10 +124,20 @@ function dagChart({ levels, arrows, aligned }) {
   const target = new Set(aligned), parents = new Set(arrows.map(([parent]) => parent));
   const look = (name) => (levels[0].includes(name) ? "input" : parents.has(name) ? "inner" : "output");
   const tip = `tip-${controls++}`;
+  const reach = (name, side) => size(name) / 2 + 12 + (side > 0 && target.has(name) ? 54 : 0);
+  /** Where both handles of an arrow lie that has to pass beside what lies between; null where nothing does. */
+  const past = ([x1, y1], [x2, y2]) => {
+    const free = (x1 + x2) / 2;
+    const crossed = [...place].find(([name, [x, y]]) => y < y1 && y > y2 && free > x - reach(name, -1) && free < x + reach(name, 1));
+    if (!crossed) return null;
+    const [name, [x]] = crossed, side = x1 < x ? -1 : 1;
+    return (x + side * reach(name, side) - 0.25 * free) / 0.75;  // a curve with such handles is there halfway
+  };
   const arrow = ([from, to]) => {
     const [[x1, y1], [x2, y2]] = [place.get(from), place.get(to)];
-    const middle = (y1 + y2) / 2;
-    return svg("path", { class: "arrow", d: `M${x1},${y1 - 16}C${x1},${middle} ${x2},${middle} ${x2},${y2 + 20}`, "marker-end": `url(#${tip})` });
+    const middle = (y1 + y2) / 2, beside = past([x1, y1], [x2, y2]);
+    const [first, second] = beside === null ? [x1, x2] : [beside, beside];
+    return svg("path", { class: "arrow", d: `M${x1},${y1 - 16}C${first},${middle} ${second},${middle} ${x2},${y2 + 20}`, "marker-end": `url(#${tip})` });
   };
   const node = (name) => {
     const [x, y] = place.get(name), wide = size(name);

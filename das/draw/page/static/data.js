@@ -85,11 +85,10 @@ const IN_WORDS = !DATA.prompt || Object.values(DATA.prompt.positions).some((span
 const layerName = (layer) => (DATA.layers.length ? String(layer).replace(/\d+/g, (number) => DATA.layers[number]) : String(layer));
 
 /** Position → the text of its token(s) in the example prompt. */
-const tokenAt = (position) => {
-  const spans = DATA.prompt?.positions[position];
-  if (spans?.length) return DATA.prompt.text.slice(spans[0][0], spans.at(-1)[1]);
-  return DATA.tokens[position] ?? null;
-};
+const tokenAt = (position) => DATA.tokens[position] ?? null;
+
+/** Whether a position joins several, or takes its vector from another one. */
+const joined = (position) => /<-|\+(?!\d)/.test(position);
 
 /** A promise of a run's rank curves: cell → split → [width, IIA] each. */
 async function openCurves() {

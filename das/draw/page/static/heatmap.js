@@ -72,9 +72,10 @@ function heatmap(cells, entry, state, width, opened) {
   const skipped = skippedOf(entry, state), layout = orders(cells, [...sites, ...skipped]);
   const left = 26 + 6.8 * Math.max(...layout.rows.map((row) => row.length));
   const across = Math.min(width - left - 8, 76 * layout.positions.length), cell = across / layout.positions.length;
-  const tall = Math.max(18, Math.min(38, cell >= ROOMY ? 38 : 28)), steep = cell < 44;
-  const tick = (position) => (steep ? positionName(position) : `${tokenAt(position) === null ? "" : shown(tokenAt(position))}\n${positionName(position)}`);
+  const tall = Math.max(18, Math.min(38, cell >= ROOMY ? 38 : 28));
   const longest = Math.max(...layout.positions.map((p) => positionName(p).length));
+  const steep = cell < Math.max(44, 5.8 * longest);
+  const tick = (position) => (steep ? positionName(position) : `${tokenAt(position) === null ? "" : shown(tokenAt(position))}\n${positionName(position)}`);
   const foot = steep ? 24 + 5 * Math.min(longest, 22) : 52;
   const scale = scaleOf(sites.map((s) => s.value)), y = (s) => layout.row(s), label = labelOf(state.metric);
   const numbered = cell >= TIGHT, whiskers = cell >= ROOMY && tall >= 34 && state.metric === "iia";

@@ -40,7 +40,7 @@ const shown = (token) => token.replace(/^ +| +$/g, "").replaceAll("\n", "↵") |
 
 function placed(site) {
   const component = site.component === "block_output" ? "" : `${site.component}, `;
-  return `${component}layer ${layerName(site.layer)}, ${site.position}`;
+  return `${component}${DATA.layers.length ? "" : "layer "}${layerName(site.layer)}, ${site.position}`;
 }
 
 /** A task or a network: of a file its name alone. */

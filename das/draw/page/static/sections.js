@@ -64,10 +64,11 @@ function modelSection() {
 
 function marked({ text, positions }) {
   const marks = new Map();
-  for (const [name, spans] of Object.entries(positions)) for (const [start, end] of spans) {
+  const single = Object.entries(positions).filter(([name]) => !joined(name)), several = Object.entries(positions).filter(([name]) => joined(name));
+  for (const [name, spans] of [...single, ...several]) for (const [start, end] of spans) {
     const own = marks.get(start) ?? marks.set(start, { end, names: [] }).get(start);
     own.end = Math.max(own.end, end);
-    own.names.push(positionName(name));
+    if (!joined(name) || !own.names.length) own.names.push(positionName(name));
   }
   const parts = [];
   let at = 0;

@@ -1,0 +1,60 @@
+"""Notebooks run from top to bottom, and hold what they showed. Here they run small, one after another in one process and one
+folder, so that those which share a run make it once; `jupyter execute --inplace notebooks/*.ipynb` runs them as they are."""
+
+import ast
+import json
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pytest
+
+from das.draw import gallery, shifts
+
+ROOT = Path(__file__).parent.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+SMALL = {
+    "layers": [1], "positions": ["last"], "steps": 2, "batch": 8, "check_every": 2, "train_pairs": 40, "val_pairs": 20,
+    "test_pairs": 40, "chosen_seeds": 1, "nulls": 2,
+}  # fmt: skip
+"""In place of `size` in a notebook's cell that is tagged `parameters`."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    made = tmp_path_factory.mktemp("repository") / "notebooks"
+    made.mkdir()
+    return made
+
+
+def code(path):
+    return [cell for cell in json.loads(path.read_text("utf-8"))["cells"] if cell["cell_type"] == "code"]
+
+
+def shown(source, names):
+    """What a notebook would show of a cell: the value of the expression that it ends with."""
+    body = ast.parse(source.removeprefix("%matplotlib inline\n")).body
+    last = body.pop() if isinstance(body[-1], ast.Expr) else None
+    exec(compile(ast.Module(body, []), "<cell>", "exec"), names)
+    return eval(compile(ast.Expression(last.value), "<cell>", "eval"), names) if last else None
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_runs(path, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    for module in (gallery, shifts):
+        monkeypatch.setattr(module, "figures", lambda _: [])  # files that a run writes: other tests draw them
+    names = {}
+    for cell in code(path):
+        shown("".join(cell["source"]), names)
+        if "parameters" in cell["metadata"].get("tags", ()):
+            names |= {"size": {key: SMALL[key] for key in names["size"]}, "anew": 0.0}
+    plt.close("all")
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_is_small_and_holds_what_it_showed(path):
+    outputs = [output for cell in code(path) for output in cell["outputs"]]
+    assert all(cell["execution_count"] for cell in code(path))
+    assert not any(output["output_type"] == "error" for output in outputs)
+    assert any("image/png" in output.get("data", ()) for output in outputs)
+    assert path.stat().st_size < 400_000
