@@ -28,7 +28,7 @@ async function rankPart(cells, entry, kinds, chosen) {
   const baselines = [["whole", "whole vector", "7 4"], ["noop", "no-op", "2 3"]]
     .map(([metric, label, dash]) => ({ label, value: value(own, metric), dash })).filter((b) => known(b.value));
   return figure("IIA by rank", rankCurve({ curves, ranks, nulls: chosen ? entry.nulls ?? [] : [], baselines, limit: entry.luck?.[0], times, split }),
-    `IIA against the number of swapped columns; ${ranks.map((r) => `${r.label}: rank ${short(r.rank)}, IIA ${short(r.iia)}`).join("; ")}`);
+    `IIA against the number of swapped columns; ${ranks.map((r) => `${r.label}: rank ${told("rank", r.rank)}, IIA ${short(r.iia)}`).join("; ")}`);
 }
 
 // --- the scorecard of a chosen cell ---
@@ -88,13 +88,13 @@ function byValue(entry) {
 function seedTable(cells, own) {
   const metrics = ["iia", "flip_iia", "rank"].filter((metric) => own.some((cell) => known(cells.value(cell, "test", metric))));
   return own.length < 2 ? null : table("By seed", ["seed", "validation IIA", ...metrics.map((m) => (m === "rank" ? "rank" : `test ${labelOf(m)}`))],
-    own.map((cell) => [String(cells.site(cell).seed), short(cells.value(cell, "val", "iia")), ...metrics.map((m) => short(cells.value(cell, "test", m)))]));
+    own.map((cell) => [String(cells.site(cell).seed), short(cells.value(cell, "val", "iia")), ...metrics.map((m) => told(m, cells.value(cell, "test", m)))]));
 }
 
 /** All measures of the cells of one kind, means over seeds. */
 function allMeasures(cells, own) {
   const names = DATA.cells.measures.filter((m) => cells.splits.some((split) => own.some((cell) => known(cells.value(cell, split, m.name)))));
-  const row = (m) => [m.label, ...cells.splits.map((split) => short(mean(own.map((cell) => cells.value(cell, split, m.name)))))];
+  const row = (m) => [m.label, ...cells.splits.map((split) => told(m.name, mean(own.map((cell) => cells.value(cell, split, m.name)))))];
   return h("details", {}, h("summary", {}, "All measures"), table("Means over seeds", ["measure", ...cells.splits], names.map(row)));
 }
 
@@ -106,7 +106,7 @@ async function cellPanel(cells, entry, site, closed) {
   const iia = { iia: value("iia"), low: site.low, high: site.high };
   const figures = [
     ["IIA", short(iia.iia), known(site.low) ? ` ${between(site.low, site.high)}` : ""],
-    ...["flip_iia", "normalised", "rank", "off_manifold"].map((metric) => [labelOf(metric), known(value(metric)) ? short(value(metric)) : NaN]),
+    ...["flip_iia", "normalised", "rank", "off_manifold"].map((metric) => [labelOf(metric), known(value(metric)) ? told(metric, value(metric)) : NaN]),
   ];
   const beside = Object.entries(BESIDE).map(([metric, label]) => [label, value(metric)]);
   const heading = h("h3", { tabindex: -1, id: "cell-title" }, `${entry.full} at ${placed(site)}`);

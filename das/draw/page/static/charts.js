@@ -63,7 +63,7 @@ function rankCurve({ curves, ranks, nulls, baselines, limit, times, split }) {
   const symbols = ["●", "✚", "◆", "▲", "★"];
   const entries = [
     ...curves.map((c, i) => [lineMark(inks[i % 3]), `${c.label}, by rank (${split} pairs)`]),
-    ...ranks.map((r, i) => [h("span", { class: "symbol", style: `color:${INK.found}`, "aria-hidden": "true" }, symbols[i % 5]), `${r.label}: rank ${short(r.rank)}, IIA ${short(r.iia)}`]),
+    ...ranks.map((r, i) => [h("span", { class: "symbol", style: `color:${INK.found}`, "aria-hidden": "true" }, symbols[i % 5]), `${r.label}: rank ${told("rank", r.rank)}, IIA ${short(r.iia)}`]),
     ...nulls.map((n) => [lineMark(NULLS[n.null]?.[0] ?? INK.soft, NULLS[n.null]?.[1]), `null: ${n.label} (validation pairs)`]),
     ...baselines.map((b) => [lineMark("var(--soft)", b.dash), `${b.label} ${short(b.value)}`]),
     known(limit) && [h("span", { class: "swatch", "aria-hidden": "true" }), `what luck reaches, ${short(limit)}`],

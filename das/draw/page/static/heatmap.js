@@ -57,8 +57,8 @@ function orders(cells, sites) {
   return { positions, rows: rows.map(row), row, only: several ? null : rows[0]?.component };
 }
 
-function siteLabel(entry, site, label) {
-  const parts = [`${placed(site)}: ${label} ${short(site.value)}`];
+function siteLabel(entry, site, metric) {
+  const parts = [`${placed(site)}: ${labelOf(metric)} ${told(metric, site.value)}`];
   if (known(site.low)) parts.push(`IIA's 95 % interval ${between(site.low, site.high)}`);
   if (known(site.low) && entry.luck && site.low <= entry.luck[0]) parts.push("not above luck");
   if (site.chosen) parts.push("the cell that was chosen on validation pairs");
@@ -77,7 +77,7 @@ function heatmap(cells, entry, state, width, opened) {
   const steep = cell < Math.max(44, 5.8 * longest);
   const tick = (position) => (steep ? positionName(position) : `${tokenAt(position) === null ? "" : shown(tokenAt(position))}\n${positionName(position)}`);
   const foot = steep ? 24 + 5 * Math.min(longest, 22) : 52;
-  const scale = scaleOf(sites.map((s) => s.value)), y = (s) => layout.row(s), label = labelOf(state.metric);
+  const scale = scaleOf(sites.map((s) => s.value)), y = (s) => layout.row(s);
   const numbered = cell >= TIGHT, whiskers = cell >= ROOMY && tall >= 34 && state.metric === "iia";
   const ink = (s) => inkOn(scale.colour(s.value));
   const dull = entry.luck ? sites.filter((s) => known(s.low) && s.low <= entry.luck[0]) : [];
@@ -92,7 +92,7 @@ function heatmap(cells, entry, state, width, opened) {
       numbered && Plot.text(skipped, { x: "position", y, text: (s) => short(s.whole), fill: "var(--soft)", fontStyle: "italic" }),
       Plot.cell(sites, { x: "position", y, fill: (s) => scale.colour(s.value), inset: 0.75, rx: 2, className: "cells" }),
       Plot.cell(dull, { x: "position", y, fill: `url(#${hatch})`, inset: 0.75, rx: 2 }),
-      numbered && Plot.text(sites, { x: "position", y, text: (s) => short(s.value), dy: whiskers ? -5 : 0, fill: ink, fontWeight: 500 }),
+      numbered && Plot.text(sites, { x: "position", y, text: (s) => told(state.metric, s.value), dy: whiskers ? -5 : 0, fill: ink, fontWeight: 500 }),
       whiskers && Plot.text(sites, { x: "position", y, text: (s) => (known(s.low) ? between(s.low, s.high) : ""), dy: 9, fill: ink, fontSize: 8.5 }),
       Plot.cell(sites.filter((s) => s.chosen), { x: "position", y, fill: "none", stroke: CHOSEN, strokeWidth: 2.5, inset: 0, rx: 3 }),
     ]),
@@ -100,7 +100,7 @@ function heatmap(cells, entry, state, width, opened) {
   chart.append(svg("defs", {}, svg("pattern", { id: hatch, width: 6, height: 6, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" },
     svg("line", { x1: 0, y1: 0, x2: 0, y2: 6, stroke: "#fff", "stroke-opacity": 0.55, "stroke-width": 1.4 }),
     svg("line", { x1: 1.4, y1: 0, x2: 1.4, y2: 6, stroke: "#000", "stroke-opacity": 0.35, "stroke-width": 1 }))));
-  walkable(chart, sites, layout, y, (site) => siteLabel(entry, site, label), opened);
+  walkable(chart, sites, layout, y, (site) => siteLabel(entry, site, state.metric), opened);
   const component = layout.only && layout.only !== "block_output" ? `, ${layout.only.replaceAll("_", " ")}` : "";
   return h("div", { class: "map" }, h("p", { class: "axis" }, `layer${component}, from below; ${IN_WORDS ? "token of an example prompt, position" : "place in the input, position"}`), chart, bar(scale, entry, state),
     dull.length > 0 && h("p", { class: "note" }, `Hatched: the interval is not above ${entry.luck[1]}.`),

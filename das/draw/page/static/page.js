@@ -27,6 +27,9 @@ function short(value) {
   return value.toFixed(2).replace("-0.00", "0.00").replace("0.", ".");
 }
 
+/** A measure's value: ranks count, all others read as shares. */
+const told = (metric, value) => (metric.endsWith("rank") && known(value) ? Number(value.toPrecision(3)).toLocaleString("en") : short(value));
+
 const between = (low, high) => (known(low) && known(high) ? `${short(low)}–${short(high)}` : "–");
 const percent = (share) => `${Math.round(100 * share)} %`;
 const counted = (n, one, many = `${one}s`) => `${n.toLocaleString("en")} ${n === 1 ? one : many}`;

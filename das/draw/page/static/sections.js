@@ -30,7 +30,7 @@ function verdictCard(entry) {
     h("p", { class: "sentence" }, sentence[0].toUpperCase() + sentence.slice(1)),
     figure(null, strip({ iia: found.test_iia, low: found.test_ci[0], high: found.test_ci[1] }, beside, entry.luck?.[0]),
       `IIA ${short(found.test_iia)}, interval ${between(...found.test_ci)}; ${beside.map(([label, v]) => `${label} ${short(v)}`).join(", ")}`),
-    h("p", { class: "note" }, `Best at ${placed(found)}: ${found.subspace}, rank ${short(found.rank)}${found.seeds ? `, ${counted(found.seeds.length, "seed")}` : ""}. `,
+    h("p", { class: "note" }, `Best at ${placed(found)}: ${found.subspace}, rank ${told("rank", found.rank)}${found.seeds ? `, ${counted(found.seeds.length, "seed")}` : ""}. `,
       nulls.length ? `Nulls: ${nulls.join(", ")}.` : "No nulls were run."));
 }
 
@@ -186,7 +186,7 @@ function auditTable() {
   const entries = Object.entries(DATA.audit);
   const shares = (named) => Object.entries(named ?? {}).map(([name, share]) => `${name} ${short(share)}`).join(", ");
   return entries.length > 0 && table("Test pairs", ["hypothesis", "pairs", "base prompts", "families", "answers after the swap", "no-op"],
-    entries.map(([name, a]) => [name, (a.pairs ?? 0).toLocaleString("en"), (a.distinct_bases ?? 0).toLocaleString("en"), shares(a.families), shares(a.answers), short(a.noop)]));
+    entries.map(([name, a]) => [name, (a.pairs ?? 0).toLocaleString("en"), (a.distinct_bases ?? 0).toLocaleString("en"), shares(a.families), shares(a.answers) || "many", short(a.noop)]));
 }
 
 function copyButton(text) {
