@@ -1,10 +1,12 @@
 """What tests share: one thread, the price-tagging task and a tokenizer of its words."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
+from das.draw import gallery, shifts
 from das.run.fit import corpus
 from das.task.files import load_task
 from das.task.task import Task
@@ -37,6 +39,27 @@ SMALL = {
     "train_pairs": 200, "val_pairs": 60, "test_pairs": 60, "steps": 40, "check_every": 40, "chosen_seeds": 2, "logger": "none",
 }  # fmt: skip
 """Settings of a run that is there to be used, not to be good."""
+
+
+DRAWN = {module: module.figures for module in (gallery, shifts)}
+"""What draws the files of a run."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def undrawn(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Runs draw no files, which takes longer than a small training, but in modules that say `DRAWS`."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not getattr(request.module, "DRAWS", False):
+            for module in DRAWN:
+                patch.setattr(module, "figures", lambda _: [])
+        yield
+
+
+@pytest.fixture
+def drawing(undrawn: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within a test files are drawn all the same."""
+    for module, figures in DRAWN.items():
+        monkeypatch.setattr(module, "figures", figures)
 
 
 @pytest.fixture(scope="session", autouse=True)

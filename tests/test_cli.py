@@ -19,6 +19,9 @@ from das.run.settings import FitSettings, Settings, check_keys, read_yaml
 from das.task.files import load_task
 from das.use.template import TASK as TEMPLATE
 
+DRAWS = True
+"""The files that runs draw are looked at."""
+
 TASK = str(ROOT / "tasks" / "price_tagging.py")
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
 HEAVY = {"torch", "transformers", "pytorch_lightning", "pyvene", "pandas", "matplotlib", "numpy"}

@@ -8,6 +8,9 @@ from conftest import ROOT
 
 from das.cli import _arguments
 
+DRAWS = True
+"""The files that runs draw are looked at."""
+
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.M | re.S)
 LINK = re.compile(r"\]\((?!https?://|#)([^)#]+)")

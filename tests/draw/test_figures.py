@@ -17,6 +17,9 @@ from das.draw.heatmaps import METRICS, heatmap
 from das.draw.outcome import outcome
 from das.text import fitted, plain, short
 
+DRAWS = True
+"""The files that runs draw are looked at."""
+
 BASELINES = {"noop": 0.5, "whole": 0.7, "random": 0.51, "majority": 0.52, "lm_base": 0.99, "lm_source": 0.99, "ceiling": 0.98}
 SCORECARD = {
     "decoding": {"one": [0.9, 0.6], "two": [0.8, 0.7]}, "natural": 0.9, "cause": {"one": 0.7, "two": 0.8},

@@ -24,6 +24,9 @@ from das.use.report import Page, write
 sys.path.append(str(ROOT / "benchmarks"))
 import page as made
 
+DRAWS = True
+"""The files that runs draw are looked at."""
+
 EVIL = "</script><script>alert(1)</script><!--<img src=x onerror=alert(2)>&amp;\"'"
 TYPES = {"u1": "<u1", "u2": "<u2", "u4": "<u4", "f4": "<f4"}
 

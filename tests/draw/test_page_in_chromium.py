@@ -13,6 +13,9 @@ sys.path.append(str(ROOT / "benchmarks"))
 import page as made
 from browser import CHROMIUM, ENTER, Browser
 
+DRAWS = True
+"""The files that runs draw are looked at."""
+
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: make test-page installs it")
 EVIL = "</script><script>document.title = 'taken'</script><img src=x onerror=\"document.title = 'taken'\">"
 

@@ -21,6 +21,9 @@ from das.find.train import make_logger
 from das.run.plan import plan
 from das.run.settings import read_yaml
 
+DRAWS = True
+"""The files that runs draw are looked at."""
+
 TINY = {
     "layers": [1, 2], "positions": ["c.last", "last"], "steps": 20, "batch": 32, "check_every": 10, "chosen_seeds": 2,
     "train_pairs": 300, "val_pairs": 80, "test_pairs": 100, "threads": 1, "nulls": 2,

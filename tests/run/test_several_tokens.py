@@ -16,6 +16,9 @@ from das.run.fit import fit
 from das.run.settings import FitSettings
 from das.task.tokenizer import make_tokenizer
 
+DRAWS = True
+"""The files that runs draw are looked at."""
+
 QUICK = {
     "layers": [1], "positions": ["d", "last"], "subspace": "nested:k=2", "steps": 4, "batch": 16, "train_pairs": 64, "val_pairs": 40,
     "test_pairs": 40, "check_every": 2, "chosen_seeds": 1, "nulls": 2, "logger": "none",

@@ -11,6 +11,9 @@ from das.interchange.score import score
 from das.run.early import Watch
 from das.run.stages import DONE, OPEN
 
+DRAWS = True
+"""The files that runs draw are looked at."""
+
 SHORT = FEW | {
     "layers": [1], "positions": ["c.last", "last"], "steps": 8, "check_every": 4, "train_pairs": 100, "val_pairs": 40, "test_pairs": 40,
     "subspace": {"kind": "nested", "k": 4}, "beside": [], "chosen_seeds": 2,

@@ -303,7 +303,8 @@ def test_what_is_there_is_not_done_again(shifted):
     pd.testing.assert_frame_equal(again.table()[["iia", "low"]], shifted.run.robustness().table()[["iia", "low"]])
 
 
-def test_figures_and_table_are_written(shifted):
+def test_figures_and_table_are_written(shifted, drawing):
+    shifted.run.figures()
     names = {path.name for path in shifted.run.folder.iterdir()}
     assert {"shift.json", "shift_matrix.png", "shift_rain.png", "shift_same.png"} <= names
     body = json.loads((shifted.run.folder / "shift.json").read_text())
@@ -342,7 +343,7 @@ def test_a_position_that_a_shift_lacks_is_left_out_and_said(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_shift_that_nothing_can_be_tested_under_leaves_the_rest_usable(tmp_path):
+def test_a_shift_that_nothing_can_be_tested_under_leaves_the_rest_usable(tmp_path, drawing):
     run = train(tmp_path / "run", positions=["last-9"], hypotheses=["sum"], layers=[0])
     with pytest.raises(DasError, match="shift 'short': none of the run's positions exists in every prompt: last-9"):
         run.shift({"short": {"replace": {"Compute ": ""}}})
