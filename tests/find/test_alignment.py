@@ -21,7 +21,7 @@ SETTINGS = {"layers": [0], "positions": ["last"], "chosen_seeds": 1, "logger": "
 PAIRS = {"train_pairs": 8192, "val_pairs": 300, "test_pairs": 300, "check_every": 300}
 
 
-@pytest.fixture(scope="module", params=[1, 4, *(pytest.param(rank, marks=pytest.mark.slow) for rank in (2, 8))])
+@pytest.fixture(scope="module", params=[1, *(pytest.param(rank, marks=pytest.mark.slow) for rank in (2, 4, 8))])
 def found(request, tmp_path_factory):
     """A planted rank and the run that looked for it."""
     network = plant(request.param)

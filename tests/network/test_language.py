@@ -184,6 +184,7 @@ def published(monkeypatch):
 CHECK = ["check", "price_tagging", "--lm", "price-tagger-tiny", "--like", "somebody"]
 
 
+@pytest.mark.slow
 def test_a_true_copy_passes(published, capsys):
     published()
     assert main(CHECK) == 0
@@ -197,6 +198,7 @@ def test_another_tokenizer_is_found_before_weights_are_loaded(published, capsys,
     assert "this copy makes 79 tokens of the prompt, somebody 82" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_other_weights_are_found(published, capsys):
     published(accuracy=0.85)
     assert main(CHECK) == 2

@@ -29,7 +29,9 @@ def claim_of(task, name, families, n, seed=0):
 PAPER = {"midpoint": (0.682, 0.504), "bracket": (0.636, 0.543), "left_boundary": (0.689, 0.690)}
 
 
-@pytest.mark.parametrize("name", PAPER)
+@pytest.mark.parametrize(
+    "name", ["midpoint", *(pytest.param(name, marks=pytest.mark.slow) for name in ("bracket", "left_boundary"))]
+)
 def test_a_noop_and_a_whole_swap_score_what_is_known_of_natural_sampling(name, price_tagging):
     """The standard error of a share of 400,000 pairs is below .001."""
     claim = claim_of(price_tagging, name, {"natural": 1}, 400_000)

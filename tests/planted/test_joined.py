@@ -66,6 +66,7 @@ def finished(name, folder, **settings):
     return Experiment(made.task, made.lm, **axis, **wanted).run(folder)
 
 
+@pytest.mark.slow
 def test_a_run_chooses_the_site_of_both_layers_and_supports_it_there_alone(tmp_path):
     matplotlib.use("Agg")
     run = finished("layers", tmp_path / "run", nulls=2, budget=1.0, train_pairs=256, val_pairs=100, test_pairs=100)

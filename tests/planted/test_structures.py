@@ -167,6 +167,7 @@ def test_a_component_that_adds_less_than_half_of_what_is_read_changes_nothing(ow
     assert hits(name, Plan(Xor(BITS), WIDTH, 0, spare=1).x)[flips].mean() == flipped
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ADDERS)
 def test_a_column_that_was_taught_the_carry_holds_it_and_little_else_does(name):
     basis = case(name)[0].basis
@@ -209,7 +210,7 @@ def test_a_seed_decides_the_network(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["plain", "illusory", *(pytest.param(n, marks=pytest.mark.slow) for n in ("merged", "absent", "shuffled"))]
+    "name", ["plain", *(pytest.param(n, marks=pytest.mark.slow) for n in ("illusory", "merged", "absent", "shuffled"))]
 )
 def test_the_experiment_says_what_the_structure_deserves(name):
     row = benchmark.judged(name, 0, **QUICK)

@@ -156,6 +156,7 @@ def test_a_rank_curve_passes_through_what_was_found_at_the_rank(run):
             assert mine[split, int(row.rank)] == pytest.approx(mine[split, 0])
 
 
+@pytest.mark.slow
 def test_another_seed_gives_another_table(tmp_path):
     small = {
         "hypotheses": ["sum"],
@@ -265,6 +266,7 @@ def test_cells_are_compared_on_the_same_pairs(run):
         run.compare(next(c for c in at["sum"]["cell"] if run.scorecard(run.alignment(c).cell) is None), chosen["left_product"])
 
 
+@pytest.mark.slow
 def test_nulls_may_be_added_to_a_finished_run(tmp_path):
     small = {"hypotheses": ["sum"], "layers": [1], "positions": ["last"], "beside": [], "chosen_seeds": 1}
     plain = experiment(**small, nulls=0).run(tmp_path / "run")
@@ -329,6 +331,7 @@ def test_several_workers_need_names(tmp_path):
         Experiment(load_task("arithmetic"), LM.load("arithmetic-tiny"), **(TINY | {"workers": 2})).run(tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_only_prompts_that_the_network_answers_correctly(tmp_path):
     done = experiment(only_correct=True, steps=10, chosen_seeds=1, beside=[], layers=[3], positions=["last"]).run(
         tmp_path / "out"

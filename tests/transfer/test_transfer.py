@@ -387,6 +387,7 @@ def test_training_anew_leaves_out_positions_that_are_lost_and_may_grow(tmp_path)
     assert len(whole.trained["short"].table()) > len(half.trained["short"].table())
 
 
+@pytest.mark.slow
 def test_a_hypothesis_without_flips_and_a_task_without_shifts(tmp_path, capsys):
     run = train(tmp_path / "run", families={"keep": 1.0}, hypotheses=["sum"], layers=[0], positions=["last"])
     assert np.isnan(run.shift(RAIN).row("sum", "base", "rain")["flip_iia"])
