@@ -30,7 +30,7 @@ LINES = {
     "layers []": "layers is empty", "layers {}": "layers is {}", "positions [[last]]": "positions is [['last']]",
     "positions [1]": "positions is [1]", "positions []": "positions is empty", "positions [last": "not valid YAML",
     "positions [é.first]": "'é'", "components [[heads]]": "[['heads']]", "components 5": "components is 5",
-    "hypotheses [5]": "hypotheses is [5]", "hypotheses [x/y]": "'x/y'", "beside nested": "beside is 'nested'",
+    "hypotheses [5]": "hypotheses is [5]", "hypotheses [x/y]": "'x/y'", "beside nestd": "'nestd'",
     "beside [5]": "subspace 5", "beside [{k:2}]": "unknown kind of subspace",
     # mappings, kinds and shifts
     "families pairs.jsonl": "families is 'pairs.jsonl'", "families {}": "families is {}", "families [flip]": "families is",
@@ -65,7 +65,7 @@ OTHERS = {
     "threads of a check": (["check", TASK, "--threads", "-1"], "threads is -1"),
     "device of a check": (["check", TASK, "--device", "tpu"], "'tpu'"),
     "dtype of a check": (["check", TASK, "--dtype", "int8"], "'int8'"),
-    "positions of a check": (["check", TASK, "--positions", "last"], "positions is 'last'"),
+    "positions of a check": (["check", TASK, "--positions", "5"], "positions is 5"),
     "seed of identify": (["identify", TASK, "--seed", "-1"], "seed is -1"),
     "pairs of identify": (["identify", TASK, "--pairs", "1e30"], "pairs is"),
     "families of identify": (["identify", TASK, "--families", "{flip: .inf}"], "inf"),

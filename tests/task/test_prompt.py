@@ -359,11 +359,7 @@ def test_output_without_an_answer_names_the_known_ones():
 @pytest.mark.parametrize(
     ("answers", "words"),
     [
-        (
-            {True: "Yes", False: "Yes : dollars"},
-            "answer 'Yes' is the beginning of answer 'Yes : dollars': nothing says where it ends",
-        ),
-        ({True: "1", False: "12"}, "answer '1' is the beginning of answer '12'"),
+        ({True: "Yes", False: " Yes"}, "answers 'Yes' and ' Yes' are the same token(s) to the tokenizer"),
         ({True: "Yes", False: "Nope"}, "answer 'Nope' is unknown to the tokenizer"),
         ({True: "Yes", False: ""}, "answer '' does not begin a new token"),
         ({True: "Yes"}, "unknown answer: the output value has no text, 'False'"),
