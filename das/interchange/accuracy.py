@@ -23,7 +23,12 @@ SOLVED = 0.5
 
 def solves(accuracy: float, commonest: float) -> bool:
     """Whether a network solves a task: it is right at least halfway from the commonest answer's share to 1."""
-    return accuracy >= commonest + SOLVED * (1 - commonest)
+    return accuracy >= solved_from(commonest)
+
+
+def solved_from(commonest: float) -> float:
+    """The accuracy from which on a task counts as solved."""
+    return commonest + SOLVED * (1 - commonest)
 
 
 def correct(asked: Variant, lm: LM, inputs: Columns, engine: Engine | None = None) -> Hits:
@@ -50,7 +55,7 @@ class Accuracy:
     @property
     def enough(self) -> str:
         """What the share is worth, in a sentence."""
-        bar = self.commonest + SOLVED * (1 - self.commonest)
+        bar = solved_from(self.commonest)
         word = "enough" if self.solved else "not enough"
         return (
             f"{self.share:.3f} is {word} for a run: a task counts as solved from {bar:.3f} on, halfway from always giving the "

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from by_hand import greedy
 
 from das.errors import DasError
 from das.interchange.engine import ResumeEngine
@@ -93,14 +94,8 @@ def by_hand(name, column, source):
 
 def greedy_by_hand(name, ids, steps, source=None):
     """The tokens that follow and the logits of each, by full forwards alone, without a cache, with the hook in each."""
-    model, halves, logits = network(name).model, "coder" in name, []
-    answer = torch.full((1, 1), 2) if halves else ids
     with by_hand(name, place(name), sources(name)[0, 0] if source is None else source):
-        for _ in range(steps):
-            given = {"input_ids": ids, "decoder_input_ids": answer} if halves else {"input_ids": answer}
-            logits.append(model(**given, use_cache=False).logits[:, -1])
-            answer = torch.cat([answer, logits[-1].argmax(-1, keepdim=True)], 1)
-    return answer, torch.stack(logits)
+        return greedy(network(name).model, ids, steps)
 
 
 def assert_close(found, expected):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from by_hand import asked, begun, greedy
 
 from das.errors import DasError
 from das.interchange.feature import Whole
@@ -129,19 +130,12 @@ class ByHand:
 
 def greedy_by_hand(name, site, ids, steps, source):
     """The tokens that follow and their logits, by full forwards without a cache."""
-    model, logits = network(name).model, []
-    halves = hasattr(model, "get_encoder") and model.config.is_encoder_decoder
-    answer = torch.full((1, 1), 2) if halves else ids
-    rule = ByHand(name, site, source)
+    model, rule = network(name).model, ByHand(name, site, source)
     with ExitStack() as stack:
         rule.hooks(stack)
-        model(**({"input_ids": ids, "decoder_input_ids": answer} if halves else {"input_ids": ids}), use_cache=False)
+        asked(model, ids, begun(model, ids))
         rule.notes = False
-        for _ in range(steps):
-            given = {"input_ids": ids, "decoder_input_ids": answer} if halves else {"input_ids": answer}
-            logits.append(model(**given, use_cache=False).logits[:, -1])
-            answer = torch.cat([answer, logits[-1].argmax(-1, keepdim=True)], 1)
-    return answer, torch.stack(logits)
+        return greedy(model, ids, steps)
 
 
 def assert_close(found, expected):
