@@ -19,8 +19,9 @@ from das.errors import DasError, one_line
 from das.find.card import model_card
 from das.find.kinds import Kind, mark, parse_kind, plain_kind, short_name
 from das.ground.storage import load, read_json
-from das.interchange.feature import Feature, Whole
+from das.interchange.feature import Feature, Listed, Whole
 from das.interchange.subspace import Subspace
+from das.interchange.units import Units
 from das.network.site import Site
 
 PLACE_BYTES = 120
@@ -35,7 +36,7 @@ FILES = "card.json", "alignment.safetensors"
 KEPT = "cell", "feature", "steps", "rank", "boundary"
 """What a card says of the alignment itself."""
 
-FEATURES: dict[str, type[Feature]] = {"Subspace": Subspace, "Whole": Whole}
+FEATURES: dict[str, type[Feature]] = {"Subspace": Subspace, "Units": Units, "Whole": Whole}
 """The types of features that a folder may hold."""
 
 
@@ -92,7 +93,7 @@ class Alignment(ModelHubMixin):
 
     cell: Cell
     feature: Feature
-    soft: Subspace | None = None
+    soft: Listed | None = None
     steps: int = 0
     curve: Curve = field(default_factory=dict)
     about: dict[str, Any] = field(default_factory=dict)
@@ -147,7 +148,7 @@ class Alignment(ModelHubMixin):
             feature = _type_of(card, tensors, folder).of_tensors(tensors)
         except (KeyError, TypeError, ValueError) as error:
             raise DasError(f"{folder / 'card.json'} is not the card of an alignment ({one_line(error)})") from error
-        soft = Subspace(tensors["basis"], tensors["soft"]) if {"basis", "soft"} <= tensors.keys() else None
+        soft = feature.masked(tensors["soft"]) if isinstance(feature, Listed) and "soft" in tensors else None
         about = {name: value for name, value in card.items() if name not in KEPT}
         return cls(cell, feature, soft, steps, about=about)
 

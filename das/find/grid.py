@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -12,14 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from das.find.alignment import Alignment, Cell
-from das.find.kinds import Boundless, Kind, Nested
-from das.find.rank import choose_rank, cut, learned, narrowest, unswapped
+from das.find.rank import choose_rank, learned, narrowest, uncut, unswapped
 from das.find.schedule import Schedule
-from das.find.stack import SubspaceStack
+from das.find.stack import Ground, Moment, SoftSwap, Stack, stack_type
 from das.interchange.batch import Batch, Keep, Swap
 from das.interchange.engine import Engine
+from das.interchange.feature import Listed
 from das.interchange.score import captures_for, score
-from das.interchange.subspace import Subspace, left, project
 from das.network.site import Site
 from das.pairs.dataset import Dataset
 
@@ -49,23 +49,16 @@ class GridTrainer(pl.LightningModule):
     ) -> None:  # fmt: skip
         super().__init__()
         self.automatic_optimization = False
-        self.cells, self.schedule, self.variables = list(cells), schedule, variables
+        self.cells, self.schedule = list(cells), schedule
         self.data = (engine, train, val)
         sites = [cell.site for cell in cells]
         self.captures = tuple(captures_for(engine, data, sites, room / 2) for data in (train, val))
-        sizes = {site: train.sizes(engine.lm, site) for site in set(sites)}
-        keys = [(cell.kind, _sizes(cell.kind, sizes[cell.site]), variables[cell.hypothesis]) for cell in cells]
-        self.stack_keys = list(dict.fromkeys(keys))
-        members = [[i for i, key in enumerate(keys) if key == wanted] for wanted in self.stack_keys]
-        self.stacks: Any = nn.ModuleList(
-            SubspaceStack(kind, size, v, [cells[i].generator_seed for i in ms])
-            for (kind, size, v), ms in zip(self.stack_keys, members, strict=True)
-        )
-        self.place = {i: (s, j) for s, ms in enumerate(members) for j, i in enumerate(ms)}
-        self.kept: Any = nn.ModuleList(
-            SubspaceStack(kind, size, v, [0] * len(ms)).requires_grad_(False)
-            for (kind, size, v), ms in zip(self.stack_keys, members, strict=True)
-        )
+        grounds = [Ground(engine, train, cell.hypothesis, variables[cell.hypothesis], cell.site) for cell in cells]
+        keys = [(c.kind, stack_type(c.kind).shared(c.kind, ground)) for c, ground in zip(cells, grounds, strict=True)]
+        members = [[i for i, key in enumerate(keys) if key == wanted] for wanted in dict.fromkeys(keys)]
+        self.stacks: Any = nn.ModuleList(_stack(cells, grounds, mine) for mine in members)
+        self.place = {i: (s, j) for s, mine in enumerate(members) for j, i in enumerate(mine)}
+        self.kept: Any = copy.deepcopy(self.stacks).requires_grad_(False)
         self.register_buffer("best", torch.full((len(cells),), -1.0))
         self.register_buffer("learned", torch.zeros(len(cells), dtype=torch.bool))
         self.register_buffer("stale", torch.zeros(len(cells), dtype=torch.long))
@@ -106,17 +99,17 @@ class GridTrainer(pl.LightningModule):
     def step_on(self, batch: Batch) -> None:
         """One optimiser step of every cell that still trains."""
         active = self._active_by_stack()
-        bases = [stack.basis(index) for stack, index in zip(self.stacks, active, strict=True)]
-        gradients = [torch.zeros_like(basis) for basis in bases]
+        states = [stack.state(index) for stack, index in zip(self.stacks, active, strict=True)]
+        gradients = [torch.zeros_like(state) for state in states]
         optimizer: Any = self.optimizers()
         optimizer.zero_grad()
         losses = [
-            self._losses(batch, bases, gradients, swaps, site, {name: members[name][part] for name, part in share.items()})
+            self._losses(batch, states, gradients, swaps, site, {name: members[name][part] for name, part in share.items()})
             for site, members in self.groups().items()
             for swaps in [{name: batch.swap(name, site) for name in members}]
             for share in batch.shares(self.data[0], site, {name: len(cells) for name, cells in members.items()})
         ]
-        torch.autograd.backward(bases, gradients)
+        torch.autograd.backward(states, gradients)
         optimizer.step()
         for stack in self.stacks:
             stack.keep_in_range()
@@ -126,16 +119,16 @@ class GridTrainer(pl.LightningModule):
         self.log_dict({"loss": loss, "cells": float(len(self.active))}, batch_size=1)
 
     def _losses(
-        self, batch: Batch, bases: Sequence[Tensor], gradients: Sequence[Tensor], swaps: Mapping[str, Swap], site: Site,
+        self, batch: Batch, states: Sequence[Tensor], gradients: Sequence[Tensor], swaps: Mapping[str, Swap], site: Site,
         members: Mapping[str, list[int]],
     ) -> Tensor:  # fmt: skip
-        """Backward through the network to the bases of cells at one site, equally many of each hypothesis; their losses.
+        """Backward through the network to the states of cells at one site, equally many of each hypothesis; their losses.
 
-        The gradients with respect to the bases are left in `gradients`, so that one QR serves all groups.
+        The gradients with respect to the states are left in `gradients`, so that these are made once for all groups.
         """
         leaves: list[tuple[int, Tensor, Tensor]] = []
         some = {name: swaps[name] for name in members}
-        made = [self._deltas(bases, swap, members[name], leaves) for name, swap in some.items()]
+        made = [self._deltas(states, swap, members[name], leaves) for name, swap in some.items()]
         deltas, keeps = zip(*made, strict=True)
         each = self.schedule.loss.of(batch.reply(self.data[0], site, some, deltas, keeps))
         pairs = [len(swap.base) for swap in some.values()]
@@ -146,28 +139,31 @@ class GridTrainer(pl.LightningModule):
             gradients[stack][index] = leaf.grad
         return losses.detach()
 
-    def _deltas(self, bases: Sequence[Tensor], swap: Swap, members: list[int], leaves: list[Any]) -> tuple[Tensor, Keep]:
+    def _deltas(self, states: Sequence[Tensor], swap: Swap, members: list[int], leaves: list[Any]) -> tuple[Tensor, Keep]:
         """The changes that cells of one hypothesis make to its bases, (cells, rows, size), and what they leave of each other's;
-        adds to `leaves` the bases used."""
-        step, used, deltas = self.global_step, [], []
+        adds to `leaves` the states used."""
+        used: list[SoftSwap] = []
+        counts: list[int] = []
         for stack, cells in self._by_stack(members):
-            module = self.stacks[stack]
             index = torch.tensor([self._order[stack][j] for j in cells])
-            leaf = bases[stack].detach()[index].requires_grad_()
-            mask = module.training_mask(torch.tensor(cells), len(swap.base), step / self.schedule.steps, step)
+            leaf = states[stack].detach()[index].requires_grad_()
             leaves.append((stack, index, leaf))
-            used.append((leaf, mask))
-            deltas.append(project(leaf, mask, swap.base, swap.source))
+            used.append(self.stacks[stack].soft(leaf, torch.tensor(cells), len(swap.base), self.now))
+            counts.append(len(cells))
 
         def keep(part: slice, moved: Tensor) -> Tensor:
-            cells = moved.split([len(leaf) for leaf, _ in used])
-            return torch.cat([left(leaf[:, part], mask, each) for (leaf, mask), each in zip(used, cells, strict=True)])
+            return torch.cat([soft.keep(part, each) for soft, each in zip(used, moved.split(counts), strict=True)])
 
-        return torch.cat(deltas), keep
+        return torch.cat([soft.swap(swap.base, swap.source) for soft in used]), keep
 
     def _penalty(self, members: list[int]) -> Tensor:
         """What the widths of some cells cost."""
-        return torch.stack([self.stacks[s].penalty()[torch.tensor(cells)].sum() for s, cells in self._by_stack(members)]).sum()
+        parts = [self.stacks[s].penalty(torch.tensor(cells), self.now).sum() for s, cells in self._by_stack(members)]
+        return torch.stack(parts).sum()
+
+    @property
+    def now(self) -> Moment:
+        return Moment(self.global_step, self.schedule.steps)
 
     def _active_by_stack(self) -> list[Tensor]:
         """Per stack the cells that still train; `_order` says where in it each of them is."""
@@ -217,35 +213,35 @@ class GridTrainer(pl.LightningModule):
         return [{"hypothesis": c.hypothesis, **asdict(c.site), "iia": self.checked[i]} for i, c in cells.items()]
 
     def focus(self) -> None:
-        """Finds the width that nearly suffices of every Nested cell that has learned something: around it widths are drawn from
-        now on, and at it the cell is scored, from a new start."""
-        kinds = {i: self.cells[i].kind for i in self.active if self._settling(i)}
-        now = self._subspaces(i for i, kind in kinds.items() if isinstance(kind, Nested))
-        sites = {i: (self.cells[i].hypothesis, self.cells[i].site) for i in now}
-        wanted = {i: (*sites[i], cut(subspace, subspace.mask.shape[1]), NEARLY) for i, subspace in now.items()}
+        """Finds the width that nearly suffices of every cell that has learned something and draws its own widths: around it
+        they are drawn from now on, and at it the cell is scored, from a new start."""
+        now = self._features(i for i in self.active if self._settling(i) and self.stacks[self.place[i][0]].focuses)
+        wanted = {i: (self.cells[i].hypothesis, self.cells[i].site, uncut(feature), NEARLY) for i, feature in now.items()}
         for i, curve in narrowest(wanted, self.data[0], self.data[2], self.captures[1]).items():
             stack, j = self.place[i]
-            columns = self.stacks[stack].parts
-            self.stacks[stack].focus[j], self.best[i] = -(-choose_rank(curve, NEARLY) // columns), -1
+            self.stacks[stack].focus_on(j, choose_rank(curve, NEARLY))
+            self.best[i] = -1
 
     def _settling(self, i: int) -> bool:
-        """Whether a cell has learned something, but not yet how many columns it takes."""
-        return isinstance(self.cells[i].kind, Boundless | Nested) and bool(self.learned[i])
+        """Whether a cell has learned something, but not yet how much it takes."""
+        return self.cells[i].kind.settles and bool(self.learned[i])
 
     def _validate(self) -> dict[int, float]:
         """Validation IIA of every active cell, with hard masks."""
         engine, _, val = self.data
-        now = self._subspaces(self.active)
-        wanted = {i: (self.cells[i].hypothesis, self.cells[i].site, [subspace]) for i, subspace in now.items()}
+        now = self._features(self.active)
+        wanted = {i: (self.cells[i].hypothesis, self.cells[i].site, [feature]) for i, feature in now.items()}
         return {i: float(hits.mean()) for i, hits in score(engine, val, wanted, captures=self.captures[1]).items()}
 
     @torch.no_grad()
-    def _subspaces(self, cells: Iterable[int]) -> dict[int, Subspace]:
-        """Active cells as they are now."""
-        bases = [stack.basis(active) for stack, active in zip(self.stacks, self._active_by_stack(), strict=True)]
-        masks = [stack.hard_mask() for stack in self.stacks]
-        places = {i: self.place[i] for i in cells}
-        return {i: Subspace(bases[s][self._order[s][j]], masks[s][j]) for i, (s, j) in places.items()}
+    def _features(self, cells: Iterable[int]) -> dict[int, Listed]:
+        """Cells as they are now."""
+        found: dict[int, Listed] = {}
+        for stack, mine in self._by_stack(members := list(cells)):
+            index = torch.tensor(mine)
+            hard = self.stacks[stack].hard(self.stacks[stack].state(index), index)
+            found |= zip([i for i in members if self.place[i][0] == stack], hard, strict=True)
+        return found
 
     @torch.no_grad()
     def _keep(self, i: int) -> None:
@@ -266,19 +262,22 @@ class GridTrainer(pl.LightningModule):
     def train_dataloader(self) -> Any:
         return torch.utils.data.DataLoader(range(self.schedule.steps), batch_size=None)  # type: ignore[arg-type]
 
+    @torch.no_grad()
     def alignments(self) -> list[Alignment]:
         """Every cell with what was kept of it."""
-        done = []
-        with torch.no_grad():
-            parts = [(s.basis(), s.hard_mask(), s.last_mask()) for s in self.kept]
-        for i, cell in enumerate(self.cells):
-            stack, j = self.place[i]
-            basis, hard, soft = parts[stack]
-            last = None if soft is None else Subspace(basis[j], soft[j])
-            done.append(Alignment(cell, Subspace(basis[j], hard[j]), last, int(self.stopped[i])))
-        return done
+        parts = [_kept(stack) for stack in self.kept]
+        every = [(cell, *self.place[i], int(self.stopped[i])) for i, cell in enumerate(self.cells)]
+        return [Alignment(cell, *parts[stack][j], steps) for cell, stack, j, steps in every]
 
 
-def _sizes(kind: Kind, sizes: tuple[int, ...]) -> tuple[int, ...]:
-    """By which cells stack: those of places where the kind goes by place, else of all together."""
-    return sizes if kind.by_place else (sum(sizes),)
+def _stack(cells: Sequence[Cell], grounds: Sequence[Ground], mine: Sequence[int]) -> Stack:
+    """Of those of the cells that go together."""
+    kind = cells[mine[0]].kind
+    return stack_type(kind).of(kind, grounds[mine[0]], [cells[i].generator_seed for i in mine])
+
+
+def _kept(stack: Stack) -> list[tuple[Listed, Listed | None]]:
+    """Of each cell what is swapped at evaluation, and what was at the end of the training, if that is something else."""
+    every = torch.arange(len(stack.seeds))
+    state = stack.state(every)
+    return list(zip(stack.hard(state, every), stack.last(state, every), strict=True))

@@ -20,15 +20,18 @@ MOST, FASTEST = 2**20, 10
 class Kind:
     """A finder with its settings, which are numbers in bounds; DasError where one is not.
 
-    finder: the module of `das.find` whose `find(cells, search)` makes the alignments; by default that of the class. trains:
-    whether it has a training that can be gone on with. learns: whether it looks for the variable at all. ordered: whether its
-    columns come in order of importance, so that the first of them are a finding too. by_value: whether it goes by what values
-    the variables have. operand: the setting that all of `KIND:…` gives, where that is one. A kind with a `tolerance` looks for
-    its rank (see `das.find.rank.settle`).
+    finder: the module of `das.find` whose `find(cells, search)` makes the alignments; by default that of the class.
+    trains: whether it has a training that can be gone on with; stack: by which type of `das.find.stack.Stack`, as module.Class;
+    settles: whether a cell that has learned something trains to the end, since how much it takes is found on the way.
+    learns: whether it looks for the variable at all. ordered: whether its columns come in order of importance, so that the
+    first of them are a finding too. by_value: whether it goes by what values the variables have. operand: the setting that all
+    of `KIND:…` gives, where that is one. A kind with a `tolerance` looks for its rank (see `das.find.rank.settle`).
     """
 
     finder: ClassVar[str] = ""
     trains: ClassVar[bool] = False
+    stack: ClassVar[str] = ""
+    settles: ClassVar[bool] = False
     learns: ClassVar[bool] = True
     ordered: ClassVar[bool] = False
     operand: ClassVar[str] = ""
@@ -68,8 +71,9 @@ class _Rotation(Kind):
     each: at a site of several places, k columns for each place, trained together, in place of k columns over all their vectors.
     """
 
-    finder = "rotations"
+    finder = "trained"
     trains = True
+    stack = "rotations.SubspaceStack"
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,8 @@ class Boundless(_Rotation):
     comes back slowly, and the columns next above it are in use already), less those without which the validation IIA stays
     within `tolerance` of the best.
     """
+
+    settles = True
 
     k: int = 32
     penalty: float = 4.0
@@ -106,6 +112,7 @@ class Nested(_Rotation):
     teaches few columns, the rate is higher than that of the other kinds.
     """
 
+    settles = True
     ordered = True
 
     k: int = 32
@@ -144,6 +151,7 @@ class Full(Kind):
 KINDS: dict[str, str] = {
     **{name.lower(): f"kinds.{name}" for name in ("Boundless", "Nested", "Fixed", "Random", "Full")},
     "diffmeans": "diffmeans.DiffMeans", "pca": "pca.PCA", "lat": "lat.LAT", "probe": "probe.Probe", "given": "given.Given",
+    "neurons": "neurons.Neurons",
     "means": "diffmeans.DiffMeans",  # as runs before called it
 }  # fmt: skip
 """The registry: a kind's name → where in `das.find` its class lies."""
@@ -217,7 +225,11 @@ def _setting(part: str) -> tuple[str, str]:
 
 
 def _setting_of(f: dataclasses.Field[Any], name: str, given: Any) -> Any:
-    """A setting's value, of its default's type and in bounds."""
+    """A setting's value, of its default's type and in bounds; a word is one of the field's `choices`."""
+    if choices := f.metadata.get("choices"):
+        if given not in choices:
+            raise unknown(name, given, choices)
+        return given
     if isinstance(f.default, bool):
         value = {"true": True, "false": False}.get(given, given) if isinstance(given, str) else given
         return fitted(name, value, bool)

@@ -1,9 +1,9 @@
-"""Rank: IIA by the number of swapped columns, and the rank that an alignment is given by it."""
+"""Rank: IIA by the number of swapped columns, and the rank that an alignment is given by it. What is said of columns holds for
+the units of a mask, too."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -12,9 +12,8 @@ from torch import Tensor
 from das.find.alignment import Alignment, Curve
 from das.interchange.captures import Captures
 from das.interchange.engine import Engine
-from das.interchange.feature import Feature
+from das.interchange.feature import Feature, Listed
 from das.interchange.score import captures_for, score
-from das.interchange.subspace import Subspace
 from das.network.site import Site
 from das.pairs.dataset import Dataset
 
@@ -33,25 +32,31 @@ def widths(k: int) -> list[int]:
     return sorted({*range(1, EVERY_WIDTH), *wide.tolist(), k})
 
 
-def cut(subspace: Subspace, width: int) -> Subspace:
-    """The subspace of the first `width` columns of each variable."""
-    variables, k = subspace.mask.shape
-    return replace(subspace, mask=(torch.arange(k) < width).float().expand(variables, -1))
+def cut(feature: Listed, width: int) -> Listed:
+    """The feature of the first `width` columns of each variable."""
+    variables, k = feature.mask.shape
+    return feature.masked((torch.arange(k) < width).float().expand(variables, -1))
 
 
-def narrowed(subspace: Subspace, width: int) -> Subspace:
-    """What the subspace swaps of the first `width` columns of each variable."""
-    return replace(subspace, mask=subspace.mask * (torch.arange(subspace.mask.shape[1]) < width))
+def uncut(feature: Feature) -> Listed:
+    """The feature of all columns."""
+    assert isinstance(feature, Listed)
+    return cut(feature, feature.mask.shape[1])
 
 
-def width_of(subspace: Subspace) -> int:
+def narrowed(feature: Listed, width: int) -> Listed:
+    """What the feature swaps of the first `width` columns of each variable."""
+    return feature.masked(feature.mask * (torch.arange(feature.mask.shape[1]) < width))
+
+
+def width_of(feature: Listed) -> int:
     """How many of the first columns hold all that is swapped, of any variable."""
-    return int(subspace.mask.sum(1).max())
+    return int(feature.mask.sum(1).max())
 
 
-def by_width(feature: Feature) -> dict[int, Subspace]:
-    """Width → a subspace's first columns, at every width of its rank curve; empty for features that have no columns."""
-    return {width: cut(feature, width) for width in widths(feature.mask.shape[1])} if isinstance(feature, Subspace) else {}
+def by_width(feature: Feature) -> dict[int, Listed]:
+    """Width → a feature's first columns, at every width of its rank curve; empty for those that have no columns."""
+    return {width: cut(feature, width) for width in widths(feature.mask.shape[1])} if isinstance(feature, Listed) else {}
 
 
 def choose_rank(curve: Mapping[int, float], tolerance: float) -> int:
@@ -66,7 +71,7 @@ def unswapped(data: Dataset, name: str, captures: Captures) -> float:
 
 
 def learned(iia: float, noop: float) -> bool:
-    """Whether a subspace of this validation IIA has learned something. noop: IIA of swapping nothing."""
+    """Whether a feature of this validation IIA has learned something. noop: IIA of swapping nothing."""
     return iia > noop + LEARNED
 
 
@@ -76,7 +81,7 @@ def curves(
 ) -> dict[int, Curve]:  # fmt: skip
     """The rank curve of every alignment whose kind orders its columns, by its number among the alignments; its own width is on
     it."""
-    features = {i: a.feature for i, a in enumerate(alignments) if a.cell.kind.ordered and isinstance(a.feature, Subspace)}
+    features = {i: a.feature for i, a in enumerate(alignments) if a.cell.kind.ordered and isinstance(a.feature, Listed)}
     points = {i: sorted({*widths(feature.mask.shape[1]), width_of(feature)}) for i, feature in features.items()}
     cells = {i: alignments[i].cell for i in features}
     wanted = {
@@ -87,12 +92,12 @@ def curves(
 
 
 def narrowest(
-    wanted: Mapping[int, tuple[str, Site, Subspace, float]], engine: Engine, data: Dataset, captures: Captures | None = None
+    wanted: Mapping[int, tuple[str, Site, Listed, float]], engine: Engine, data: Dataset, captures: Captures | None = None
 ) -> dict[int, Curve]:
-    """As much of the curves of subspaces (by any number: hypothesis, site, subspace, tolerance) as `choose_rank` needs to find
+    """As much of the curves of features (by any number: hypothesis, site, feature, tolerance) as `choose_rank` needs to find
     to how many columns they can be cut: taken at doublings first, and then by halves."""
     tried: dict[int, Curve] = {i: {} for i in wanted}
-    points = {i: _points(subspace) for i, (_, _, subspace, _) in wanted.items()}
+    points = {i: _points(feature) for i, (_, _, feature, _) in wanted.items()}
     while points:
         some = {i: (*wanted[i][:2], [narrowed(wanted[i][2], width) for width in at]) for i, at in points.items()}
         for i, hits in score(engine, data, some, captures=captures).items():
@@ -102,9 +107,9 @@ def narrowest(
     return tried
 
 
-def _points(subspace: Subspace) -> list[int]:
-    """1, 2, 4, … and all that a subspace swaps."""
-    width = width_of(subspace)
+def _points(feature: Listed) -> list[int]:
+    """1, 2, 4, … and all that a feature swaps."""
+    width = width_of(feature)
     return [*(2**n for n in range((width - 1).bit_length())), width]
 
 
@@ -132,26 +137,26 @@ def settle(
         alignments[i].curve = curve
 
 
-def _subspace(a: Alignment) -> Subspace:
+def _listed(a: Alignment) -> Listed:
     """What an alignment swaps, if it is of a kind that looks for a rank."""
-    assert isinstance(a.feature, Subspace)
+    assert isinstance(a.feature, Listed)
     return a.feature
 
 
 def _shorten(some: Mapping[int, Alignment], left: dict[int, float], engine: Engine, val: Dataset, captures: Captures) -> None:
     """Cuts alignments to the first columns that suffice. left: how much IIA each may still lose; what it loses here is taken
     from that."""
-    wanted = {i: (a.cell.hypothesis, a.cell.site, _subspace(a), left[i]) for i, a in some.items()}
+    wanted = {i: (a.cell.hypothesis, a.cell.site, _listed(a), left[i]) for i, a in some.items()}
     for i, curve in narrowest(wanted, engine, val, captures).items():
         width = choose_rank(curve, left[i])
         left[i] = max(0.0, left[i] - max(curve.values()) + curve[width])
-        some[i].feature = narrowed(_subspace(some[i]), width)
+        some[i].feature = narrowed(_listed(some[i]), width)
 
 
 def _that_learned(some: Mapping[int, Alignment], engine: Engine, val: Dataset, captures: Captures) -> dict[int, Alignment]:
     """Those that do better than swapping nothing, if only by their first columns: of the others no column is worth more than
     another."""
-    parts = {i: [narrowed(_subspace(a), width) for width in _points(_subspace(a))] for i, a in some.items()}
+    parts = {i: [narrowed(_listed(a), width) for width in _points(_listed(a))] for i, a in some.items()}
     hits = score(engine, val, {i: (a.cell.hypothesis, a.cell.site, parts[i]) for i, a in some.items()}, captures=captures)
     best = {i: float(found.mean(1).max()) for i, found in hits.items()}
     return {i: a for i, a in some.items() if learned(best[i], unswapped(val, a.cell.hypothesis, captures))}
@@ -159,23 +164,23 @@ def _that_learned(some: Mapping[int, Alignment], engine: Engine, val: Dataset, c
 
 def _order(some: Mapping[int, Alignment], engine: Engine, val: Dataset, captures: Captures) -> None:
     """Sorts the columns that alignments swap by how much is lost without each."""
-    without = {i: [_without(_subspace(a), *at) for at in _subspace(a).mask.nonzero().tolist()] for i, a in some.items()}
+    without = {i: [_without(_listed(a), *at) for at in _listed(a).mask.nonzero().tolist()] for i, a in some.items()}
     wanted = {i: (a.cell.hypothesis, a.cell.site, without[i]) for i, a in some.items()}
     for i, hits in score(engine, val, wanted, captures=captures).items():
-        mask = _subspace(some[i]).mask
+        mask = _listed(some[i]).mask
         left = torch.full(mask.shape, 2.0).masked_scatter(mask > 0, torch.tensor(hits.mean(1), dtype=torch.float32))
         _sort(some[i], left.argsort(dim=1, stable=True))
 
 
 def _sort(a: Alignment, order: Tensor) -> None:
     """Puts an alignment's columns in another order. order: (variables, k)"""
-    a.feature, a.soft = _subspace(a).sorted(order), a.soft and a.soft.sorted(order)
+    a.feature, a.soft = _listed(a).sorted(order), a.soft and a.soft.sorted(order)
 
 
-def _without(subspace: Subspace, variable: int, column: int) -> Subspace:
-    mask = subspace.mask.clone()
+def _without(feature: Listed, variable: int, column: int) -> Listed:
+    mask = feature.mask.clone()
     mask[variable, column] = 0
-    return replace(subspace, mask=mask)
+    return feature.masked(mask)
 
 
 def _skipped(curve: Curve, tolerance: float) -> list[int]:

@@ -1,138 +1,130 @@
-"""Stack: subspaces of one kind and size, one per cell, that train side by side."""
+"""Stack: cells of one kind that train side by side, whatever it is that they swap."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor, nn
 
-from das.find.kinds import Boundless, Fixed, Full, Kind, Nested, check_width
-from das.interchange.subspace import orthonormal, random_basis
+from das.find.kinds import Kind
+from das.interchange.engine import Engine
+from das.interchange.feature import Listed
+from das.interchange.vectors import vectors
+from das.network.site import Site
+from das.pairs.dataset import Dataset
 
-SWAPPED = 0.1
-"""A column of which Boundless' last mask swaps so much belongs to what it found: training has learned to use it."""
+ROWS = 2048
+"""Pairs whose vectors a stack may look at."""
 
 
-class SubspaceStack(nn.Module):
-    """Subspaces of one kind and size, one per cell, trained side by side.
+@dataclass(frozen=True)
+class Ground:
+    """Where a cell is to be trained: a site, and the training pairs of a hypothesis of so many variables."""
 
-    sizes: of the vectors at each place of the site, or of them all; d is their sum. seeds: one per cell; a cell's start and
-    draws depend on its own seed alone.
-    Parameters: weight (cells, d, variables · k), whose QR gives the bases (of a kind that goes by place: a QR of each place's
-    rows); boundary (cells, variables) for Boundless, in units of k. focus: (cells,), the width around which a Nested cell draws
-    its own; 0: none yet.
+    engine: Engine
+    data: Dataset
+    hypothesis: str
+    variables: int
+    site: Site
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The lengths of the vectors at each place of the site."""
+        return self.data.sizes(self.engine.lm, self.site)
+
+    def vectors(self) -> Tensor:
+        """What the base prompts of at most `ROWS` pairs have at the site, (rows, d), on the network's device."""
+        rows = self.data.pairs[self.hypothesis].base[:ROWS]
+        ((_, found),) = vectors(self.engine, self.data, rows, [self.site])
+        return found.to(self.engine.lm.device)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A step of a training, of so many."""
+
+    step: int
+    steps: int
+
+    @property
+    def progress(self) -> float:
+        """From 0 to 1."""
+        return self.step / self.steps
+
+
+class SoftSwap(Protocol):
+    """What some cells of a stack swap at a step of their training, differentiably."""
+
+    def swap(self, base: Tensor, sources: Tensor) -> Tensor:
+        """The changes that the cells make. base: (rows, d); sources: (variables, rows, d). (cells, rows, d), in fp32"""
+
+    def keep(self, part: slice, moved: Tensor) -> Tensor:
+        """What each leaves of a movement of one place (see `das.interchange.feature.Feature.keep`), (cells, rows, entries)"""
+
+
+class Stack(nn.Module, ABC):
+    """Cells of one kind that train side by side, each from its own seed alone.
+
+    seeds: one per cell. Every parameter has a row per cell: what is kept of a cell are its rows. `kind.stack` names the type.
+    focuses: whether a cell looks for its width on the way (see `focus_on`).
     """
 
-    focus: Tensor
+    focuses = False
 
-    def __init__(self, kind: Kind, sizes: int | Sequence[int], variables: int, seeds: Sequence[int]) -> None:
+    def __init__(self, kind: Kind, seeds: Sequence[int]) -> None:
         super().__init__()
-        if isinstance(kind, Full):
-            raise TypeError("Full has nothing to train")
-        self.kind, self.variables = kind, variables
-        self.blocks = [sizes] if isinstance(sizes, int) else list(sizes) if kind.by_place else [sum(sizes)]
-        check_width(kind, variables, min(self.blocks))
-        self.weight = nn.Parameter(torch.stack([self._start(torch.Generator().manual_seed(seed)) for seed in seeds]))
-        self.boundary = nn.Parameter(torch.full((len(seeds), variables), 0.5)) if isinstance(kind, Boundless) else None
-        self.register_buffer("focus", torch.zeros(len(seeds), dtype=torch.long))
-        self.seeds = list(seeds)
+        self.kind, self.seeds = kind, list(seeds)
 
-    def _start(self, generator: torch.Generator) -> Tensor:
-        """(d, variables · k)"""
-        return torch.cat([random_basis(d, self.variables * self.kind.width, generator) for d in self.blocks])
+    @classmethod
+    @abstractmethod
+    def of(cls, kind: Kind, ground: Ground, seeds: Sequence[int]) -> Self:
+        """A stack for cells of a kind. ground: of any of them."""
 
-    @property
-    def k(self) -> int:
-        """The most columns per variable, or per variable and place."""
-        return self.weight.shape[2] // self.variables
+    @classmethod
+    @abstractmethod
+    def shared(cls, kind: Kind, ground: Ground) -> Hashable:
+        """What cells of a kind must have in common to be in one stack."""
 
-    @property
-    def parts(self) -> int:
-        """How many columns of a basis a width counts: one, or one of each place."""
-        return len(self.blocks)
+    @abstractmethod
+    def state(self, cells: Tensor) -> Tensor:
+        """What the swaps of some cells are made from, (cells, …): computed once a step, by the parameters' gradients."""
 
-    def basis(self, cells: Tensor | None = None) -> Tensor:
-        """(cells, d, variables, k), orthonormal over the last two axes together; one QR for all cells, or for those given.
-        Where each place has columns of its own, the first of every place come first, then the second, and so on: k is as many
-        times as large.
-        """
-        weight = self.weight if cells is None else self.weight[cells]
-        parts: list[Tensor] = [
-            orthonormal(block).unflatten(2, (self.variables, self.k)) for block in weight.split(self.blocks, 1)
-        ]
-        if len(parts) == 1:
-            return parts[0]
-        empty = [nn.functional.pad(part[..., None], (i, len(parts) - 1 - i)) for i, part in enumerate(parts)]
-        basis: Tensor = torch.cat(empty, 1).flatten(3)
-        return basis
+    @abstractmethod
+    def soft(self, state: Tensor, cells: Tensor, rows: int, now: Moment) -> SoftSwap:
+        """What some cells swap at a step of the training, of so many rows. state: of these cells."""
 
-    def temperature(self, progress: float) -> float:
-        """Of a Boundless mask, in columns, when `progress` (0 to 1) of the training is done."""
-        assert isinstance(self.kind, Boundless)
-        start = self.k * self.kind.start
-        return float(start * (self.kind.end / start) ** progress)
+    @abstractmethod
+    def hard(self, state: Tensor, cells: Tensor) -> list[Listed]:
+        """What some cells swap at evaluation. state: of these cells."""
 
-    def training_mask(self, cells: Tensor, rows: int, progress: float, step: int) -> Tensor:
-        """(cells, rows or 1, variables, k): the mask in use at a training step, for the given cell indices."""
-        index = torch.arange(self.k, device=self.weight.device)
-        if isinstance(self.kind, Nested):
-            widths = torch.stack([self._widths(cell, rows, step) for cell in cells.tolist()]).to(index.device)
-            return self._wide((index < widths[..., None, None]).float().expand(-1, -1, self.variables, -1))
-        if self.boundary is not None:
-            return self.soft_mask(progress)[cells][:, None]
-        return self._wide(torch.ones(len(cells), 1, self.variables, self.k, device=self.weight.device))
+    def last(self, state: Tensor, cells: Tensor) -> list[Listed | None]:
+        """What some cells swap at the end of the training, where that is something else than at evaluation."""
+        return list[Listed | None]([None]) * len(cells)
 
-    def _wide(self, mask: Tensor) -> Tensor:
-        """A mask of widths as one of the basis' columns."""
-        return mask if self.parts == 1 else mask.repeat_interleave(self.parts, -1)
-
-    def _widths(self, cell: int, rows: int, step: int) -> Tensor:
-        """(rows,): how many columns each row swaps: log-uniform from 1…k. Once there is a focus, all rows but every fourth draw
-        evenly from the widths between a quarter below and one above it."""
-        generator = torch.Generator().manual_seed(self.seeds[cell] * 1_000_003 + step)
-        draws, focus = torch.rand(rows, generator=generator), int(self.focus[cell])
-        everywhere = torch.exp(draws * torch.tensor(self.k + 1.0).log()).long().clamp(1, self.k)
-        if not focus:
-            return everywhere
-        low, high = focus - max(1, focus // 4), focus + 1
-        near = (low + draws * (high + 1 - low)).long().clamp(1, self.k)
-        return torch.where(torch.arange(rows) % 4 == 0, everywhere, near)
-
-    def soft_mask(self, progress: float) -> Tensor:
-        """(cells, variables, k): Boundless' mask at a point of its annealing."""
-        assert self.boundary is not None
-        offset = self.boundary[..., None] * self.k - torch.arange(self.k, device=self.weight.device) - 0.5
-        return self._wide(torch.sigmoid(offset / self.temperature(progress)))
-
-    def hard_mask(self) -> Tensor:
-        """(cells, variables, k) of 0 and 1: what is swapped at evaluation: what the last mask swaps in part (see `SWAPPED`), or
-        what lies in the focus; all columns where there is neither."""
-        if self.boundary is not None:
-            return (self.soft_mask(1.0) > SWAPPED).float()
-        width = torch.where(self.focus > 0, self.focus, self.k)[:, None, None]
-        return self._wide((torch.arange(self.k, device=self.weight.device) < width).float().expand(-1, self.variables, -1))
-
-    def last_mask(self) -> Tensor | None:
-        """(cells, variables, k): the training mask at the end of the annealing; None where nothing is annealed."""
-        return None if self.boundary is None else self.soft_mask(1.0)
-
-    def penalty(self) -> Tensor:
-        """(cells,): what the width costs in the loss, from the width that is used."""
-        if not isinstance(self.kind, Boundless) or self.boundary is None:
-            return torch.zeros(len(self.weight), device=self.weight.device)
-        return self.kind.penalty * self.boundary.sum(1)
+    def penalty(self, cells: Tensor, now: Moment) -> Tensor:
+        """(cells,): what the width of some cells costs in the loss."""
+        return torch.zeros(len(cells), device=next(self.parameters()).device)
 
     @torch.no_grad()
     def keep_in_range(self) -> None:
-        """Puts boundaries that a step took past 0 or k back to the edge, where their gradient is alive."""
-        if self.boundary is not None:
-            self.boundary.clamp_(0, 1)
+        """Puts parameters that a step took too far back to where their gradient is alive."""
 
+    def focus_on(self, cell: int, width: int) -> None:
+        """Has a cell train on widths around one from now on, in columns of its basis."""
+        raise NotImplementedError
+
+    @abstractmethod
     def parameter_groups(self) -> list[dict[str, object]]:
         """For the optimiser: each parameter with its own rate."""
-        assert isinstance(self.kind, Boundless | Nested | Fixed)
-        groups: list[dict[str, object]] = [{"params": [self.weight], "lr": self.kind.lr}]
-        if isinstance(self.kind, Boundless):
-            groups.append({"params": [self.boundary], "lr": self.kind.boundary_lr})
-        return groups
+
+
+def stack_type(kind: Kind) -> type[Stack]:
+    """By which cells of a kind are trained."""
+    module, _, name = kind.stack.partition(".")
+    found: type[Stack] = getattr(importlib.import_module(f"das.find.{module}"), name)
+    return found

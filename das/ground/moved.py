@@ -80,7 +80,7 @@ MOVED = {
     "standins": "interchange.standins",
     "storage": "ground.storage",
     "structures": "planted.structures",
-    "subspace": "interchange.subspace interchange.feature find.stack",
+    "subspace": "interchange.subspace interchange.feature find.rotations",
     "summary": "run.summary",
     "sums": "planted.sums",
     "taps": "network.taps",

@@ -88,6 +88,27 @@ class Feature(ABC):
         return torch.stack([feature.swap(base, sources) for feature in features])
 
 
+class Listed(Feature):
+    """A feature of coordinates that stand in a list for each variable, such as columns or units, some of which are swapped.
+
+    mask: (variables, k), how much of each is swapped: 0 or 1 when hard.
+    """
+
+    mask: Tensor
+
+    @property
+    def variables(self) -> int:  # type: ignore[override]
+        return len(self.mask)
+
+    @abstractmethod
+    def masked(self, mask: Tensor) -> Self:
+        """The same list with another mask."""
+
+    @abstractmethod
+    def sorted(self, order: Tensor) -> Self:
+        """The same coordinates in another order. order: (variables, k)"""
+
+
 @dataclass(frozen=True)
 class Parts:
     """A feature's two parts with respect to a space of directions.

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from das.interchange.feature import Feature, Parts
+from das.interchange.feature import Listed, Parts
 
 
 @dataclass(frozen=True)
-class Subspace(Feature):
+class Subspace(Listed):
     """Orthonormal columns, of one or several variables.
 
     basis: (d, variables, k) fp32, all its columns orthonormal.
@@ -23,10 +23,6 @@ class Subspace(Feature):
     mask: Tensor
 
     @property
-    def variables(self) -> int:  # type: ignore[override]
-        return len(self.mask)
-
-    @property
     def size(self) -> int:
         """Columns that are swapped, over all variables."""
         return int((self.mask > 0.5).sum())
@@ -35,8 +31,10 @@ class Subspace(Feature):
         """Those of a variable that are swapped, (d, its rank)."""
         return self.basis[:, variable, self.mask[variable] > 0.5]
 
+    def masked(self, mask: Tensor) -> Subspace:
+        return replace(self, mask=mask)
+
     def sorted(self, order: Tensor) -> Subspace:
-        """The same columns in another order. order: (variables, k)"""
         return Subspace(self.basis.take_along_dim(order[None], 2), self.mask.take_along_dim(order, 1))
 
     def swap(self, base: Tensor, sources: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from transformers import (
 
 from das.errors import DasError
 from das.find.kinds import Nested
-from das.find.stack import SubspaceStack
+from das.find.rotations import SubspaceStack
 from das.interchange.engine import HookEngine, ResumeEngine
 from das.interchange.selftest import make_engine, self_test
 from das.interchange.subspace import Subspace, random_basis

@@ -5,6 +5,7 @@ import torch
 
 from das.interchange.feature import Rest, Whole, changes
 from das.interchange.subspace import Subspace, random_basis
+from das.interchange.units import Units, subspace_of
 
 
 def seeded(seed=0):
@@ -16,7 +17,15 @@ def subspace(variables=1, rank=2, k=3, d=8):
     return Subspace(basis, (torch.arange(k) < rank).float().expand(variables, -1))
 
 
-FEATURES = {"one variable": subspace(), "two variables": subspace(2), "whole": Whole(), "whole of two": Whole(2)}
+def units(variables=1, rank=2, k=3, d=8, block=1):
+    drawn = torch.randperm(d // block, generator=seeded())[: variables * k].view(variables, k)
+    return Units(drawn, (torch.arange(k) < rank).float().expand(variables, -1), d, block)
+
+
+FEATURES = {
+    "one variable": subspace(), "two variables": subspace(2), "whole": Whole(), "whole of two": Whole(2),
+    "neurons": units(), "neurons of two": units(2), "heads": units(rank=1, k=2, block=2),
+}  # fmt: skip
 
 
 @pytest.fixture(params=FEATURES)
@@ -91,3 +100,34 @@ def test_the_rest_of_a_feature_has_no_coordinates_and_is_not_kept():
     for asked in (lambda f: f.read(torch.zeros(1, 8)), lambda f: f.tensors(), lambda f: Rest.of_tensors({})):
         with pytest.raises(NotImplementedError):
             asked(subspace().complement)
+
+
+@pytest.mark.parametrize("name", ["neurons", "neurons of two", "heads"])
+def test_units_are_the_columns_of_their_entries(name):
+    f = FEATURES[name]
+    base, sources = rows(f)
+    columns = subspace_of(f)
+    assert columns.size == f.size
+    torch.testing.assert_close(columns.swap(base, sources), f.swap(base, sources))
+    flat = columns.basis.flatten(1)
+    torch.testing.assert_close(flat.T @ flat, torch.eye(flat.shape[1]))
+    for i in range(f.variables):
+        torch.testing.assert_close(columns.read(base, i), f.read(base, i))
+    part, moved = slice(2, 6), torch.randn(5, 4, generator=seeded(4))
+    torch.testing.assert_close(f.keep(part, moved), columns.keep(part, moved), atol=1e-4, rtol=1e-4)
+
+
+def test_a_swap_of_units_takes_their_entries_and_leaves_the_others():
+    base, sources = rows(f := units(block=2, k=2, rank=1))
+    after = base + f.swap(base, sources)
+    own = f.entries()
+    assert own.tolist() == [2 * int(f.chosen()[0]), 2 * int(f.chosen()[0]) + 1]
+    torch.testing.assert_close(after[:, own], sources[0][:, own])
+    rest = [i for i in range(8) if i not in own]
+    assert torch.equal(after[:, rest], base[:, rest])
+
+
+def test_all_units_are_the_whole_vector():
+    every = Units(torch.randperm(8, generator=seeded())[None], torch.ones(1, 8), 8)
+    base, sources = rows(every)
+    torch.testing.assert_close(every.swap(base, sources), Whole().swap(base, sources))

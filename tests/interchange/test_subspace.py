@@ -8,7 +8,8 @@ import torch
 
 from das.errors import DasError
 from das.find.kinds import Boundless, Fixed, Full, Nested, Random, parse_kind, plain_kind
-from das.find.stack import SubspaceStack
+from das.find.rotations import SubspaceStack
+from das.find.stack import Moment
 from das.interchange.feature import Whole, changes
 from das.interchange.subspace import Subspace, largest_angle, project, random_basis
 
@@ -118,7 +119,7 @@ def test_the_column_that_a_boundary_has_not_passed_yet_but_swaps_already_is_used
     stack = SubspaceStack(Boundless(k=8), 16, 1, [0])
     with torch.no_grad():
         stack.boundary.fill_(2.4 / 8)
-    assert int((stack.last_mask() > 0.5).sum()) == 2
+    assert int((stack.soft_mask(1.0) > 0.5).sum()) == 2
     assert int(stack.hard_mask().sum()) == 3
 
 
@@ -135,7 +136,7 @@ def test_a_boundary_past_its_edge_comes_back(edge):
 
 def test_the_penalty_is_on_the_width_that_is_used():
     stack = SubspaceStack(Boundless(k=8, penalty=0.5), 16, 1, [0, 1])
-    torch.testing.assert_close(stack.penalty(), torch.tensor([0.25, 0.25]))
+    torch.testing.assert_close(stack.penalty(torch.tensor([0, 1]), Moment(0, 1)), torch.tensor([0.25, 0.25]))
 
 
 def test_nested_widths_are_log_uniform_and_repeatable():

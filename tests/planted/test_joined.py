@@ -11,8 +11,8 @@ from das.draw.heatmaps import grid, heatmap
 from das.errors import DasError
 from das.find.alignment import Alignment, Cell
 from das.find.kinds import Boundless, Fixed, Nested, parse_kind, plain_kind
+from das.find.rotations import SubspaceStack
 from das.find.sites import sites_of
-from das.find.stack import SubspaceStack
 from das.interchange.feature import Whole
 from das.interchange.score import score
 from das.interchange.subspace import Subspace, random_basis
