@@ -48,14 +48,15 @@ def unknown(kind: str, given: object, known: Iterable[object]) -> DasError:
     return DasError(f"unknown {kind} {shown(str(given))}:{hint} Known: {', '.join(names) or 'none'}")
 
 
-def called(what: str, expected: str, function: Callable[..., Any], *arguments: Any, on: str = "") -> Any:
+def called(what: str | Callable[[], str], expected: str, function: Callable[..., Any], *arguments: Any, on: str = "") -> Any:
     """What a function of the user's gives. DasError, that names it, where it raises.
 
-    expected: what it should have done; on: what it was asked about, where that says more, such as ` on 12 rows`.
+    what: its name, or what gives it, where that takes longer than the function. expected: what it should have done; on: what it was asked about, where that says more, such as ` on 12 rows`.
     """
     try:
         return function(*arguments)
     except DasError:
         raise
     except (Exception, SystemExit) as error:
-        raise DasError(f"{what} failed{on} with {type(error).__name__}: {one_line(error)}. Expected {expected}") from error
+        name = what if isinstance(what, str) else what()
+        raise DasError(f"{name} failed{on} with {type(error).__name__}: {one_line(error)}. Expected {expected}") from error

@@ -27,7 +27,14 @@ def commands(page):
             yield words[1:]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def quick(page):
+    """Whether the blocks of a page take a second or two; those of the others run with what is slow."""
+    return "run(" not in (text := "".join(blocks(page, "python"))) and "fit" not in text
+
+
+@pytest.mark.parametrize(
+    "page", [pytest.param(page, marks=[] if quick(page) else pytest.mark.slow) for page in PAGES], ids=lambda page: page.stem
+)
 def test_every_block_of_python_runs(page, tmp_path, monkeypatch):
     (tmp_path / "tasks").symlink_to(ROOT / "tasks")
     monkeypatch.chdir(tmp_path)

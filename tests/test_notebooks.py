@@ -36,6 +36,7 @@ def shown(source, names):
     return eval(compile(ast.Expression(last.value), "<cell>", "eval"), names) if last else None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs(path, folder, monkeypatch):
     monkeypatch.chdir(folder)

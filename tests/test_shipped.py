@@ -24,7 +24,7 @@ def test_every_shipped_network_has_a_task_and_a_config():
 
 @pytest.mark.parametrize("name", TASKS)
 def test_a_shipped_network_solves_its_task_and_every_shift(name):
-    n = 1000
+    n = 400
     accuracy = task_accuracy(load_task(ROOT / "tasks" / f"{TASKS[name]}.py"), LM.load(name), n=n)
     bars = dict.fromkeys(accuracy, 0.95) | {"base": 0.98}
     for variant, bar in bars.items():

@@ -83,13 +83,16 @@ def _written(value: Any, name: str, spec: str, conversion: str | None) -> str:
             "write what is computed from it, such as ' '.join(sorted(…))"
         )
     fit = "a value that the format can write"
-    what = f"field {{{name}:{spec}}} cannot write {shown(value)}: it"
-    text: str = called(what, fit, format, CONVERSIONS[conversion](value), spec)
+    text: str = called(
+        lambda: f"field {{{name}:{spec}}} cannot write {shown(value)}: it", fit, format, CONVERSIONS[conversion](value), spec
+    )
     return text
 
 
 def _part(value: Any, name: str) -> Any:
     """What of a variable's value a field writes."""
+    if "[" not in name:
+        return value
     try:
         for index in re.findall(r"\[([^\]]+)\]", name):
             value = value[int(index) if index.isdigit() else index]

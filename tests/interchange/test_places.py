@@ -170,9 +170,9 @@ def by_hand(name, site, what, row):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_joint_swap_is_the_one_made_by_hand(name, site):
     for what in FEATURES:
-        expected = torch.stack([by_hand(name, SITES[site], what, row) for row in range(4)])
+        expected = torch.stack([by_hand(name, SITES[site], what, row) for row in range(2)])
         for kind in dict.fromkeys([NETWORKS[name][2], HookEngine]):
-            found = swapped(name, kind, SITES[site], what)
+            found = swapped(name, kind, SITES[site], what)[:2]
             assert (found - expected).abs().max() <= 2e-4 * expected.abs().max(), (what, kind)
 
 

@@ -177,6 +177,7 @@ def test_a_column_that_was_taught_the_carry_holds_it_and_little_else_does(name):
     assert hits(name, rest)[pairs(name).flips].mean() < 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NARROW)
 def test_a_narrow_way_has_one_vector_for_each_value(name):
     made, experiment, material = case(name)

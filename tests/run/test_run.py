@@ -25,8 +25,8 @@ DRAWS = True
 """The files that runs draw are looked at."""
 
 TINY = {
-    "layers": [1, 2], "positions": ["c.last", "last"], "steps": 20, "batch": 32, "check_every": 10, "chosen_seeds": 2,
-    "train_pairs": 300, "val_pairs": 80, "test_pairs": 100, "threads": 1, "nulls": 2,
+    "layers": [1, 2], "positions": ["c.last", "last"], "steps": 12, "batch": 32, "check_every": 6, "chosen_seeds": 2,
+    "train_pairs": 200, "val_pairs": 64, "test_pairs": 100, "threads": 1, "nulls": 2,
     "subspace": {"kind": "boundless", "k": 8},
     "beside": [{"kind": "nested", "k": 8}, {"kind": "random", "k": 2}, {"kind": "full"}],
 }  # fmt: skip
@@ -280,7 +280,7 @@ def test_nulls_may_be_added_to_a_finished_run(tmp_path):
 
 
 def test_a_folder_of_other_settings_is_refused(run):
-    with pytest.raises(DasError, match="steps = 20, not 21"):
+    with pytest.raises(DasError, match="steps = 12, not 21"):
         experiment(steps=21).run(run.folder)
 
 

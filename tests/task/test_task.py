@@ -2,6 +2,7 @@
 
 import re
 import sys
+from functools import cache
 
 import numpy as np
 import pytest
@@ -47,8 +48,13 @@ def test_task_loads_by_name_as_by_path(name, monkeypatch):
     assert load_task(by_name) is by_name
 
 
+@cache
+def words_of(name):
+    return make_tokenizer(corpus(load_task(name)), whole_numbers=True)
+
+
 def test_task_passes_its_check_with_a_tokenizer_of_its_words(worded):
-    worded.check(make_tokenizer(corpus(worded), whole_numbers=True))
+    worded.check(words_of(worded.name))
 
 
 def test_all_hypotheses_answer_alike(task):
@@ -80,7 +86,7 @@ def test_shifts_are_declared_and_ask_the_same_question(worded):
 
 
 def test_shifts_and_siblings_pass_their_check_with_a_tokenizer_of_their_words(worded):
-    tokenizer = make_tokenizer(corpus(worded), whole_numbers=True)
+    tokenizer = words_of(worded.name)
     for change in worded.shifts.values():
         worded.check_shift(change, tokenizer, expand_positions(worded.positions))
         assert worded.fault(change, tokenizer) == ""

@@ -30,8 +30,8 @@ from das.transfer.transfer import FEW
 from das.use.run import Run
 
 TINY = {
-    "layers": [0, 1], "positions": ["c.last", "last-2", "last"], "steps": 30, "batch": 32, "check_every": 30, "chosen_seeds": 2,
-    "train_pairs": 200, "val_pairs": 80, "test_pairs": 100, "threads": 1, "subspace": {"kind": "nested", "k": 4},
+    "layers": [0, 1], "positions": ["c.last", "last-2", "last"], "steps": 16, "batch": 32, "check_every": 16, "chosen_seeds": 2,
+    "train_pairs": 200, "val_pairs": 60, "test_pairs": 100, "threads": 1, "subspace": {"kind": "nested", "k": 4},
     "hypotheses": ["sum", "left_product"], "logger": "none",
 }  # fmt: skip
 RAIN = {"rain": {"context": "It rains today.", "where": "before"}}
@@ -304,14 +304,14 @@ def test_what_is_there_is_not_done_again(shifted):
 
 
 def test_figures_and_table_are_written(shifted, drawing):
-    shifted.run.figures()
+    drawn = {path.name for path in shifted.run.figures()}
     names = {path.name for path in shifted.run.folder.iterdir()}
     assert {"shift.json", "shift_matrix.png", "shift_rain.png", "shift_same.png"} <= names
     body = json.loads((shifted.run.folder / "shift.json").read_text())
     assert body["shifts"]["rain"]["coverage"]["last"] == 1
     assert {row["outcome"] for row in body["rows"]}
     assert not list(shifted.run.folder.rglob(".partial*"))
-    assert {"shift_rain.png", "heatmaps.png"} <= {path.name for path in shifted.run.figures()}
+    assert {"shift_rain.png", "heatmaps.png"} <= drawn
 
 
 def test_two_workers_find_the_same(run, shifted, tmp_path):
