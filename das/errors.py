@@ -51,7 +51,8 @@ def unknown(kind: str, given: object, known: Iterable[object]) -> DasError:
 def called(what: str | Callable[[], str], expected: str, function: Callable[..., Any], *arguments: Any, on: str = "") -> Any:
     """What a function of the user's gives. DasError, that names it, where it raises.
 
-    what: its name, or what gives it, where that takes longer than the function. expected: what it should have done; on: what it was asked about, where that says more, such as ` on 12 rows`.
+    what: its name, or what gives it, where that takes longer than the function. expected: what it should have done; on: what it
+    was asked about, where that says more, such as ` on 12 rows`.
     """
     try:
         return function(*arguments)
