@@ -228,10 +228,7 @@ class Step:
 
 def levels(card: Mapping[str, Any]) -> list[Step]:
     """The four levels of evidence; what could not be asked is left out."""
-    steps = [
-        Step("decoding", f"decoding {v}", common, found, f"commonest class {short(common)} → {short(found)}")
-        for v, (found, common) in card["decoding"].items()
-    ]
+    steps = [_decoding(v, found, common, card.get("arbitrary", {}).get(v)) for v, (found, common) in card["decoding"].items()]
     if card["natural"] is not None:
         words = f"answer as before {short(card['expected'])} → {short(card['natural'])}"
         steps.append(Step("interchange", "natural IIA", card["expected"], card["natural"], words))
@@ -241,12 +238,21 @@ def levels(card: Mapping[str, Any]) -> list[Step]:
         steps.append(Step("interchange", f"flips by {v}", 0, share, f"0 → {short(share)}{beside}", whole))
     if card["resampled"] is not None:
         words = f"clean {short(card['clean'])} → {short(card['resampled'])}, expected {short(card['expected'])}"
-        steps.append(Step("ablation", "ablation", card["clean"], card["resampled"], words, card["expected"]))
+        steps.append(Step("ablation", "resample ablation", card["clean"], card["resampled"], words, card["expected"]))
+    for name, part in (("mean ablation", "averaged"), ("zero ablation", "zeroed")):
+        if (left := card.get(part)) is not None:
+            steps.append(Step("ablation", name, card["clean"], left, f"clean {short(card['clean'])} → {short(left)}"))
     if card["restored"] is not None:
         name = "expected_restored" if card.get("expected_restored") is not None else "clean"
         words = f"wiped {short(card['wiped'])} → {short(card['restored'])}, {name.split('_')[0]} {short(card[name])}"
         steps.append(Step("recovery", "recovery", card["wiped"], card["restored"], words, card[name]))
     return steps
+
+
+def _decoding(variable: str, found: float, common: float, arbitrary: float | None) -> Step:
+    beside = "" if arbitrary is None else f", arbitrary values {short(arbitrary)}"
+    words = f"commonest class {short(common)} → {short(found)}{beside}"
+    return Step("decoding", f"decoding {variable}", common, found, words, arbitrary)
 
 
 def _levels(ax: Axes, steps: Sequence[Step]) -> None:

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from das.draw.dose import dose_figure
 from das.draw.evidence import evidence, rank_curve
 from das.draw.heatmaps import all_heatmaps, heatmap, measures_of
 from das.ground.storage import write as write_file
@@ -35,6 +36,8 @@ def figures(run: Folder) -> list[Path]:
         drawn[f"rank_{name}.png"] = rank_curve(run, name).get_figure()
         if entry.get("scorecard"):
             drawn[f"evidence_{name}.png"] = evidence(entry)
+        if (entry.get("scorecard") or {}).get("dose"):
+            drawn[f"dose_{name}.png"] = dose_figure(entry)
     return save(run.folder, drawn)
 
 

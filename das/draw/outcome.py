@@ -58,6 +58,7 @@ def _card(card: dict[str, Any]) -> dict[str, float | None]:
         "isolate": _mean(isolate),
         "disentangle": card.get("disentangle"),
         "decoding": _mean(accuracy for accuracy, _ in card.get("decoding", {}).values()),
+        "selectivity": _mean(card.get("selectivity", {}).values()),
         **{name.replace("_", " "): card.get(name) for name in ("ablation", "recovery", "complete", "read_share")},
     }
 

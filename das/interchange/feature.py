@@ -55,6 +55,11 @@ class Feature(ABC):
     def read(self, rows: Tensor, variable: int = 0) -> Tensor:
         """A variable's coordinates of activations (rows, d). (rows, coordinates)"""
 
+    def directions(self, variable: int = 0) -> Tensor | None:
+        """The directions in which a variable's swap moves vectors, (d, its rank), the most important first; None where it has
+        none of its own."""
+        return None
+
     @abstractmethod
     def fits(self, width: int) -> bool:
         """Whether it is of vectors of so many entries."""

@@ -34,6 +34,10 @@ class Subspace(Listed):
     def masked(self, mask: Tensor) -> Subspace:
         return replace(self, mask=mask)
 
+    def directions(self, variable: int = 0) -> Tensor | None:
+        columns = self.columns(variable)
+        return columns if columns.shape[1] else None
+
     def sorted(self, order: Tensor) -> Subspace:
         return Subspace(self.basis.take_along_dim(order[None], 2), self.mask.take_along_dim(order, 1))
 

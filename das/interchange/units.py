@@ -59,6 +59,9 @@ class Units(Listed):
     def read(self, rows: Tensor, variable: int = 0) -> Tensor:
         return rows[:, self.entries(variable).to(rows.device)]
 
+    def directions(self, variable: int = 0) -> Tensor | None:
+        return self.subspace().directions(variable)
+
     def fits(self, width: int) -> bool:
         return self.d == width
 

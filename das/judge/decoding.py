@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -11,12 +11,15 @@ from torch import Tensor
 
 from das.causal.columns import Column, codes
 from das.judge.verdict import LEGIBLE
+from das.pairs.dataset import Rows
 
 FEW = 8
 """Up to this many distinct values are told apart as they are; of more numbers, their quarters."""
 
 RIDGE = 1e-2
 """Relative to the mean squared size of a coordinate."""
+
+DEALS = 3
 
 EACH = 10
 """Rows that a value's mean is fitted to, at least."""
@@ -49,6 +52,25 @@ def decoded(fit: Tensor, test: Tensor, values: Column, test_values: Column) -> t
         return best
     nearest = _by_value(fit, test, values, test_values)
     return max((rule for rule in (best, nearest) if rule), key=lambda rule: gain(*rule), default=None)
+
+
+def arbitrary(fit: Tensor, test: Tensor, values: Column, prompts: Rows, test_prompts: Rows) -> float | None:
+    """Held-out accuracy of arbitrary values from the same coordinates, by the same rules: every prompt is dealt the value that
+    some prompt of `values` has, whatever it says (a control task, Hewitt & Liang 2019, arXiv 1909.03368); a mean over `DEALS`
+    deals. What is read beyond that is not what the rule could learn by heart. prompts: which prompt each row is. None as of
+    `decoded`."""
+    found = []
+    for deal in range(DEALS):
+        own, held = (_dealt(values, rows, [deal, split]) for split, rows in enumerate((prompts, test_prompts)))
+        if rule := decoded(fit, test, own, held):
+            found.append(rule[0])
+    return float(np.mean(found)) if found else None
+
+
+def _dealt(values: Column, prompts: Rows, seed: Sequence[int]) -> Column:
+    """A value for each row, the same for rows that are one prompt."""
+    each, place = np.unique(prompts, return_inverse=True)
+    return values[np.random.default_rng(seed).integers(0, len(values), len(each))[place.reshape(-1)]]
 
 
 def gain(accuracy: float, commonest: float) -> float:

@@ -29,6 +29,7 @@ In Python:      das.Run.open({folder!r}).table()
 summary.json        verdicts, the chosen cell of each hypothesis and its scores; there when the run has finished
 heatmaps.png        IIA over layers and positions; heatmap_*.png one by one
 evidence_*.png      what the chosen alignments carry and leave alone; rank_*.png IIA by the number of columns swapped
+dose_*.png          what adding their directions does to the answers
 results.parquet     a row per cell, split and metric
 examples.parquet    a row per cell and test pair: was the answer the causal model's?
 pairs.parquet       the pairs of prompts; audit.json what can be told apart with them

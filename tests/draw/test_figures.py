@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from das import DasError, Experiment, Run
 from das.cli import main
+from das.draw.dose import dose_figure
 from das.draw.evidence import NULLS, effects, evidence, levels, luck, rank_curve
 from das.draw.heatmaps import METRICS, heatmap
 from das.draw.outcome import outcome
@@ -25,9 +26,12 @@ SCORECARD = {
     "decoding": {"one": [0.9, 0.6], "two": [0.8, 0.7]}, "natural": 0.9, "cause": {"one": 0.7, "two": 0.8},
     "whole_cause": {"one": 0.75, "two": 0.85}, "isolate": {"one": {"x": 0.9, "two": 0.8}, "two": {"x": 0.7, "one": 0.6}},
     "rest": 0.4, "complete": 0.95, "clean": 0.99, "resampled": 0.5, "expected": 0.48, "wiped": 0.4, "restored": 0.9,
+    "averaged": 0.6, "zeroed": 0.55, "arbitrary": {"one": 0.61}, "selectivity": {"one": 0.29},
     "expected_restored": 0.85, "read_share": 0.6, "read_cause": {}, "unread_cause": {}, "dormancy": 0.0, "ablation": 0.49,
     "recovery": 0.85, "disentangle": 0.75,
 }  # fmt: skip
+CURVE = {"probability": [0.1, 0.5, 0.9], "accuracy": [0.0, 0.5, 1.0]}
+DOSE = {"spread": 2.0, "alpha": [-1.0, 0.0, 1.0], "add": CURVE, "random": CURVE, "piecewise": CURVE}
 FOUND = {
     "val_iia": 0.8, "test_iia": 0.8, "test_iia_sd": None, "test_ci": [0.77, 0.83], "test_flip_iia": None, "rank": 4.0,
     "test_off_manifold": 0.6, "baselines": BASELINES, "scorecard": SCORECARD,
@@ -191,10 +195,18 @@ def test_causes_and_isolations_stand_in_their_places():
 
 def test_the_levels_leave_out_what_was_not_asked():
     steps = {step.label: step for step in levels(SCORECARD)}
-    assert (steps["ablation"].start, steps["ablation"].end, steps["ablation"].mark) == (0.99, 0.5, 0.48)
+    assert (steps["resample ablation"].start, steps["resample ablation"].end, steps["resample ablation"].mark) == (
+        0.99,
+        0.5,
+        0.48,
+    )
     assert (steps["recovery"].start, steps["recovery"].end, steps["recovery"].mark) == (0.4, 0.9, 0.85)
     assert steps["decoding two"].words == "commonest class .70 → .80"
-    nothing = SCORECARD | dict.fromkeys(["natural", "resampled", "restored"]) | {"decoding": {}, "cause": {}}
+    assert steps["decoding one"].words == "commonest class .60 → .90, arbitrary values .61"
+    assert [steps[f"{name} ablation"].end for name in ("resample", "mean", "zero")] == [0.5, 0.6, 0.55]
+    nothing = (
+        SCORECARD | dict.fromkeys(["natural", "resampled", "averaged", "zeroed", "restored"]) | {"decoding": {}, "cause": {}}
+    )
     assert levels(nothing) == []
 
 
@@ -215,6 +227,17 @@ def test_the_evidence_figure_stands_with_little_to_show():
     figure = evidence(ENTRY | {"scorecard": nothing, "failures": []})
     figure.draw_without_rendering()
     assert texts(figure.axes[2]) == ["no group of pairs stands out"]
+
+
+def test_the_dose_figure_has_a_row_for_each_variable_and_a_panel_for_each_answer_and_measure():
+    card = SCORECARD | {"dose": {"one": DOSE, "two_$a": DOSE}}
+    figure = dose_figure(ENTRY | {"scorecard": card})
+    figure.draw_without_rendering()
+    assert len(figure.axes) == 8
+    assert [len(ax.lines) for ax in figure.axes[:4]] == [3, 3, 2, 2]  # and the line of no dose
+    assert [line.get_ydata()[-1] for line in figure.axes[1].lines[:2]] == [1, 1]
+    without = {name: {"accuracy": CURVE["accuracy"]} if isinstance(part, dict) else part for name, part in DOSE.items()}
+    assert len(dose_figure(ENTRY | {"scorecard": card | {"dose": {"one": without}}}).axes) == 2
 
 
 def test_text_from_users_is_no_formula():
@@ -261,6 +284,6 @@ def test_the_console_shows_scores_scorecards_and_verdicts(run):
     assert scores.splitlines()[-1].split()[-5:] == ["–", "3", "0.50", "0.70", "0.51"]
     head, line = evidence.splitlines()
     assert head.split()[:6] == ["hypothesis", "verdict", "p", "cause", "isolate", "disentangle"]
-    figures = "h.one+two partly 0.001 0.75 0.75 0.75 0.85 0.49 0.85 0.95 0.60 0.60"
+    figures = "h.one+two partly 0.001 0.75 0.75 0.75 0.85 0.29 0.49 0.85 0.95 0.60 0.60"
     assert line.split() == figures.split()
     assert verdicts == ENTRY["verdict"]["sentence"]

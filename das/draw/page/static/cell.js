@@ -53,7 +53,16 @@ function scorecard(entry) {
   return h("div", { class: "part" }, h("h4", {}, "Scorecard"),
     entry.levels?.length > 0 && figure("Four levels of evidence", h("div", { class: "wide" }, levelChart(entry.levels)),
       entry.levels.map((step) => `${step.label}: ${step.words}`).join("; ")),
-    entry.effects?.rows.length > 0 && effectTable(entry.effects), tiles(more));
+    entry.effects?.rows.length > 0 && effectTable(entry.effects), tiles(more),
+    Object.entries(card.dose ?? {}).map(([variable, dose]) => dosePart(variable, dose)));
+}
+
+/** What adding the first direction of a variable does. */
+function dosePart(variable, dose) {
+  const ends = (curve) => `${short(curve[0])} at ${dose.alpha[0]} to ${short(curve.at(-1))} at ${dose.alpha.at(-1)}`;
+  const measure = dose.add.probability ? "probability" : "accuracy";
+  return figure(`Dose: the direction of ${variable}, added`, doseChart(dose),
+    `Of the answer of the upper level, ${measure} ${ends(dose.add[measure])} times the natural spread; of a random direction ${ends(dose.random[measure])}`);
 }
 
 function failures(entry) {

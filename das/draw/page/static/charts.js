@@ -90,6 +90,28 @@ function levelChart(steps) {
   });
 }
 
+// --- doses of a direction ---
+
+const DOSES = { add: ["var(--accent)", null, "the direction"], random: ["var(--soft)", "7 4", "a random direction"], piecewise: ["var(--found)", null, "the direction, piecewise"] };
+const ASKED = { "the answer of the upper level": ["add", "random"], "the prompt's own answer": ["piecewise"] };
+
+/** One panel for each answer and measure, beside each other. */
+function doseChart(dose) {
+  const share = { probability: "probability", accuracy: "share that gives it" };
+  const panels = Object.entries(ASKED).flatMap(([answer, curves]) => Object.keys(share).filter((m) => dose[curves[0]][m]).map((m) => ({ answer, m, curves })));
+  const chart = ({ answer, m, curves }) => {
+    const points = curves.flatMap((curve) => dose.alpha.map((alpha, i) => ({ alpha, value: dose[curve][m][i], curve })));
+    return Plot.plot({
+      width: 250, height: 200, marginLeft: 34, marginBottom: 36, marginTop: 26, style: STYLE,
+      title: h("p", { class: "note" }, `${answer}: ${share[m]}`),
+      x: { label: "dose, in natural spreads", labelArrow: "none", labelAnchor: "center", ticks: 5 }, y: { domain: [0, 1], ticks: 5, label: null, grid: true },
+      marks: [Plot.ruleX([0], { stroke: "var(--line)" }),
+        curves.map((curve) => Plot.lineY(points.filter((p) => p.curve === curve), { x: "alpha", y: "value", stroke: DOSES[curve][0], strokeDasharray: DOSES[curve][1], strokeWidth: 2, marker: "circle" }))],
+    });
+  };
+  return h("div", { class: "charted" }, h("div", { class: "row" }, panels.map(chart)), legend(Object.values(DOSES).map(([ink, dash, text]) => [lineMark(ink, dash), text])));
+}
+
 // --- training ---
 
 function lossChart(curves) {
