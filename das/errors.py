@@ -43,9 +43,13 @@ def unknown(kind: str, given: object, known: Iterable[object]) -> DasError:
     "unknown variable 'amout': did you mean 'amount'? Known: amount, lower"
     """
     names = [str(name) for name in known]
+    return DasError(f"unknown {kind} {shown(str(given))}:{nearest(given, names)} Known: {', '.join(names) or 'none'}")
+
+
+def nearest(given: object, names: Iterable[str]) -> str:
+    """The question whether the nearest of some names was meant, with a space before it; empty where none is near."""
     near = [name for name in difflib.get_close_matches(str(given)[:200], names, n=1) if name != given]
-    hint = f" did you mean {near[0]!r}?" if near else ""
-    return DasError(f"unknown {kind} {shown(str(given))}:{hint} Known: {', '.join(names) or 'none'}")
+    return f" did you mean {near[0]!r}?" if near else ""
 
 
 def called(what: str | Callable[[], str], expected: str, function: Callable[..., Any], *arguments: Any, on: str = "") -> Any:

@@ -117,7 +117,8 @@ def test_every_command_has_its_help(command, capsys):
 
 WORDS = {
     "chekc": "unknown command 'chekc': did you mean 'check'? Known: new, check",
-    "run TASK --lm x --layer 0": "unknown option '--layer': did you mean '--layers'?",
+    "run TASK --lm x --layer 0": "unknown option '--layer': did you mean '--layers'? All of them: das run --help",
+    "run TASK --lm x --chosen-seds 1": "unknown option '--chosen-seds': did you mean '--chosen_seeds'?",
     "plan TASK --sed=3": "unknown option '--sed': did you mean '--seed'?",
     "check TASK --positon last": "unknown option '--positon': did you mean '--positions'?",
     "check TASK --pos last": "unknown option '--pos'",

@@ -46,9 +46,7 @@ class Node:
     def _row_by_row(self, arguments: Sequence[Column]) -> Column:
         """One row's value after another's; rows that are alike are asked once, since many pairs have few settings."""
         rows = list(zip(*(rows_of(a) for a in arguments), strict=True))
-        if any(
-            a.ndim > 1 or a.dtype.kind not in "biuU" for a in arguments
-        ):  # 1 and True are alike, but differ; so do 0. and -0.
+        if not all(map(_told_apart, arguments)):
             return as_column([self.mechanism(*row) for row in rows])
         place = {row: at for at, row in enumerate(dict.fromkeys(rows))}
         return as_column([self.mechanism(*row) for row in place])[[place[row] for row in rows]]
@@ -68,6 +66,11 @@ def _read_only(column: Column) -> Column:
     view = column.view()
     view.flags.writeable = False
     return view
+
+
+def _told_apart(column: Column) -> bool:
+    """Whether values that are equal are the same: not so of objects, where 1 is True, nor of floats, where 0. is -0."""
+    return column.ndim == 1 and column.dtype.kind in "biuU"
 
 
 def rows_of(column: Column) -> list[Any]:

@@ -10,7 +10,7 @@ GROUPS = {
     "Settings": {
         "what matters first": "task lm out layers positions hypotheses subspace workers json",
         "where and what else to look for": "components beside seeds chosen_seeds budget",
-        "prompts and pairs": "under pairs families train_pairs val_pairs test_pairs only_correct seed",
+        "prompts and pairs": "under pairs columns families train_pairs val_pairs test_pairs only_correct seed",
         "training": "steps batch loss check_every patience",
         "judging": "nulls measures shifts retrain",
         "the machine": "device dtype threads memory logger",

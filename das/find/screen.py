@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -50,15 +50,20 @@ def screen(
     captures = captures_for(engine, data, [cell.site for cell in cells])
     effects: dict[tuple[str, Site], list[Tensor]] = {}
     for done, batch in batches(data, captures, drawn, rows, ("label", "base")):
-        for name, some in sites.items():
-            if name in batch.pairs:
-                for site, effect in zip(some, _effects(engine, batch, name, some), strict=True):
-                    effects.setdefault((name, site), []).append(effect)
+        for key, effect in _effects_in(engine, batch, sites):
+            effects.setdefault(key, []).append(effect)
         if progress:
             progress(done)
     seen = {name: data.pairs[name].take(chosen) for name, chosen in drawn.items()}
     flips = {name: torch.from_numpy(p.flips) for name, p in seen.items()}
     return pd.DataFrame([_row(name, site, torch.cat(parts, 1), flips[name]) for (name, site), parts in effects.items()])
+
+
+def _effects_in(engine: Engine, batch: Batch, sites: Mapping[str, Sequence[Site]]) -> Iterator[tuple[tuple[str, Site], Tensor]]:
+    """Hypothesis and site → its effect on the pairs of a batch (see `_effects`)."""
+    for name in batch.pairs:
+        for site, effect in zip(sites[name], _effects(engine, batch, name, sites[name]), strict=True):
+            yield (name, site), effect
 
 
 def _effects(engine: Engine, batch: Batch, name: str, sites: Sequence[Site]) -> Iterator[Tensor]:

@@ -100,6 +100,17 @@ def check_matched(loss: str, measures: Iterable[str], own: Mapping[str, Function
                 raise DasError(_unmatched(f"measure {measure!r}", "all test pairs", name))
 
 
+def left_out(measures: Mapping[str, Measure], data: Dataset) -> list[str]:
+    """A line for every measure and hypothesis of which some pairs are left out, for want of a prompt that has their answer."""
+    return [
+        f"{measure} of {name}: {int(pairs.matched.sum())} of {len(pairs)} pairs; the others have an answer that is neither the "
+        "base's nor the source's"
+        for measure, about in measures.items()
+        for name, pairs in data.pairs.items()
+        if about.matched and not pairs.matched.all()
+    ]
+
+
 def _unmatched(what: str, how_many: str, hypothesis: str) -> str:
     return (
         f"{what} goes by the network's own answer to the prompt, base or source, that has the counterfactual answer, and "

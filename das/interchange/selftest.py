@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from das.errors import DasError
+from das.interchange.capture import Capture
 from das.interchange.engine import Engine, HookEngine, ResumeEngine
 from das.interchange.patch import Patch
 from das.network.closeness import apart, tolerance
@@ -54,15 +55,9 @@ def make_engine(
     swapped = range(lm.layers) if layers is None else layers
     spots = [(component, layer) for component in wanted for layer in _thinned(swapped)]
     _check_runs(lm, [(component, layer) for component in wanted for layer in swapped], asked)
-    reasons = _unfit(lm, wanted)
-    if not reasons:
-        try:
-            if (error := self_test(lm, ResumeEngine, wanted, prefix, prompts=some)) <= tolerance(lm.model):
-                return ResumeEngine(lm, prefix)
-            reasons = f"resumed above a site, it is off by {error:.2g} of the largest logit"
-        except Exception as error:  # whatever a network raises that is run in parts
-            reasons = f"it cannot be run from a layer on ({type(error).__name__})"
-    engine = HookEngine(lm, why=reasons)
+    if not (reason := _unfit(lm, wanted) or _off(lm, wanted, prefix, some)):
+        return ResumeEngine(lm, prefix)
+    engine = HookEngine(lm, why=reason)
     _check_swaps(engine, asked, spots)
     return engine
 
@@ -154,6 +149,15 @@ def _unfit(lm: LM, components: Sequence[str]) -> str:
     return "a component lies outside the layers"
 
 
+def _off(lm: LM, components: Sequence[str], prefix: Any, prompts: Prompts) -> str:
+    """Why a network that was resumed above a site does not answer as it does; empty where it does."""
+    try:
+        error = self_test(lm, ResumeEngine, components, prefix, prompts=prompts)
+    except Exception as raised:  # whatever a network raises that is run in parts
+        return f"it cannot be run from a layer on ({type(raised).__name__})"
+    return "" if error <= tolerance(lm.model) else f"resumed above a site, it is off by {error:.2g} of the largest logit"
+
+
 # --- what a full forward must do ---
 
 
@@ -224,28 +228,42 @@ def _check_swaps(engine: HookEngine, prompts: Prompts, spots: Sequence[Spot]) ->
     if not spots:
         return
     clean = engine.capture(prompts, spots)
-    assert clean.logits is not None
     shortest = int(prompts.lengths.min())
     columns = prompts.width - 1 - torch.arange(shortest).expand(len(prompts), -1)
-    moved, name = dict.fromkeys((component for component, _ in spots), 0.0), type(engine.lm.model).__name__
+    moved = dict.fromkeys((component for component, _ in spots), 0.0)
     for spot in spots:
-        with torch.no_grad():
-            same = engine.resume(clean, spot, columns, clean.at(spot, columns)[None])[0]
-        if (error := apart(same, clean.logits)) > tolerance(engine.lm.model):
-            raise DasError(
-                f"{name} cannot be patched: putting back what was captured in component {spot[0]!r} of layer {spot[1]} moves "
-                f"its answers by {error:.2g} of the largest logit"
-            )
-        values = _noise(clean.vectors[spot], columns, spot[1]).requires_grad_()
-        other = engine.resume(clean, spot, columns, values)[0]
-        if not other.requires_grad:
-            raise DasError(
-                f"no gradient comes from the answers of {name} to component {spot[0]!r} of layer {spot[1]} (quantised?): load "
-                "it with plain weights"
-            )
-        moved[spot[0]] = max(moved[spot[0]], apart(other.detach(), clean.logits))
+        _check_put_back(engine, clean, spot, columns)
+        moved[spot[0]] = max(moved[spot[0]], _moved(engine, clean, spot, columns))
     for component, most in moved.items():
         if most == 0:
             raise DasError(
-                f"component {component!r} of {name}: whatever is put there, in any layer, the answers stay as they are"
+                f"component {component!r} of {_name(engine)}: whatever is put there, in any layer, the answers stay as they are"
             )
+
+
+@torch.no_grad()
+def _check_put_back(engine: HookEngine, clean: Capture, spot: Spot, columns: torch.Tensor) -> None:
+    assert clean.logits is not None
+    same = engine.resume(clean, spot, columns, clean.at(spot, columns)[None])[0]
+    if (error := apart(same, clean.logits)) > tolerance(engine.lm.model):
+        raise DasError(
+            f"{_name(engine)} cannot be patched: putting back what was captured in component {spot[0]!r} of layer {spot[1]} "
+            f"moves its answers by {error:.2g} of the largest logit"
+        )
+
+
+def _moved(engine: HookEngine, clean: Capture, spot: Spot, columns: torch.Tensor) -> float:
+    """How far other values move the answers, of the largest logit. DasError where no gradient comes from there."""
+    values = _noise(clean.vectors[spot], columns, spot[1]).requires_grad_()
+    other = engine.resume(clean, spot, columns, values)[0]
+    if not other.requires_grad:
+        raise DasError(
+            f"no gradient comes from the answers of {_name(engine)} to component {spot[0]!r} of layer {spot[1]} (quantised?): "
+            "load it with plain weights"
+        )
+    assert clean.logits is not None
+    return apart(other.detach(), clean.logits)
+
+
+def _name(engine: HookEngine) -> str:
+    return type(engine.lm.model).__name__

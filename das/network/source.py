@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from das.errors import DasError, unknown
+from das.errors import DasError, nearest, unknown
 from das.network.adapter import CONFIG, base_of
 from das.network.limits import is_encoder
 from das.network.named import NAMED
@@ -113,9 +113,15 @@ def pretrained(loader: Any, source: str, what: str, **options: Any) -> Any:
     except Exception as error:  # whatever the libraries make of a broken file
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise DasError(
-            f"cannot load the {what} of {source!r} ({lines[0]}). A network's own code is never run. "
+            f"cannot load the {what} of {source!r} ({lines[0]}).{_meant(source)} A network's own code is never run. "
             f"Give a folder, a GGUF file (with the package gguf), a hub id or one of: {', '.join(names())}"
         ) from error
+
+
+def _meant(source: str) -> str:
+    """Whether another network was meant, of those that have a name or lie in the same folder."""
+    beside = sorted(path.parent for kind in ("config.json", CONFIG) for path in Path(source).parent.glob(f"*/{kind}"))
+    return nearest(source, [*names(), *map(str, beside)]).replace(" did", " Did")
 
 
 def check_whole(source: str, read: dict[str, Any]) -> None:

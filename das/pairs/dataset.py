@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from das.causal.columns import Columns, codes, concat, joined, objects
+from das.causal.columns import Column, Columns, codes, concat, joined, objects
 from das.network.columns import first_column, sizes
 from das.network.lm import LM
 from das.network.site import Site
@@ -125,8 +125,10 @@ class Dataset:
     answers: Answers = field(default_factory=OneToken)
 
     @classmethod
-    def make(cls, task: Task, tokenizer: Tokenizer, pairs: Mapping[str, Pairs], positions: Sequence[str]) -> Dataset:
-        """Tokenizes every distinct prompt of the pairs once and resolves the positions in it."""
+    def make(
+        cls, task: Task, tokenizer: Tokenizer, pairs: Mapping[str, Pairs], positions: Sequence[str], known: Column | None = None
+    ) -> Dataset:
+        """Tokenizes every distinct prompt of the pairs once and resolves the positions in it. known: see `Task.spelled`."""
         tables: list[Columns] = [table for p in pairs.values() for table in (p.base, *p.sources.values())]
         if not tables:
             return cls(Encoded(np.zeros((0, 0), np.int64), np.zeros(0, np.int64)), {})
@@ -138,7 +140,7 @@ class Dataset:
         code = np.argsort(np.argsort(first))[code]
         rows = iter(np.split(code, np.cumsum([len(next(iter(t.values()))) for t in tables])[:-1]))
         outputs = joined([column for p in pairs.values() for column in (p.answer, *p.own_answers)])
-        answers, every_number = task.spelled(outputs, tables[0], tokenizer)
+        answers, every_number = task.spelled(outputs, tables[0], tokenizer, known)
         numbers = iter(np.split(every_number, np.cumsum([len(p) for p in pairs.values() for _ in range(3)])[:-1]))
         labelled = {}
         for name, p in pairs.items():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -97,12 +98,7 @@ def examine(task: Task, name: str, pairs: Pairs) -> Claim:
     """What these pairs and labels, which are the hypothesis `name`'s, can show for it against each of the task's others."""
     name, named = name.split(".")[0], list(pairs.sources)
     sources, first = _sources(pairs)
-
-    def scores(model_of: Hypothesis, tried: Sequence[Way]) -> list[Best]:
-        agreed = agreement(model_of.model, pairs.base, sources, pairs.answer, tried)
-        return [Best(float(same.mean()), way) for same, way in zip(agreed, tried, strict=True)]
-
-    claimed = task.hypothesis(name)
+    scores, claimed = partial(_scores, pairs, sources), task.hypothesis(name)
     noop, whole = scores(claimed, [{}, {claimed.model.output: first}])
     tried = {other: ways(hypothesis.model, named) for other, hypothesis in task.hypotheses.items()}
     found = {
@@ -125,6 +121,12 @@ def examine(task: Task, name: str, pairs: Pairs) -> Claim:
         apart=apart,
         exhausted={other: whole for other, (_, whole) in tried.items()},
     )
+
+
+def _scores(pairs: Pairs, sources: Mapping[str, Columns], hypothesis: Hypothesis, tried: Sequence[Way]) -> list[Best]:
+    """The share of the pairs on which each way through a hypothesis gives the label."""
+    agreed = agreement(hypothesis.model, pairs.base, sources, pairs.answer, tried)
+    return [Best(float(same.mean()), way) for same, way in zip(agreed, tried, strict=True)]
 
 
 def _apart(hypothesis: Hypothesis, base: Columns, own: Codes, scores: Sequence[Best]) -> Best | None:

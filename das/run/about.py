@@ -21,10 +21,9 @@ Made, and gone on with where it was stopped, by:
 
   {command}
 
-To see it:      das report {folder}   all of it as one page; das plot draws the figures anew
-To use it:      das apply {folder}    on prompts of your own; das look says where it lies
-Other prompts:  das shift {folder}    does what was found survive them?
-In Python:      das.Run.open({folder!r}).table()
+When it has finished (HYPOTHESIS: a name in summary.json):
+
+{uses}
 
 summary.json        verdicts, the chosen cell of each hypothesis and its scores; there when the run has finished
 heatmaps.png        IIA over layers and positions; heatmap_*.png one by one
@@ -46,15 +45,20 @@ def go_on(folder: str | Path) -> str:
     return f"das run {quote(str(Path(folder) / 'config.yaml'))} --out {quote(str(folder))}"
 
 
+def _uses(folder: str | Path, hypothesis: str) -> list[tuple[str, str]]:
+    """Commands for a finished run, and what each is for."""
+    at = quote(str(folder))
+    return [
+        (f"das report {at}", "all of it as one page"),
+        (f"das apply {at} {hypothesis} BASE --source SOURCE", "swap it: both are texts, or values as '{amount: 4}'"),
+        (f"das look {at} {hypothesis}", "where it lies, and what it promotes"),
+    ]
+
+
 def onward(folder: str | Path, task: str, summary: Mapping[str, Any]) -> str:
     """What one may do next with a finished run: a command in each line."""
-    at, entries = quote(str(folder)), summary["hypotheses"]
-    first = quote(next(iter(entries)))
-    steps = [
-        (f"das report {at}", "all of it as one page"),
-        (f"das apply {at} {first} BASE --source SOURCE", "swap it on prompts of your own"),
-        (f"das look {at} {first}", "where it lies, and what it promotes"),
-    ]
+    entries = summary["hypotheses"]
+    steps = _uses(folder, quote(next(iter(entries))))
     if any((entry.get("verdict") or {}).get("verdict") == "not identifiable" for entry in entries.values()):
         steps.append((f"das identify {quote(task)}", "which pairs and rivals would tell what is not identifiable"))
     return "next:\n" + aligned([("", *step) for step in steps])
@@ -62,4 +66,9 @@ def onward(folder: str | Path, task: str, summary: Mapping[str, Any]) -> str:
 
 def about(folder: Path, task: str, lm: str) -> str:
     """The text of `README.txt`."""
-    return TEXT.format(task=task, lm=lm, command=go_on(folder), folder=str(folder))
+    more = [
+        (f"das shift {quote(str(folder))}", "does what was found survive other prompts, if the task says some?"),
+        (f"das.Run.open({str(folder)!r}).table()", "a row per cell, from Python"),
+    ]
+    uses = aligned([("", *step) for step in [*_uses(folder, "HYPOTHESIS"), *more]])
+    return TEXT.format(task=task, lm=lm, command=go_on(folder), uses=uses)

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from das.errors import DasError, unknown
 from das.interchange.accuracy import Accuracy, accuracy
+from das.network.given import Given
+from das.network.limits import check_limits
 from das.network.lm import LM
 from das.network.named import NAMED
 from das.task.plain_shifts import named_shifts
@@ -14,10 +18,45 @@ from das.task.positions import expand_positions
 from das.task.task import Task
 from das.task.tokenizer import Tokenizer
 from das.task.variant import BASE
+from das.text import aligned
 
 APART = 0.1
 """How far from the published accuracy that of a true copy may lie: published ones are of a few hundred prompts, and merged
 checkpoints differ in rounding."""
+
+
+MOST = 10**6
+"""Prompts that a network is asked."""
+
+
+def check_askable(task: Task, network: Given, positions: Sequence[str] | None) -> None:
+    """DasError unless the task can be put to the network, and answered. Loads no weights."""
+    tokenizer = network.tokenizer
+    network.check_form(task.prompt)
+    task.check(tokenizer, positions)
+    drawn = task.draw(BASE, tokenizer, np.random.default_rng(0), 200)
+    if network.net:
+        network.net.check_answers(drawn.prompts, drawn.answers, drawn.numbers)
+    else:
+        check_limits(network.config, drawn.prompts, drawn.tokens, tokenizer)
+
+
+def told(
+    task: Task, network: Given, name: str, positions: Sequence[str] | None, prompts: int, like: str | None
+) -> Iterator[str]:
+    """What is found, part by part. name: the network's; prompts: how many it is asked, 0 for none and no weights; like: see
+    `compared`, by default the network itself if it has a name. DasError where the two do not fit."""
+    tokenizer = network.tokenizer
+    check_askable(task, network, positions)
+    like = like or (name if name in NAMED and task.name in NAMED[name].known else None)
+    if like:
+        compared(task, tokenizer, like, None)  # before weights are loaded
+    yield f"task {task.name}, network {name} (--lm names another)\n\n{task.show(tokenizer, positions)}\n"
+    rows, notes, known = check(task, tokenizer, positions, network.lm if prompts else None, prompts)
+    yield "\n".join([aligned(rows), "", *notes])
+    if like:
+        yield compared(task, tokenizer, like, known)
+    yield f"{task.name}: sound with {name if network.net else f'the tokenizer of {name}'}"
 
 
 def askable(task: Task, tokenizer: Tokenizer, shifts: Any) -> tuple[dict[str, Any], list[str]]:
@@ -46,18 +85,18 @@ def retrained(retrain: float | Mapping[str, float], shifts: Any, sound: Mapping[
 
 
 def check(
-    task: Task, tokenizer: Tokenizer, positions: Sequence[str] | None, network: LM | None
+    task: Task, tokenizer: Tokenizer, positions: Sequence[str] | None, network: LM | None, prompts: int
 ) -> tuple[list[tuple[str, ...]], list[str], Accuracy | None]:
     """A table with a row for the base prompt and every shift: tokens of a prompt, positions that exist, positions whose token
-    is as in the base prompt, accuracy if there is a network; a line for every shift that cannot be asked; and the accuracy on
-    the base prompt."""
+    is as in the base prompt, accuracy on so many prompts if there is a network; a line for every shift that cannot be asked;
+    and the accuracy on the base prompt."""
     specs = expand_positions(task.positions if positions is None else positions)
     sound, notes = askable(task, tokenizer, "all")
     head = "prompt", "tokens", "positions that exist", "tokens there as in base", *(["accuracy"] if network else [])
     rows, found = [head], {}
     for name in (BASE, *sound):
         shifted = task.under(name, tokenizer)
-        found[name] = accuracy(shifted.variant(BASE), network) if network else None
+        found[name] = accuracy(shifted.variant(BASE), network, prompts) if network else None
         rows.append((name, *_cells(task, shifted, tokenizer, specs, found[name])))
     return rows, notes, found[BASE]
 

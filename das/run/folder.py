@@ -37,7 +37,7 @@ from das.run.words import REPLIES
 FREE = ("workers", "threads", "logger", "device", "memory", "nulls", "shifts", "retrain")
 """Settings that may change when a run is resumed: they change nothing that is there."""
 
-ADDED: dict[str, Any] = {"under": "base", "pairs": None, "loss": "cross_entropy", "measures": []}
+ADDED: dict[str, Any] = {"under": "base", "pairs": None, "columns": None, "loss": "cross_entropy", "measures": []}
 """What settings had been before there was a choice."""
 
 PROVENANCE = "provenance.json"

@@ -30,7 +30,6 @@ from das.run.check import askable, retrained
 from das.run.material import Material, origins_of
 from das.run.settings import Settings, check_keys, name_of
 from das.task.answers import Answers, Real
-from das.task.files import load_task
 from das.task.positions import expand_positions
 from das.task.rendered import Prompts
 from das.task.task import Task
@@ -46,7 +45,7 @@ class Layout:
             if not isinstance(given, str | Path | kind):
                 raise DasError(f"{name} is {shown(given)}: expected a name, a path, or a das.{kind.__name__}")
         self.settings = Settings(task, lm, **settings)
-        s, base = self.settings, load_task(task, pairs=self.settings.pairs)
+        s, base = self.settings, self.settings.asked()
         self.network = Given(lm, s.dtype, s.device)
         self.tokenizer = self.network.tokenizer
         self.network.check_form(base.prompt)

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from das.errors import DasError
-from das.ground.storage import writing
 
 LOCK = ".lock"
 """In a folder while a process writes there: who it is. The system lets go of it when the process ends, however it does."""
@@ -23,6 +22,8 @@ _HELD: dict[Path, int] = {}
 def alone(folder: Path) -> Iterator[None]:
     """Makes a folder, if need be, and holds it for this thread, which may ask again; DasError where another process or thread
     holds it. What a dead process held is free."""
+    from das.ground.storage import writing  # heavy, and whoever asks `held` only lists runs
+
     key, me = folder.resolve(), threading.get_ident()
     if _HELD.get(key) == me:
         yield
@@ -40,6 +41,14 @@ def alone(folder: Path) -> Iterator[None]:
         del _HELD[key]
         (folder / LOCK).unlink(missing_ok=True)  # before letting go, so that nobody's own is removed
         os.close(handle)
+
+
+def held(folder: Path) -> bool:
+    """Whether somebody who lives says that they write in a folder; of another host's process its word is taken."""
+    try:
+        return folder.resolve() in _HELD or _lives(_parsed((folder / LOCK).read_text()))
+    except (OSError, ValueError):
+        return False
 
 
 def _hold(folder: Path) -> int:
@@ -76,7 +85,11 @@ def _flock(handle: int) -> bool | None:
 
 def _holder(handle: int) -> tuple[int, str] | None:
     """Process and host, as a lock says."""
-    pid, _, host = os.pread(handle, 300, 0).decode(errors="replace").strip().partition(" ")
+    return _parsed(os.pread(handle, 300, 0).decode(errors="replace"))
+
+
+def _parsed(text: str) -> tuple[int, str] | None:
+    pid, _, host = text.strip().partition(" ")
     return (int(pid), host) if pid.isdigit() else None
 
 

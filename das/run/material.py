@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
-from das.causal.columns import Columns
+from das.causal.columns import Column, Columns, codes, joined
 from das.interchange.accuracy import correct
 from das.interchange.engine import Engine
 from das.interchange.measures import check_matched
@@ -31,7 +31,8 @@ SPLITS = ("train", "val", "test")
 
 @dataclass
 class Material:
-    """pairs: split → hypothesis → pairs. data: split → the same as tokens. pool: the test split's prompts.
+    """pairs: split → hypothesis → pairs. data: split → the same as tokens. pool: the test split's prompts. outputs: the
+    values that answers of any split may have, each once: where answers end, and which are near, is the same for all pairs.
 
     prefix, longest: what all prompts begin with, and how many tokens the longest has. trial: a few prompts, by which
     an engine is tried.
@@ -42,6 +43,7 @@ class Material:
     pairs: dict[str, dict[str, Pairs]]
     data: dict[str, Dataset]
     pool: Columns
+    outputs: Column
     components: Sequence[str]
     layers: Sequence[int] | None
     prefix: Rows
@@ -62,14 +64,15 @@ class Material:
         origin = origins_of(s, network, task, hypotheses)
         pairs = {split: {name: origin[split].pairs(name) for name in hypotheses} for split in splits}
         pool = origin["test"].pool
-        data = {split: Dataset.make(task, tokenizer, p, positions) for split, p in pairs.items()}
+        outputs = _outputs(task, origin, pairs)
+        data = {split: Dataset.make(task, tokenizer, p, positions, outputs) for split, p in pairs.items()}
         every = [*data.values(), Dataset(task.encode(pool, tokenizer, positions), {})]
         check_matched(s.loss, s.measures, task.measures, data)
         prefix, longest = _common_prefix(every), max(int(d.prompts.lengths.max()) for d in every)
         trial = a_few(type(every[0].prompts).concat([a_few(d.prompts) for d in every]))
         components, layers = single_components(s.components), None if isinstance(s.layers, str) else single_layers(s.layers)
         engine = make_engine(network.lm, prefix, components, longest, trial, layers)
-        return cls(network.lm, engine, pairs, data, pool, components, layers, prefix, longest, trial)
+        return cls(network.lm, engine, pairs, data, pool, outputs, components, layers, prefix, longest, trial)
 
     def engine_of(self, lm: LM) -> Engine:
         """An engine like this one for another network."""
@@ -84,6 +87,13 @@ def origins_of(s: Settings, network: Given, task: Task, hypotheses: Sequence[str
         accept = partial(correct, asked, network.lm, engine=make_engine(network.lm))
     identity = partial(identities, asked, [*task.hypotheses.values()], network.tokenizer)
     return origins(task, hypotheses, sizes, s.seed, s.families, identity, accept)
+
+
+def _outputs(task: Task, origin: Mapping[str, Origin], pairs: Mapping[str, Mapping[str, Pairs]]) -> Column:
+    """The values of the answers to the pairs and to the pools of all splits, each once."""
+    said = [column for some in pairs.values() for p in some.values() for column in (p.answer, *p.own_answers)]
+    every = joined([*said, *(task.outputs(some.pool) for some in origin.values())])
+    return every[np.unique(codes(every), return_index=True)[1]]
 
 
 def _common_prefix(data: Sequence[Dataset]) -> Rows:

@@ -44,7 +44,7 @@ class Plan:
     def text(self) -> str:
         """The plan as lines for the console."""
         budget = f"about {self.trained} of them in the budget, " if self.trained < self.grid else ""
-        work = ", ".join(f"{name} {amount / 1e12:,.1f}" for name, amount in self.flops.items())
+        work = ", ".join(f"{name} {counted(amount)}" for name, amount in self.flops.items())
         parts = ", ".join(f"{name} {duration(seconds)}" for name, seconds in self.seconds.items())
         return "\n".join(
             [
@@ -52,7 +52,7 @@ class Plan:
                 f"cells        {self.grid} in the grid, {budget}{self.chosen} more on the chosen ones",
                 f"prompts      {self.tokens} tokens, the last {self.own_tokens} their own",
                 f"forwards     {self.forwards:,} partial ones (a cell's batch through the layers above it)",
-                f"operations   {work} (× 10¹²)",
+                f"operations   {work} (additions and multiplications)",
                 f"time         about {duration(sum(self.seconds.values()))} on {self.machine}, without early stopping: {parts}",
                 f"memory       {_bytes(self.memory)}{self._excess()}",
                 f"disk         {_bytes(self.disk)}",
@@ -64,6 +64,14 @@ class Plan:
             return ""
         free = f"{self.limit / 2**30:,.0f} GiB"
         return f", MORE THAN THE {free} THAT ARE FREE: a smaller batch or memory, or fewer cells at once (a hypothesis, a seed)"
+
+
+def counted(operations: float) -> str:
+    """A large number, as a reader would say it."""
+    for size, name in ((1e15, "quadrillion"), (1e12, "trillion"), (1e9, "billion")):
+        if operations >= size:
+            return f"{operations / size:,.3g} {name}"
+    return f"{operations / 1e6:,.3g} million"
 
 
 def duration(seconds: float) -> str:

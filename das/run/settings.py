@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, ClassVar, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, get_type_hints
 
 from das.errors import DasError, shown, unknown
 from das.find.kinds import Kind, parse_kind, plain_kind
@@ -13,6 +13,9 @@ from das.ground.checks import fitted, number, short_text, whole
 from das.ground.plain import read_yaml as read_yaml
 from das.network.device import check_device, check_dtype
 from das.run.entries import FEW, layers_of, several, shares
+
+if TYPE_CHECKING:
+    from das.task.task import Task
 
 Named = Any
 """A task or a network: its name or path, or the object itself when called from Python."""
@@ -54,6 +57,8 @@ class Settings:
         test_pairs: Pairs per hypothesis to report on.
         pairs: Pairs of one's own in place of drawn ones: a table (csv, tsv, jsonl, json, parquet, a folder of `datasets`), or a
             mapping from split to table, as {test: pairs.csv}; what is left is drawn.
+        columns: What the columns of such a table are, where their names do not say it: {clean: base, id: null} takes `clean`
+            for `base`, and leaves `id` out.
         families: Family of pairs and its share: flip, keep, isolate, resample, only, natural, separate.
         nulls: Draws of each null on which the search is tried again, for a p-value of its best cell: untrained networks of
             the same shape, shuffled answers, random subspaces. None by default; 5 will do. May be added to a finished run.
@@ -95,6 +100,7 @@ class Settings:
     val_pairs: int = 512
     test_pairs: int = 1000
     pairs: str | dict[str, str] | None = None
+    columns: dict[str, str | None] | None = None
     families: dict[str, float] = field(default_factory=lambda: {"flip": 0.5, "keep": 0.5})
     nulls: int = 0
     only_correct: bool = False
@@ -146,6 +152,12 @@ class Settings:
             value = getattr(self, name)
             if value is not None or name == "components":
                 setattr(self, name, several(name, value, str))
+
+    def asked(self) -> Task:
+        """The task, with the pairs that were brought for it."""
+        from das.task.files import load_task  # heavy, and the command line needs the settings' names alone
+
+        return load_task(self.task, pairs=self.pairs, columns=self.columns)
 
     @property
     def kind(self) -> Kind:

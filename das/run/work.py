@@ -21,6 +21,7 @@ from das.find.train import forget
 from das.ground.storage import write, write_json
 from das.interchange.engine import Engine, HookEngine
 from das.interchange.feature import Whole
+from das.interchange.measures import left_out
 from das.interchange.replied import REPLIED
 from das.interchange.score import measured, score
 from das.judge.evaluate import evaluate
@@ -81,6 +82,8 @@ class Work:
         write_json(folder / "audit.json", audits)
         for name in self.layout.hypotheses:
             self.report.say(audit_text(name, audits["test"][name]))
+        for line in left_out(self.layout.measures, m.data["test"]):
+            self.report.say(line)
 
     def reach(self) -> None:
         """Writes what swapping the whole vector does at every site, on a few validation pairs: a first look at the grid."""
@@ -153,7 +156,7 @@ class Work:
         for name, site in sites.items():
             cells = self.layout.refinement({name: site})
             put = questions(task, [name], m.pool, s.seed, m.pairs["test"])
-            asked = Dataset.make(task, self.layout.tokenizer, put, self.layout.positions)
+            asked = Dataset.make(task, self.layout.tokenizer, put, self.layout.positions, m.outputs)
             alignments = [self.run.alignment(cell.id) for cell in cells]
             with self.report.task(f"evidence: {name}", 1) as step:
                 found = scorecards(alignments, m.engine, asked, m.data, values, partial(step, note=""), self.room)
@@ -189,7 +192,7 @@ class Work:
         pairs = {split: ordinary(hypothesis, told, m.pairs[split][name], rng) for split in ("train", "val")} | {"test": told}
         data = {
             split: Dataset.make(
-                task, self.layout.tokenizer, {f"{name} from {c}": p for c, p in some.items()}, self.layout.positions
+                task, self.layout.tokenizer, {f"{name} from {c}": p for c, p in some.items()}, self.layout.positions, m.outputs
             )
             for split, some in pairs.items()
         }

@@ -6,6 +6,7 @@ import importlib.util
 import os
 import re
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -20,20 +21,28 @@ from das.task.own import own_task, with_pairs
 from das.task.task import Task
 
 
-def load_task(source: str | Path | Task, folder: str | Path = HERE, pairs: Any = None) -> Task:
+def load_task(
+    source: str | Path | Task, folder: str | Path = HERE, pairs: Any = None, columns: Mapping[str, str | None] | None = None
+) -> Task:
     """A task by path (`my/task.py`), by name (in `tasks/`, offered by an installed package, or shipped: `price_tagging`), or of
     a table of pairs (see `das.own_task`).
 
     The file is Python that runs as you; it defines `task` or exactly one Task. pairs: those that are brought for it (see
-    `das.with_pairs`), if there are any.
+    `das.with_pairs`), if there are any. columns: what the columns of the table of pairs are, where their names do not say it.
     """
     if pairs is not None:
-        return with_pairs(load_task(source, folder), pairs)
-    if isinstance(source, Task):
-        return source
-    path = task_file(short_text("a task", fitted("a task", source, str)), folder)
-    if is_table(path):
-        return own_task(path, name=_plain_name(path))
+        return with_pairs(load_task(source, folder), pairs, columns)
+    path = None if isinstance(source, Task) else task_file(short_text("a task", fitted("a task", source, str)), folder)
+    if path and is_table(path):
+        return own_task(path, name=_plain_name(path), columns=columns)
+    if columns:
+        raise DasError("columns say what the columns of a table of pairs are, and there is none: neither pairs nor the task")
+    return source if isinstance(source, Task) else _named(source, folder)
+
+
+def _named(source: str | Path, folder: str | Path) -> Task:
+    """A task in a file, or offered by an installed package."""
+    path = task_file(str(source), folder)
     if os.path.isfile(path):
         return _from_file(path)
     if point := offered().get(str(source)):

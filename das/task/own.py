@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -30,6 +31,9 @@ from das.task.task import Task
 
 PAIRS = "pairs"
 """The name of the hypothesis where no causal model is given."""
+
+LETTERS = re.compile(r"[a-zA-ZÀ-ɏ]{2}")
+"""Two letters of a script that puts spaces between words."""
 
 Answers = Mapping[Any, str] | Callable[[Any], str]
 
@@ -65,6 +69,13 @@ def own_task(
     if hypotheses is None:
         tables = _of_one(tables)
         return _without_model(Reader(tables, {PAIRS: variables_in(tables)}, places, None, None, True), answers, positions, name)
+    return _with_models(hypotheses, tables, places, answers, positions, name)
+
+
+def _with_models(
+    hypotheses: Mapping[str, Hypothesis], tables: Sequence[Table], places: Mapping[str, Any], answers: Answers,
+    positions: Sequence[str], name: str,
+) -> Task:  # fmt: skip
     known = list(dict.fromkeys(v for h in hypotheses.values() for v in h.model.variables))
     variables = {n: h.variables for n, h in hypotheses.items()}
     if PROMPT in known:
@@ -118,6 +129,8 @@ def _without_model(read: Reader, answers: Answers, positions: Sequence[str], nam
         raise DasError(f"{read.tables[0].name} has no column 'label': without a causal model it has to say the answers")
     for taken in {PROMPT, ANSWER, *brought.sources} & set(read.inputs):
         raise DasError(f"a column says what {taken!r} is, which has another meaning here: give it another name")
+    if answers is as_said:
+        _check_begun(brought)
     known = _known_answers(brought)
     swaps: dict[tuple[Hashable, ...], str] = {}
     together = zip(brought.base[PROMPT], *(s[PROMPT] for s in brought.sources.values()), strict=True)
@@ -129,6 +142,16 @@ def _without_model(read: Reader, answers: Answers, positions: Sequence[str], nam
     labels = {"label": brought.labels["label"]}
     pairs = {PAIRS: replace(brought, labels=labels)}
     return Task(Prompt(f"{{{PROMPT}}}", answers), {PAIRS: Hypothesis(model, *variables)}, positions, name=name, pairs=pairs)
+
+
+def _check_begun(brought: Brought) -> None:
+    """DasError where every label would only make its prompt's last word longer."""
+    prompts, labels = [prompt.text for prompt in brought.base[PROMPT]], brought.labels["label"].tolist()
+    if all(LETTERS.fullmatch(text[-1:] + said[:1]) for text, said in zip(prompts, labels, strict=True)):
+        raise DasError(
+            f"{brought.rows[0]}: behind its prompt the label makes one word, {(prompts[0] + labels[0])[-24:]!r}: let labels "
+            f"begin with the space, {' ' + labels[0]!r}; from Python answers=str takes them as they stand"
+        )
 
 
 def _of_one(tables: Sequence[Table]) -> list[Table]:

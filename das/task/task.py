@@ -147,10 +147,18 @@ class Task:
         it."""
         return self.prompt.answer_tokens(outputs, self._one(inputs), tokenizer)
 
-    def spelled(self, outputs: Column, inputs: Columns, tokenizer: Tokenizer) -> tuple[Answers, NDArray[np.int64]]:
+    def spelled(
+        self, outputs: Column, inputs: Columns, tokenizer: Tokenizer, known: Column | None = None
+    ) -> tuple[Answers, NDArray[np.int64]]:
         """How answers are read, and the number of the answer to each row of the output column; `inputs` gives one prompt to put
-        before them."""
-        return self.prompt.spelled(outputs, self._one(inputs), tokenizer, lambda: self.outputs(drawn(self.model.inputs)))
+        before them. known: outputs that answers are compared with beside those of drawn prompts: where several tables of pairs
+        are to be read alike, those of all."""
+
+        def others() -> Column:
+            drawn_ones = self.outputs(drawn(self.model.inputs))
+            return drawn_ones if known is None else joined([drawn_ones, known])
+
+        return self.prompt.spelled(outputs, self._one(inputs), tokenizer, others)
 
     def _one(self, inputs: Columns) -> Rendered:
         """The prompt of the first row."""

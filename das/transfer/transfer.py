@@ -29,7 +29,6 @@ from das.run.provenance import asked_print, provenance
 from das.run.settings import Settings, plain_data
 from das.run.table import pair_table, prompt_codes
 from das.run.workers import run_in_processes
-from das.task.files import load_task
 from das.task.positions import expand_positions
 from das.task.task import Task
 from das.task.variant import BASE
@@ -62,7 +61,7 @@ def transfer(
 
 def _specs(run: Folder, settings: Settings, shifts: Any, report: Reporter) -> dict[str, Any]:
     """Name → what was given for it, of the shifts that can be asked; DasError where the run's folder has others so called."""
-    task, network = load_task(settings.task, pairs=settings.pairs), Given(settings.lm)
+    task, network = settings.asked(), Given(settings.lm)
     tokenizer = network.tokenizer
     run.same_as(provenance(task.under(settings.under, tokenizer), tokenizer, network.printed))
     specs, notes = askable(task, tokenizer, shifts)
@@ -142,7 +141,7 @@ class _Under:
 
     def __init__(self, settings: Settings, network: Given, wanted: _Wanted) -> None:
         self.settings, self.network, self.wanted = settings, network, wanted
-        self.plain = load_task(settings.task, pairs=settings.pairs)
+        self.plain = settings.asked()
         self.task: Task = self.plain.under(wanted.spec, network.tokenizer)
         self.hypotheses = self.plain.short_names(settings.hypotheses)
 

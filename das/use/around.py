@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +11,7 @@ from typing import Any
 
 from das.network.named import NAMED
 from das.run.about import go_on
+from das.run.lock import held
 
 RUNS, NETWORKS, CONFIG, SUMMARY, PAGE = "runs", "models", "config.yaml", "summary.json", "report.html"
 FINISHED, RUNNING, INTERRUPTED, UNREADABLE = "finished", "running", "interrupted", "cannot be read"
@@ -46,7 +45,7 @@ class Found:
         """What a run's folder says of itself."""
         settings, summary = _settings(folder / CONFIG), _summary(folder / SUMMARY)
         unread = settings is None or (summary is None and (folder / SUMMARY).exists())
-        state = UNREADABLE if unread else FINISHED if summary is not None else RUNNING if _held(folder) else INTERRUPTED
+        state = UNREADABLE if unread else FINISHED if summary is not None else RUNNING if held(folder) else INTERRUPTED
         found = [entry.get("verdict") or {} for entry in (summary or {}).get("hypotheses", {}).values()]
         verdicts = Counter(verdict.get("verdict", "no verdict") for verdict in found)
         sentences = [verdict["sentence"] for verdict in found if "sentence" in verdict]
@@ -87,17 +86,6 @@ def cells(folder: str | Path) -> list[str]:
     """The cells of a run by what they are called: hypotheses, whose chosen cells are meant, and ids."""
     chosen = (_summary(Path(folder) / SUMMARY) or {}).get("hypotheses", {})
     return [*chosen, *sorted(path.parent.name for path in Path(folder).glob("cells/[!.]*/card.json"))]
-
-
-def _held(folder: Path) -> bool:
-    """Whether a process that lives says that it writes there (see `das.run.lock`); of another host's, its word is taken."""
-    try:
-        pid, host = (folder / ".lock").read_text().split()
-        if host == socket.gethostname():
-            os.kill(int(pid), 0)
-    except (OSError, ValueError):
-        return False
-    return True
 
 
 def _settings(path: Path) -> dict[str, Any] | None:

@@ -124,7 +124,7 @@ def placed(
     if prompts.values is None and not names_position(position, {}):
         raise DasError(
             f"the alignment lies at {position}, a place in the task's prompt: of a text of your own say where that is, "
-            "position=… (the number of a token, from the end with -1, or a piece of the text)"
+            "position (--position on a command line): the number of a token, from the end with -1, or a piece of the text"
         )
     return prompts.rendered.encode(tokenizer, [position])
 

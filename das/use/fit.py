@@ -10,6 +10,7 @@ from typing import Any
 from das.errors import DasError, shown
 from das.find.alignment import Alignment, Cell
 from das.find.kinds import Kind, Nested
+from das.find.schedule import Schedule
 from das.find.search import Search, align
 from das.judge.evaluate import evaluate
 from das.network.lm import LM
@@ -47,10 +48,14 @@ def fit(
     layout.ready()
     material = layout.material()
     kind = layout.settings.kind if subspace else _as_wide_as_can_be(material, name, site)
+    return _found(Cell(name, site, kind, seed), material, layout.schedule, report)
+
+
+def _found(cell: Cell, material: Material, schedule: Schedule, report: Reporter) -> Alignment:
+    """The alignment of a cell, with its scores."""
     with TemporaryDirectory() as folder:
-        search = Search(material.engine, material.data, layout.schedule, Path(folder), "fit", report=report)
-        found = align([Cell(name, site, kind, seed)], search)
-    record = evaluate(found, material.engine, material.data)[0]
+        search = Search(material.engine, material.data, schedule, Path(folder), "fit", report=report)
+        record = evaluate(align([cell], search), material.engine, material.data)[0]
     curves = {"val": record.alignment.curve} if record.alignment.curve else {}
     return replace(record.alignment, about={"metrics": record.metrics, "curves": curves})
 

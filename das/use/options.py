@@ -16,7 +16,7 @@ from typing import Any, get_type_hints
 
 import yaml
 
-from das.errors import DasError, unknown
+from das.errors import DasError, nearest, shown, unknown
 from das.ground.checks import fitted, wanted
 from das.ground.plain import parse, read_yaml
 
@@ -95,7 +95,7 @@ def read(words: Sequence[str], options: Sequence[Option], command: str, configs:
         elif configs and name == CONFIG:
             given.values |= _from_file(value if equals else _next(left, name), known)
         elif name.startswith("--"):
-            option = _known(name, known, configs)
+            option = _known(name, known, configs, command)
             given.values[option.name] = option.value(value if equals else _next(left, name, option))
         elif word.startswith("-") or (place := next(places, None)) is None:
             raise DasError(f"unrecognized arguments: {word}. See: das {command} --help")
@@ -113,10 +113,12 @@ def _plain(word: str) -> str:
     return "--" + word.removeprefix("--").replace("-", "_")
 
 
-def _known(name: str, known: Mapping[str, Option], configs: bool) -> Option:
+def _known(name: str, known: Mapping[str, Option], configs: bool, command: str) -> Option:
     option = known.get(_plain(name).removeprefix("--"))
     if option is None:
-        raise unknown("option", name, [*(f"--{each}" for each in known), *([CONFIG, PRINT] if configs else []), "--help"])
+        names = [*(f"--{each}" for each in known), *([CONFIG, PRINT] if configs else []), "--help"]
+        hint = nearest(_plain(name), names)
+        raise DasError(f"unknown option {shown(name)}:{hint} All of them: das {command.split()[0]} --help")
     return option
 
 

@@ -53,9 +53,7 @@ def by_position(given: At, places: Sequence[Place]) -> dict[str, Pointed]:
     if isinstance(given, Mapping):
         return {name: given.get(name) for name in names}
     if given is not None and len(names) > 1:
-        raise DasError(
-            f"the swap lies at {', '.join(names)}: say where each is, as in position={{{next(iter(names))!r}: 3, …}}"
-        )
+        raise DasError(f"the swap lies at {', '.join(names)}: say where each is, as position: {{{next(iter(names))}: 3, …}}")
     return dict.fromkeys(names, given)
 
 

@@ -10,7 +10,6 @@ from das.network.given import Given
 from das.network.lm import LM
 from das.run.folder import Folder
 from das.run.provenance import changes, provenance
-from das.task.files import load_task
 from das.task.task import Task
 
 
@@ -19,7 +18,7 @@ def restored(run: Folder, task: Any = None, lm: Any = None) -> tuple[LM, Task]:
     changed since the run was made; of a task or a network that was given here, a warning."""
     settings = run.settings(task, lm)
     network = Given(settings.lm, settings.dtype, settings.device)
-    asked = load_task(settings.task).under(settings.under, network.tokenizer)
+    asked = settings.asked().under(settings.under, network.tokenizer)
     made = provenance(asked, network.tokenizer, network.printed)
     if run.made and (changed := changes(run.made, made)):
         what = f"{run.folder} was made from something else: {'; '.join(changed)} changed since"

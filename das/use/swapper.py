@@ -213,7 +213,7 @@ class Swapper:
         if pointer is None and Position.parse(position).name:
             raise DasError(
                 f"the alignment lies at {position}, a place in the task's prompt: say where that is in calls of your own, "
-                "position=… (the number of a token, or a piece of the text), or give base="
+                "position (--position on a command line): the number of a token, or a piece of the text; or give base="
             )
         return pointed(self.lm.tokenizer, position if pointer is None else pointer)
 

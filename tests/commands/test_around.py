@@ -68,7 +68,7 @@ def test_runs_are_told_by_their_small_files(several):
     ],
 )  # fmt: skip
 def test_a_run_has_a_state_whatever_is_in_it(file, text, state, here):
-    text = text.replace("ME", str(os.getpid())).replace("HERE", socket.gethostname())
+    text = text.replace("ME", str(os.getppid())).replace("HERE", socket.gethostname())
     (make(here / "runs" / "x") / file).write_text(text)
     assert Found.at(here / "runs" / "x").state == state
     assert main([]) == main(["ls"]) == 0

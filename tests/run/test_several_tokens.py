@@ -3,6 +3,7 @@
 import math
 from functools import cache
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -11,9 +12,13 @@ from transformers import LlamaConfig, LlamaForCausalLM
 import das
 from das import LM, CausalModel, Hypothesis, Prompt, Range, Task
 from das.errors import DasError
+from das.judge.evidence import questions
 from das.judge.nulls import shuffled
+from das.pairs.dataset import Dataset
+from das.progress import console
 from das.run.fit import fit
 from das.run.settings import FitSettings
+from das.task.asked import drawn
 from das.task.tokenizer import make_tokenizer
 
 DRAWS = True
@@ -140,6 +145,44 @@ def test_answers_that_are_dealt_anew_take_the_prompts_that_have_them_along():
     same = dict(enumerate(dealt.identities))
     known = {data.identities[row]: number for row, number in answer.items()}
     assert [known[same[row]] for row in q.match[q.matched]] == q.label[q.matched].tolist()
+
+
+def parity(a):
+    return a % 2
+
+
+def test_whether_answers_must_end_is_the_same_for_all_splits_and_questions():
+    """One setting in 1500 has an answer that goes on where another ends: in one split, and not among the prompts that are
+    drawn to compare answers with."""
+    inputs = {"a": Range(0, 1499)}
+    once = np.setdiff1d(np.arange(1500), drawn(CausalModel(parity, inputs=inputs).inputs)["a"])[0]
+
+    def rare(a, parity):
+        return np.where(a == once, 2, parity)
+
+    model = CausalModel(parity, rare, inputs=inputs)
+    asked = Task(Prompt("{a} =", {0: " +", 1: " .", 2: " + +"}), {"odd": Hypothesis(model, "parity")})
+    sizes = {"train_pairs": 300, "val_pairs": 100, "test_pairs": 100}
+    layout = das.Experiment(asked, network(), layers=[1], positions=["last"], **sizes)
+    m = layout.material()
+    plus = network().tokenizer(" +", add_special_tokens=False)["input_ids"]
+    assert [data.answers.going_on.tolist() for data in m.data.values()] == [plus] * 3
+    put = questions(asked, ["odd"], m.pool, 0, m.pairs["test"])
+    assert Dataset.make(asked, network().tokenizer, put, ["last"], m.outputs).answers.going_on.tolist() == plus
+
+
+def test_where_no_prompt_has_the_answer_a_divergence_is_missing_and_that_is_said(tmp_path, capsys):
+    """A carry that is moved into another sum gives the base's answer, or one that nobody has."""
+    quick = QUICK | {"positions": ["last"], "nulls": 0, "steps": 2, "train_pairs": 32}
+    experiment = das.Experiment(task(), network(), **quick, families={"keep": 0.5, "flip": 0.5}, measures=["kl"])
+    run = experiment.run(tmp_path / "run", console())
+    pairs = experiment.material().data["test"].pairs["carry"]
+    assert 0 < pairs.matched.sum() < len(pairs)
+    assert f"kl of carry: {pairs.matched.sum()} of {len(pairs)} pairs; the others" in capsys.readouterr().out
+    row = run.table().iloc[0]
+    assert row["test_kl"] > 0
+    assert not (pairs.matched & pairs.flips).any()
+    assert math.isnan(row.get("test_flip_kl", math.nan)), "of pairs that flip, none has a prompt to go by: no value, and not 0"
 
 
 def test_nothing_would_teach_a_network_where_such_sums_end(tmp_path):

@@ -3,10 +3,13 @@
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from das import CausalModel, Choice, DasError, Hypothesis, Prompt, Range, Task, own_task, with_pairs
 from das.causal.columns import row_of
+from das.run.settings import Settings
+from das.task.files import load_task
 from das.task.tokenizer import make_tokenizer
 
 NAMES, CITIES = ["Ann", "Bob", "Cid", "Dan"], ["Rome", "Oslo", "Paris", "Oslo"]
@@ -168,6 +171,30 @@ def test_without_a_causal_model_rows_that_are_all_one_hypothesis_need_no_other()
     assert own_task(named).pairs["pairs"].print == own_task(ROWS).pairs["pairs"].print
     with pytest.raises(DasError, match="hypothesis 'sum': expected one of pairs"):
         own_task([*named[1:], ROWS[0] | {"hypothesis": "other"}])
+
+
+def test_labels_that_make_their_prompts_last_word_longer_are_refused_before_anything_is_read():
+    bare = [r | {key: r[key].strip() for key in ("label", "base_label")} for r in ROWS]
+    with pytest.raises(DasError, match=r"row 1: behind its prompt the label makes one word, '.*city ofOslo': .* ' Oslo'"):
+        own_task(bare)
+    assert own_task(bare, answers=str).prompt.answer_texts(np.array(["Oslo"])) == ["Oslo"]
+    own_task([r | {"base": r["base"] + "\n"} for r in bare])
+    years = [{"base": "from 1732 to 17", "source": "from 1790 to 17", "label": "91"}]
+    own_task([years[0] | {"base": f"{year} to 17"} for year in range(1700, 1709)])
+
+
+def test_a_table_may_be_a_task_with_other_names_of_columns(tmp_path):
+    rows = pd.DataFrame([{"clean": r["base"], "corrupt": r["source"], "target": r["label"], "id": 3} for r in ROWS])
+    rows.to_csv(tmp_path / "facts.csv", index=False)
+    names = {"clean": "base", "corrupt": "source", "target": "label", "id": None}
+    task = Settings(str(tmp_path / "facts.csv"), "x", columns=names).asked()
+    assert task.pairs["pairs"].print == own_task(tmp_path / "facts.csv", columns=names).pairs["pairs"].print
+    settings = pd.DataFrame([SETTING]).rename(columns={"base.a": "first"})
+    settings.to_json(tmp_path / "sums.jsonl", orient="records", lines=True)
+    fixed = load_task(DRAWN, pairs={"test": str(tmp_path / "sums.jsonl")}, columns={"first": "base.a"})
+    assert fixed.pairs["sum"].base["a"].tolist() == [1]
+    with pytest.raises(DasError, match="there is none: neither pairs nor the task"):
+        load_task(DRAWN, columns={"first": "base.a"})
 
 
 def test_labels_that_the_tokenizer_cannot_tell_apart_are_refused():
