@@ -49,6 +49,7 @@ __getattr__, __all__ = handing_on(
         "find.alignment": "Alignment",
         "run.settings": "Settings FitSettings",
         "run.experiment": "Experiment",
+        "run.fit_sae": "fit_sae",
         "use.run": "Run",
         "use.apply": "apply generate swapped",
         "use.pyvene": "to_pyvene from_pyvene",

@@ -58,6 +58,7 @@ GROUPS = {
         Command("check", "TASK", "is the task sound? shows a prompt with its positions", "--lm NAME"),
         Command("identify", "TASK", "which hypotheses can pairs tell apart, by the DAGs?", "--families …"),
         Command("fit-lm", "TASK|YAML", "train a small network on a task", "--out FOLDER", "FitSettings"),
+        Command("fit-sae", "SITE", "train a sparse autoencoder on a network's activations", "--lm NAME --text FILE|TASK"),
     ],
     "run": [
         Command("plan", "TASK|YAML", "cells, memory and time of a run, before weights load", "--lm NAME", "Settings"),

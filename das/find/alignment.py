@@ -20,6 +20,7 @@ from das.find.card import model_card
 from das.find.kinds import Kind, mark, parse_kind, plain_kind, short_name
 from das.ground.storage import load, read_json
 from das.interchange.feature import Feature, Listed, Whole
+from das.interchange.latents import Latents
 from das.interchange.subspace import Subspace
 from das.interchange.units import Units
 from das.network.site import Site
@@ -36,7 +37,7 @@ FILES = "card.json", "alignment.safetensors"
 KEPT = "cell", "feature", "steps", "rank", "boundary"
 """What a card says of the alignment itself."""
 
-FEATURES: dict[str, type[Feature]] = {"Subspace": Subspace, "Units": Units, "Whole": Whole}
+FEATURES: dict[str, type[Feature]] = {"Subspace": Subspace, "Units": Units, "Latents": Latents, "Whole": Whole}
 """The types of features that a folder may hold."""
 
 

@@ -82,15 +82,20 @@ def find(cells: Sequence[Cell], search: Search) -> list[Alignment]:
 
 
 def _of_hypothesis(name: str, cells: Sequence[Cell], search: Search) -> Iterator[Alignment]:
+    for here, seen in sights(name, cells, search):
+        found = {kind: _found(kind, seen) for kind in dict.fromkeys(cell.kind for cell in here)}
+        yield from (Alignment(cell, found[cell.kind]) for cell in here)  # seeds change nothing
+
+
+def sights(name: str, cells: Sequence[Cell], search: Search) -> Iterator[tuple[list[Cell], Seen]]:
+    """A hypothesis' cells of each site, with what training pairs have there."""
     data = search.data["train"]
     pairs = data.pairs[name].take(slice(ROWS))
     every, places = np.unique(np.concatenate([pairs.base[None], pairs.sources]), return_inverse=True)
     sites = list(dict.fromkeys(cell.site for cell in cells if cell.hypothesis == name))
     for site, rows in vectors(search.engine, data, every, sites):
         seen = _seen(pairs, rows[places.reshape(-1, len(pairs))])
-        here = [cell for cell in cells if (cell.hypothesis, cell.site) == (name, site)]
-        found = {kind: _found(kind, seen) for kind in dict.fromkeys(cell.kind for cell in here)}
-        yield from (Alignment(cell, found[cell.kind]) for cell in here)  # seeds change nothing
+        yield [cell for cell in cells if (cell.hypothesis, cell.site) == (name, site)], seen
 
 
 def _seen(pairs: Labelled, rows: Tensor) -> Seen:

@@ -7,10 +7,13 @@ import importlib
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from das.errors import DasError, shown, unknown
 from das.ground.checks import fitted, number, whole
+
+if TYPE_CHECKING:
+    from das.network.site import Site
 
 MOST, FASTEST = 2**20, 10
 """No vector has so many entries; no rate of learning is higher."""
@@ -58,6 +61,9 @@ class Kind:
         is not the default."""
         others = [f for f in dataclasses.fields(self) if f.name != "k" and getattr(self, f.name) != f.default]
         return ",".join([short_name(self), *(f"{f.name}={getattr(self, f.name)}" for f in others)])
+
+    def check_site(self, site: Site) -> None:
+        """DasError where the kind is not for a site."""
 
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):
@@ -151,7 +157,7 @@ class Full(Kind):
 KINDS: dict[str, str] = {
     **{name.lower(): f"kinds.{name}" for name in ("Boundless", "Nested", "Fixed", "Random", "Full")},
     "diffmeans": "diffmeans.DiffMeans", "pca": "pca.PCA", "lat": "lat.LAT", "probe": "probe.Probe", "given": "given.Given",
-    "neurons": "neurons.Neurons",
+    "neurons": "neurons.Neurons", "dictionary": "dictionary.Dictionary",
     "means": "diffmeans.DiffMeans",  # as runs before called it
 }  # fmt: skip
 """The registry: a kind's name → where in `das.find` its class lies."""
@@ -202,8 +208,7 @@ def parse_kind(given: Kind | str | Mapping[str, Any]) -> Kind:
         return given
     if isinstance(given, str):
         name, _, rest = given.partition(":")
-        operand = type_of(name).operand
-        options: dict[str, Any] = {operand: rest} if operand else dict(_setting(part) for part in rest.split(",") if part)
+        options = _settings_in(rest, type_of(name))
     elif not isinstance(given, Mapping):
         raise DasError(f"subspace {shown(given)}: expected a kind such as nested, nested:k=16 or {{kind: nested, k: 16}}")
     else:
@@ -215,6 +220,18 @@ def parse_kind(given: Kind | str | Mapping[str, Any]) -> Kind:
         if key not in known or not isinstance(key, str):
             raise unknown(f"setting of {name}", key, known)
     return cls(**options)
+
+
+def _settings_in(text: str, cls: type[Kind]) -> dict[str, Any]:
+    """The settings in what follows a kind's name: `k=16,lr=0.01`, or `PATH,k=16` where it has an operand, in which a comma may
+    stand as well."""
+    parts, known = text.split(","), {f.name for f in dataclasses.fields(cls)} - {cls.operand}
+    if not cls.operand:
+        return dict(_setting(part) for part in parts if part)
+    options: dict[str, Any] = {}
+    while len(parts) > 1 and parts[-1].partition("=")[0].strip() in known:
+        options |= [_setting(parts.pop())]
+    return {cls.operand: ",".join(parts), **options}
 
 
 def _setting(part: str) -> tuple[str, str]:
@@ -230,6 +247,8 @@ def _setting_of(f: dataclasses.Field[Any], name: str, given: Any) -> Any:
         if given not in choices:
             raise unknown(name, given, choices)
         return given
+    if isinstance(f.default, str):
+        return fitted(name, given, str)
     if isinstance(f.default, bool):
         value = {"true": True, "false": False}.get(given, given) if isinstance(given, str) else given
         return fitted(name, value, bool)

@@ -32,11 +32,11 @@ class Probe(Direction):
 
     def columns(self, seen: Seen) -> list[Tensor]:
         rows = seen.centred / seen.centred.square().mean().sqrt().clamp(min=1e-12)
-        fit = _logistic if self.logistic else _ridge
+        fit = logistic_weights if self.logistic else ridge_weights
         return [principal(fit(rows, own, self.l2), min(self.k, int(own.max()))) for own in seen.each_value(self)]
 
 
-def _ridge(rows: Tensor, values: Tensor, l2: float) -> Tensor:
+def ridge_weights(rows: Tensor, values: Tensor, l2: float) -> Tensor:
     """Weights (values, d) that give indicators of the values with the least squares. rows: (n, d), centred."""
     wanted, n = one_hot(values).float(), len(rows)
     wanted = wanted - wanted.mean(0)
@@ -46,7 +46,7 @@ def _ridge(rows: Tensor, values: Tensor, l2: float) -> Tensor:
     return weights
 
 
-def _logistic(rows: Tensor, values: Tensor, l2: float) -> Tensor:
+def logistic_weights(rows: Tensor, values: Tensor, l2: float) -> Tensor:
     """Weights (values, d) of multinomial regression."""
     weights = torch.zeros(int(values.max()) + 1, rows.shape[1], requires_grad=True)
     offsets = torch.zeros(len(weights), requires_grad=True)

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from das.find.alignment import Cell
-from das.interchange.batch import Batch, batches, values_at
+from das.find.slopes import gradients, standing
+from das.interchange.batch import Batch, batches
 from das.interchange.engine import Engine
 from das.interchange.feature import Whole
-from das.interchange.reply import Reply
 from das.interchange.score import captures_for
 from das.network.site import Site
 from das.pairs.dataset import Dataset
@@ -68,48 +68,15 @@ def _effects_in(engine: Engine, batch: Batch, sites: Mapping[str, Sequence[Site]
 
 def _effects(engine: Engine, batch: Batch, name: str, sites: Sequence[Site]) -> Iterator[Tensor]:
     """For each site (4, pairs): move, gain, attribution, hits."""
-    clean, gradients = _gradients(engine, batch, name, sites)
-    for site, gradient in zip(sites, gradients, strict=True):
+    clean, slopes = gradients(engine, batch, name, sites)
+    for site, gradient in zip(sites, slopes, strict=True):
         swap = batch.swap(name, site)
         whole = Whole(len(swap.source)).swap(swap.base, swap.source)[None]
         with torch.no_grad():
             reply = batch.reply(engine, site, {name: swap}, [whole])
         first_order = (gradient * whole[0]).sum(1)
         hits = torch.from_numpy(reply.right()[0])
-        yield torch.stack([*(_standing(reply) - clean).cpu(), first_order.cpu(), hits.float()])
-
-
-def _gradients(engine: Engine, batch: Batch, name: str, sites: Sequence[Site]) -> tuple[Tensor, list[Tensor]]:
-    """The clean standing (2, pairs), and for each site the gradient of its first row with respect to the values there,
-    (pairs, d): for all sites one forward and one backward, of as many pairs as the engine takes at once."""
-    tokens = batch.bases.prompts.width - batch.bases.first
-    most = min(engine.rows_at_once(place.spot, tokens) for site in sites for place in site.places)
-    most = max(1, most // batch.put)
-    parts = [_slopes(engine, batch, name, sites, slice(i, i + most)) for i in range(0, len(batch.pairs[name]), most)]
-    clean, gradients = zip(*parts, strict=True)
-    return torch.cat(clean, 1), [torch.cat(slopes) for slopes in zip(*gradients, strict=True)]
-
-
-def _slopes(engine: Engine, batch: Batch, name: str, sites: Sequence[Site], part: slice) -> tuple[Tensor, list[Tensor]]:
-    """The same of a part of the pairs."""
-    pairs, start = batch.pairs[name].take(part), batch.rows[name].start + part.start * batch.put
-
-    def standing(logits: Tensor) -> Tensor:
-        return _standing(batch.read(logits[None], [pairs]))
-
-    rows, spots = slice(start, start + len(pairs) * batch.put), {place.spot for site in sites for place in site.places}
-    found = engine.gradients(batch.bases, spots, lambda logits: standing(logits)[0].sum(), rows)
-    assert found.logits is not None
-    asked = np.repeat(pairs.base, batch.put)
-    each = [torch.cat(values_at(found, site.places, batch.columns, asked), 1) for site in sites]
-    return standing(found.logits), [slopes.unflatten(0, (-1, batch.put)).sum(1) for slopes in each]
-
-
-def _standing(reply: Reply) -> Tensor:
-    """(2, pairs): the counterfactual answer's log-probability less the base answer's (of answers of one token, their logits'
-    difference), and the former. Of answers that are numbers, see `Reply.nearness`."""
-    counterfactual, base = (reply.nearness(role)[0] for role in ("label", "base"))
-    return torch.stack([counterfactual - base, counterfactual])
+        yield torch.stack([*(standing(reply) - clean).cpu(), first_order.cpu(), hits.float()])
 
 
 def _row(name: str, site: Site, effect: Tensor, flips: Tensor) -> dict[str, object]:

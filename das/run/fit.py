@@ -19,7 +19,6 @@ from das.causal.columns import Column
 from das.errors import DasError, unknown
 from das.find.train import Checkpoints, Progress, go_on
 from das.ground.checks import folder
-from das.ground.storage import read_json, write_json
 from das.interchange.accuracy import task_accuracy
 from das.network.adapter import adapted, save
 from das.network.asking import whole_input
@@ -27,6 +26,7 @@ from das.network.lm import LM
 from das.network.parts import tokens
 from das.network.quiet import quiet
 from das.progress import Reporter, silent
+from das.run.begun import begin
 from das.run.settings import FitSettings, name_of
 from das.task.encoded import Encoded
 from das.task.files import load_task
@@ -196,7 +196,7 @@ def fit(settings: FitSettings, report: Reporter = silent) -> dict[str, float]:
     _check_ends(task, tokenizer)
     batches = _Batches(task, tokenizer, settings)
     work = out.with_name(f"{out.name}.partial")
-    _begin(work, settings)
+    begin(work, plain(settings))
     _train(model, batches, work, report)
     _check_finite(model, settings, work)
     if settings.lora:
@@ -257,16 +257,6 @@ def plain(settings: FitSettings) -> dict[str, Any]:
     """The settings as JSON holds them."""
     values: dict[str, Any] = json.loads(json.dumps(asdict(replace(settings, task=name_of(settings.task)))))
     return values
-
-
-def _begin(work: Path, settings: FitSettings) -> None:
-    """Makes the working folder, or checks that it was begun with the same settings."""
-    path, mine = work / "settings.json", plain(settings)
-    if work.is_symlink():
-        raise DasError(f"{work} is a link: remove it, or give another folder")
-    if path.exists() and read_json(path) != mine:
-        raise DasError(f"{work} was begun with other settings: remove it, or give another folder")
-    write_json(path, mine)
 
 
 def _finish(card: Mapping[str, Any], work: Path, out: Path) -> None:

@@ -161,8 +161,8 @@ class Folder:
 
         def fill(partial: Path) -> None:
             partial.mkdir()
-            curve = record.alignment.curve
-            record.alignment.save(partial, {"metrics": record.metrics, "curves": {"val": curve} if curve else {}})
+            curve, about = record.alignment.curve, record.alignment.about
+            record.alignment.save(partial, about | {"metrics": record.metrics, "curves": {"val": curve} if curve else {}})
             save_file({"test": record.hits.astype(np.uint8)}, partial / "hits.safetensors")
 
         write(folder, fill)

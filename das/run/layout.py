@@ -116,6 +116,8 @@ class Layout:
         variable that keeps its value would take what the base has elsewhere."""
         several = [name for name, count in self.variables.items() if count > 1]
         for site in self.sites:
+            for kind in (self.settings.kind, *self.settings.kinds_beside):
+                kind.check_site(site)
             if several and any(base != source for base, source in site.pairs):
                 raise DasError(
                     f"{site} takes what the source has elsewhere, and {several[0]} aligns several variables, some of which "

@@ -57,7 +57,7 @@ def _found(cell: Cell, material: Material, schedule: Schedule, report: Reporter)
         search = Search(material.engine, material.data, schedule, Path(folder), "fit", report=report)
         record = evaluate(align([cell], search), material.engine, material.data)[0]
     curves = {"val": record.alignment.curve} if record.alignment.curve else {}
-    return replace(record.alignment, about={"metrics": record.metrics, "curves": curves})
+    return replace(record.alignment, about=record.alignment.about | {"metrics": record.metrics, "curves": curves})
 
 
 def _site(given: Site | tuple[Any, ...]) -> Site:

@@ -11,7 +11,8 @@ from das import DasError, Experiment, Run
 from das.cli import main
 from das.draw.heatmaps import grid
 from das.find.budget import cost, spend
-from das.find.screen import _gradients, _standing, screen
+from das.find.screen import screen
+from das.find.slopes import gradients, standing
 from das.find.untrained import untrained
 from das.ground.storage import write
 from das.interchange.batch import Batch
@@ -106,13 +107,13 @@ def test_attribution_is_the_slope_of_the_swap(arithmetic):
     m, cells = arithmetic
     here = [cell.site for cell in cells if cell.hypothesis == "sum"]
     batch = Batch.capture(m.data["train"], captures_for(m.engine, m.data["train"], here), {"sum": np.arange(20)})
-    clean, gradients = _gradients(m.engine, batch, "sum", here)
-    for site, gradient in zip(here, gradients, strict=True):
+    clean, slopes = gradients(m.engine, batch, "sum", here)
+    for site, gradient in zip(here, slopes, strict=True):
         swap = batch.swap("sum", site)
         difference = swap.source[0] - swap.base
         with torch.no_grad():
             replies = [batch.reply(m.engine, site, {"sum": swap}, [h * difference[None]]) for h in (0.01, -0.01)]
-        up, down = (_standing(reply)[0] for reply in replies)
+        up, down = (standing(reply)[0] for reply in replies)
         torch.testing.assert_close((gradient * difference).sum(1), (up - down) / 0.02, rtol=0.02, atol=0.01)
         torch.testing.assert_close((up + down) / 2, clean[0], rtol=0.01, atol=0.01)
 
