@@ -63,16 +63,16 @@ Grid = tuple[list[Any], list[str], Any]
 """Rows (layer, component), positions in prompt order, values (rows, positions)."""
 
 
-def grid(run: Folder, hypothesis: str, metric: str = "iia", split: str = "test") -> Grid:
-    """Rows (layer, component), positions in prompt order, and the metric (rows, positions), mean over seeds of the run's
-    main subspace; nan where a budget skipped the site."""
+def grid(run: Folder, hypothesis: str, metric: str = "iia", split: str = "test", subspace: str | None = None) -> Grid:
+    """Rows (layer, component), positions in prompt order, and the metric (rows, positions), mean over seeds of a kind of
+    subspace, by default the one that the run's grid was searched with; nan where a budget skipped the site."""
     known = {**METRICS, **dict.fromkeys(measures_of(run))}
     if metric not in known:
         raise unknown("metric", metric, known)
     column = f"{split}_{metric}"
     if column not in run.table():
         raise DasError(f"{run.folder} has no {column}: the run was made without it")
-    return _grid(run, hypothesis, column)
+    return _grid(run, hypothesis, column, subspace)
 
 
 def measures_of(run: Folder) -> list[str]:
@@ -80,11 +80,14 @@ def measures_of(run: Folder) -> list[str]:
     return [str(c).removeprefix("test_noop_") for c in run.table() if str(c).startswith("test_noop_")]
 
 
-def _grid(run: Folder, hypothesis: str, column: str) -> Grid:
+def _grid(run: Folder, hypothesis: str, column: str, subspace: str | None = None) -> Grid:
     """Of a column of the run's table; all nan where it has no such column."""
-    summary = run.summary
-    table = run.table()
-    mine = table[(table["hypothesis"] == hypothesis) & (table["subspace"] == summary["hypotheses"][hypothesis]["subspace"])]
+    summary, table = run.summary, run.table()
+    table = table[table["hypothesis"] == hypothesis]
+    kind = subspace or summary["hypotheses"][hypothesis]["subspace"]
+    if kind not in (kinds := table["subspace"].unique().tolist()):
+        raise unknown("kind of subspace", kind, kinds)
+    mine = table[table["subspace"] == kind]
     screened = run.screened()
     sites = mine if screened is None else screened[screened["hypothesis"] == hypothesis]
     rows = sorted(set(zip(sites["layer"], sites["component"], strict=True)), key=row_order)
@@ -100,22 +103,24 @@ def spread(table: pd.DataFrame, column: str, rows: Sequence[Any], positions: Seq
     return values.reindex(index=pd.MultiIndex.from_tuples(rows), columns=list(positions)).to_numpy()
 
 
-def heatmap(run: Folder, hypothesis: str, ax: Axes | None = None, metric: str = "iia", bar: bool = True) -> Axes:
+def heatmap(
+    run: Folder, hypothesis: str, ax: Axes | None = None, metric: str = "iia", bar: bool = True, subspace: str | None = None
+) -> Axes:  # fmt: skip
     """Layers × positions on a fixed scale from 0 to 1 (a distance, or a measure without bounds: to its largest), each cell with
     its number and the IIA's 95 % interval; hatched where that is not above the null (`luck`). Floor and ceiling on the colour
-    bar, and the cell that was chosen on validation outlined."""
-    rows, positions, values = grid(run, hypothesis, metric)
+    bar, and the cell that was chosen on validation outlined. subspace: see `grid`."""
+    rows, positions, values = grid(run, hypothesis, metric, subspace=subspace)
     entry = run.summary["hypotheses"][hypothesis]
     ax = axes_of(ax, size_of(rows, positions))
     image = image_of(ax, values, *_limits(metric, values))
-    low, high = (_grid(run, hypothesis, f"test_iia_{end}")[2] for end in ("low", "high"))
+    low, high = (_grid(run, hypothesis, f"test_iia_{end}", subspace)[2] for end in ("low", "high"))
     limit, null = luck(entry)
     whose = "95 % interval" if metric == "iia" else "the IIA's 95 % interval"
     hatched = _hatch(ax, image, low <= limit)
     numbers(ax, image, (low, high) if metric == "iia" else None)
     note = f"hatched: {whose} not above {null}" if hatched else ""
     ticks(ax, rows, {p: run.summary["tokens"][p] for p in positions}, note, run.summary.get("layers", ()))
-    what = f"{METRICS.get(metric, metric)} on test pairs, {entry['subspace']}{_beside(run, hypothesis, metric)}"
+    what = f"{METRICS.get(metric, metric)} on test pairs, {subspace or entry['subspace']}{_beside(run, hypothesis, metric)}"
     title(ax, entry, what + _skipped(ax, run, hypothesis, values))
     outline(ax, (rows.index((entry["layer"], entry["component"])), positions.index(entry["position"])))
     if bar:

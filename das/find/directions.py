@@ -17,7 +17,7 @@ from torch import Tensor
 
 from das.errors import DasError
 from das.find.alignment import Alignment, Cell
-from das.find.kinds import Kind, check_width
+from das.find.kinds import Kind
 from das.find.rank import settle
 from das.find.search import Search
 from das.interchange.subspace import Subspace
@@ -108,8 +108,10 @@ def _seen(pairs: Labelled, rows: Tensor) -> Seen:
 
 def _found(kind: Kind, seen: Seen) -> Subspace:
     assert isinstance(kind, Direction)
-    check_width(kind, len(seen.sources), seen.base.shape[1])
-    return _subspace(kind.columns(seen))
+    variables, d = len(seen.sources), seen.base.shape[1]
+    if variables > d:
+        raise DasError(f"{variables} variables need a column each, and the vectors there have {d} entries: align fewer")
+    return _subspace([columns[:, : d // variables] for columns in kind.columns(seen)])  # at most k
 
 
 def _subspace(columns: Sequence[Tensor]) -> Subspace:

@@ -28,6 +28,7 @@ from typing import Any
 
 from das.interchange.accuracy import solves
 from das.pairs.rivals import SAME
+from das.stats import Difference
 from das.text import html_table
 
 ALPHA, READ, SUPPORTED, LEGIBLE = 0.05, 0.5, 0.8, 0.6
@@ -41,6 +42,24 @@ VERDICTS = ("supported", "partly", "illusory", "not identifiable", "not above th
 
 
 @dataclass(frozen=True)
+class Added:
+    """What training adds to a closed form (`to`) at the same site, on the same test pairs: of the IIA, and on the pairs that
+    flip the answer; None where it is not known which do."""
+
+    to: str
+    iia: Difference
+    flips: Difference | None
+
+    def __str__(self) -> str:
+        flips = "" if self.flips is None else f", on pairs that flip {_signed(self.flips)}"
+        return f"; to {self.to} training adds {_signed(self.iia)}{flips}"
+
+
+def _signed(difference: Difference) -> str:
+    return f"{difference.mean:+.2f} ({difference.low:+.2f} to {difference.high:+.2f})"
+
+
+@dataclass(frozen=True)
 class Facts:
     """What a verdict rests on; shares of the test pairs at the chosen cell, means over seeds.
 
@@ -51,7 +70,8 @@ class Facts:
     failing: the largest group of failures, in words. exhausted: whether all sets of the rivals' variables were tried.
     upstream: cause of the variables → answers that an alignment of it flips where the variables stay the same. legible: how far
     from the commonest value to 1 the variable that is read worst can be read; None where it was not asked. accuracy, ceiling:
-    None where nobody says which answers are right. model: whether there is a causal model.
+    None where nobody says which answers are right. model: whether there is a causal model. added: what training adds; no
+    rule goes by it.
     """
 
     hypothesis: str
@@ -73,6 +93,7 @@ class Facts:
     upstream: Mapping[str, float] = field(default_factory=dict)
     legible: float | None = None
     model: bool = True
+    added: Added | None = None
 
     def normalised(self, share: float) -> float:
         """A share on the scale from no-op (0) to ceiling (1)."""
@@ -118,7 +139,8 @@ def judge(facts: Facts) -> Verdict:
     verdict, why = _rule(facts)
     p = max(facts.p.values(), default=None)
     ran = f"nulls run: {', '.join(facts.p)}" if facts.p else "no nulls were run"
-    return Verdict(verdict, f"{facts.hypothesis}: {verdict}; {why}{facts.not_asked} ({ran}).", p, asdict(facts))
+    added = facts.added or ""
+    return Verdict(verdict, f"{facts.hypothesis}: {verdict}; {why}{added}{facts.not_asked} ({ran}).", p, asdict(facts))
 
 
 def _rule(f: Facts) -> tuple[str, str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from das.find.alignment import Cell
+from das.find.directions import ROWS
 from das.find.kinds import Boundless, Nested
 from das.find.rank import widths
 from das.find.screen import PAIRS
@@ -45,8 +46,17 @@ def judged(s: Settings) -> float:
     return each * (s.val_pairs + s.test_pairs) + curve * s.val_pairs
 
 
-def flops(e: Layout, config: Any, own: int, cells: int, costs: Sequence[float]) -> dict[str, float]:
-    """Floating-point operations by what they are for. costs: of one row through the layers above each cell of the grid."""
+def judged_closed(e: Layout, closed: int) -> float:
+    """Pairs times subspaces that so many cells of closed forms are judged on, those of their rank curves among them."""
+    s = e.settings
+    curves = [len(widths(kind.width)) * s.val_pairs for kind in s.kinds_closed]
+    each = 2 + 1 / max(1, len(curves))
+    return closed * (each * (s.val_pairs + s.test_pairs) + sum(curves) / max(1, len(curves)))
+
+
+def flops(e: Layout, config: Any, own: int, cells: int, closed: int, costs: Sequence[float]) -> dict[str, float]:
+    """Floating-point operations by what they are for. closed: cells of closed forms. costs: of one row through the layers above
+    each cell of the grid."""
     s, size, each = e.settings, len(costs), sum(costs) / len(costs)
     capture = 2 * own * config.num_hidden_layers * _layer_flops(config)  # of a pair
     screened, every = min(PAIRS, s.train_pairs), len(e.hypotheses)
@@ -57,6 +67,9 @@ def flops(e: Layout, config: Any, own: int, cells: int, costs: Sequence[float]) 
     trained = 2 * s.steps * s.batch * cells * each + _captured(e, config, own) * capture
     evaluated = judged(s) * cells * each + s.workers * _distinct(e, s.val_pairs + s.test_pairs) * capture
     flops |= {"training": trained + checked(s) * cells * each, "evaluation": evaluated}
+    if closed:
+        seen = _distinct(e, min(ROWS, s.train_pairs) + s.val_pairs + s.test_pairs)
+        flops["closed forms"] = judged_closed(e, closed) * each + s.workers * seen * capture
     if s.nulls:
         searched = s.nulls * len(e.hypotheses) * min(SITES, size // len(e.hypotheses))  # cells of one null
         steps = s.steps * s.batch * (4 * searched * each + (s.nulls + 1) * every * capture)

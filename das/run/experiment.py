@@ -85,8 +85,9 @@ class Experiment(Layout):
         work = Work(self, run, report)
         grid, trained = self._grid(work, look)
         chosen = run.choose(grid)
-        more = [cell for cell in self.refinement(chosen) if cell not in set(grid)]
-        cells = list(dict.fromkeys([*grid, *more]))
+        closed = self.closed((cell.hypothesis, cell.site) for cell in grid)
+        more = [cell for cell in self.refinement(chosen) if cell not in {*grid, *closed}]
+        cells = list(dict.fromkeys([*grid, *closed, *more]))
 
         def tell(stage: str, some: Sequence[Cell]) -> None:
             if after:
@@ -96,6 +97,8 @@ class Experiment(Layout):
 
         if trained:
             tell("grid", grid)
+        if self._train(work, "closed forms", closed):
+            tell("closed forms", [*grid, *closed])
         if self._train(work, "chosen cells", more):
             tell("chosen cells", cells)
         if self._search_nulls(work, grid, chosen):
@@ -186,7 +189,7 @@ class Experiment(Layout):
 
     def _examine(self, work: Work, chosen: Mapping[str, Site]) -> None:
         """Writes the scorecards of the chosen cells that have none, and where they fail."""
-        left = [cell.hypothesis for cell in self.refinement(chosen) if not work.run.examined(cell)]
+        left = [cell.hypothesis for cell in self.examined(chosen) if not work.run.examined(cell)]
         shards = _dealt(dict.fromkeys(left), self.settings.workers)
         self._share(work, "evidence", [partial(Work.examine, sites={name: chosen[name] for name in shard}) for shard in shards])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -11,8 +11,10 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
+from das.causal.columns import codes
 from das.errors import DasError, shown
 from das.find.alignment import Cell
+from das.find.directions import MANY
 from das.find.kinds import Kind, kind_name
 from das.find.schedule import Schedule
 from das.find.train import check_logger
@@ -206,6 +208,30 @@ class Layout:
         s = self.settings
         kinds: list[Kind] = list(dict.fromkeys([s.kind, *s.kinds_beside]))
         return [Cell(h, site, kind, seed) for h, site in chosen.items() for kind in kinds for seed in range(s.chosen_seeds)]
+
+    def examined(self, chosen: Mapping[str, Site]) -> list[Cell]:
+        """The cells that are examined: all where each hypothesis was found."""
+        return list(dict.fromkeys([*self.refinement(chosen), *self.closed(chosen.items())]))
+
+    def closed(self, places: Iterable[tuple[str, Site]]) -> list[Cell]:
+        """The cells of closed forms beside those of a kind that trains, at the hypotheses' sites; they have no seed."""
+        return [Cell(name, site, kind) for name, site in dict.fromkeys(places) for kind in self._closed[name]]
+
+    @cached_property
+    def _closed(self) -> dict[str, list[Kind]]:
+        """Hypothesis → the closed forms that can be asked of it."""
+        s = self.settings
+        kinds = [kind for kind in dict.fromkeys(s.kinds_closed) if kind != s.kind and s.kind.trains]
+        few = {name: self._few_values(name) for name in self.hypotheses}
+        return {name: [kind for kind in kinds if few[name] or not kind.by_value] for name in self.hypotheses}
+
+    def _few_values(self, name: str) -> bool:
+        """Whether a hypothesis' variables have values that are known, and few enough to go by."""
+        hypothesis = self.task.hypotheses[name]
+        if not hypothesis.model.complete:
+            return False
+        values = hypothesis.model.run(self.task.some(MANY))
+        return all(int(codes(values[v]).max()) < MANY // 2 for v in hypothesis.variables)
 
     @property
     def schedule(self) -> Schedule:

@@ -20,7 +20,8 @@ from das.task.tokenizer import make_tokenizer
 class Plan:
     """Counts and estimates for one experiment.
 
-    grid, chosen: cells in the grid and added at the chosen ones; trained: of the grid, about as many as the budget pays for.
+    grid, chosen: cells in the grid and added at the chosen ones; trained: of the grid, about as many as the budget pays for;
+    closed: cells of closed forms beside them.
     tokens: of a prompt, and after the prefix that all share.
     flops, seconds: floating-point operations, and the time they will take, by what they are for. memory, disk: bytes by part.
     machine: what the time is estimated for: this machine, from a timed matrix product of the network's width, or `ASSUMED`.
@@ -30,6 +31,7 @@ class Plan:
     grid: int
     trained: int
     chosen: int
+    closed: int
     forwards: int
     tokens: int
     own_tokens: int
@@ -44,12 +46,13 @@ class Plan:
     def text(self) -> str:
         """The plan as lines for the console."""
         budget = f"about {self.trained} of them in the budget, " if self.trained < self.grid else ""
+        closed = f", {self.closed} of closed forms beside them" if self.closed else ""
         work = ", ".join(f"{name} {counted(amount)}" for name, amount in self.flops.items())
         parts = ", ".join(f"{name} {duration(seconds)}" for name, seconds in self.seconds.items())
         return "\n".join(
             [
                 *self.notes,
-                f"cells        {self.grid} in the grid, {budget}{self.chosen} more on the chosen ones",
+                f"cells        {self.grid} in the grid, {budget}{self.chosen} more on the chosen ones{closed}",
                 f"prompts      {self.tokens} tokens, the last {self.own_tokens} their own",
                 f"forwards     {self.forwards:,} partial ones (a cell's batch through the layers above it)",
                 f"operations   {work} (additions and multiplications)",
@@ -122,21 +125,23 @@ def plan(experiment: Layout) -> Plan:
     chosen = len(set(refined) - set(grid))
     share = 1.0 if s.budget is None else s.budget
     trained = max(len(e.hypotheses) * s.seeds, round(share * len(grid)))
-    cells = trained + chosen
-    flops = costs.flops(e, config, own, cells, costs.cell_flops(e, grid))
+    cells, closed = trained + chosen, round(share * len(e.closed((cell.hypothesis, cell.site) for cell in grid)))
+    flops = costs.flops(e, config, own, cells, closed, costs.cell_flops(e, grid))
+    judged = cells * (costs.checked(s) + costs.judged(s)) + costs.judged_closed(e, closed)
     where, rate = machine.rate(config.hidden_size, s)
     memory = costs.memory(e, config, own, cells)
     return Plan(
         grid=len(grid),
         trained=trained,
         chosen=chosen,
-        forwards=round(cells * (s.steps + (costs.checked(s) + costs.judged(s)) / s.batch)),
+        closed=closed,
+        forwards=round(cells * s.steps + judged / s.batch),
         tokens=tokens,
         own_tokens=own,
         flops=flops,
         seconds={name: amount / rate / s.workers for name, amount in flops.items()},
         memory=memory,
-        disk=costs.disk(e, config, cells),
+        disk=costs.disk(e, config, cells + closed),
         machine=where,
         limit=costs.limit(s, memory),
         notes=[] if e.network.config is not None else ["the network has no configuration: planned from its parameters alone"],

@@ -42,6 +42,9 @@ class Settings:
         subspace: Kind for the whole grid: boundless, nested, fixed, means, pca, random or full, with settings: nested:k=16; or
             given:FOLDER, a subspace from elsewhere, tried as it is.
         beside: Further kinds, such as [nested, pca], trained on the chosen cells only, to compare with.
+        closed_forms: Kinds that train nothing through the network, to stand beside every trained cell of the grid: what does
+            training add? By default [diffmeans, probe], where a causal model says the variables' values; [] for none. May be
+            added to a finished run.
         seeds: Seeds per cell of the grid.
         chosen_seeds: Seeds on the chosen cells.
         budget: Share of the grid's training cost, up to 1, to spend on the most promising sites of each hypothesis, as a
@@ -90,6 +93,7 @@ class Settings:
     hypotheses: list[str] | None = None
     subspace: Any = "nested"
     beside: list[Any] = field(default_factory=list)
+    closed_forms: list[Any] = field(default_factory=lambda: ["diffmeans", "probe"])
     seeds: int = 1
     chosen_seeds: int = 3
     budget: float | None = None
@@ -143,6 +147,9 @@ class Settings:
             if not isinstance(getattr(self, name), kinds) and not hasattr(getattr(self, name), "apply"):
                 raise DasError(f"{name} is {shown(getattr(self, name))}: expected a name or a mapping, see das shift --help")
         self.kind, self.kinds_beside  # noqa: B018  (a wrong kind is reported here)
+        for kind in self.kinds_closed:
+            if kind.finder != "directions":
+                raise DasError(f"closed_forms has {kind.label}, which is none: name it under beside, or as the subspace")
 
     def _check_lists(self) -> None:
         """Makes lists of single entries and of ranges, and drops what stands twice."""
@@ -168,12 +175,17 @@ class Settings:
     def kinds_beside(self) -> list[Kind]:
         return [parse_kind(kind) for kind in self.beside]
 
+    @property
+    def kinds_closed(self) -> list[Kind]:
+        return [parse_kind(kind) for kind in self.closed_forms]
+
     def plain(self) -> dict[str, Any]:
         """As YAML can hold it; a task or network that was given as an object goes by its name."""
         shifts = {"under": plain_data(self.under), "shifts": plain_data(self.shifts)}
         values = asdict(replace(self, task=name_of(self.task), lm=name_of(self.lm), **shifts))
         values["subspace"] = plain_kind(self.kind)
         values["beside"] = [plain_kind(kind) for kind in self.kinds_beside]
+        values["closed_forms"] = [plain_kind(kind) for kind in self.kinds_closed]
         return values
 
 

@@ -13,6 +13,7 @@ PURPOSES = {
     "pairs": "pairs of prompts are drawn and labelled by the causal models",
     "screen": "how much every site matters to the answer, so that the budget goes to the best",
     "grid": "an alignment is trained for every hypothesis at every site",
+    "closed forms": "what can be had at every site without training, to be held against what was trained",
     "chosen cells": "more seeds, and the kinds beside, where each hypothesis does best",
     "nulls": "the same search where there is nothing to be found: what luck reaches",
     "evidence": "what the chosen alignments carry and leave alone; the verdicts rest on it",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 from importlib.metadata import version
 from itertools import combinations
@@ -13,12 +13,13 @@ import numpy as np
 import pandas as pd
 
 from das.find.alignment import Cell
+from das.find.directions import Direction
 from das.find.kinds import kind_name, plain_kind
 from das.find.sites import as_kept, row_order
 from das.ground.storage import read_json, write, write_json
 from das.interchange.score import Hits
 from das.judge.decoding import gain
-from das.judge.verdict import UNLEARNED, Facts, judge
+from das.judge.verdict import UNLEARNED, Added, Facts, judge
 from das.network.site import Site, place_text
 from das.run.folder import Folder
 from das.run.settings import read_yaml
@@ -104,7 +105,7 @@ class Summary:
         beside = {kind: entry for kind, entry in entries.items() if kind != main}
         place = {"hypothesis": self.labels["names"][name], **asdict(site), "subspace": main, "grid": self.labels["grid"][name]}
         found = {"nulls": self._nulls(name, entries[main]), "failures": self.run.failures(name)["groups"]}
-        facts = self._facts(name, entries[main], found)
+        facts = replace(self._facts(name, entries[main], found), added=self._added(name))
         return place | entries[main] | found | {"verdict": asdict(judge(facts))} | {"beside": beside}
 
     def _kinds(self, name: str) -> dict[str, list[Cell]]:
@@ -177,6 +178,17 @@ class Summary:
 
     # --- comparisons, on the same pairs ---
 
+    def _added(self, name: str) -> Added | None:
+        """What the training of a hypothesis' chosen cells adds to the closed form that does best there on validation pairs."""
+        closed = [cells for cells in self._kinds(name).values() if isinstance(cells[0].kind, Direction)]
+        main = self._main(name)
+        if not closed or not main[0].trains:
+            return None
+        best = max(closed, key=lambda cells: np.mean([self.cards[c]["metrics"]["val"]["iia"] for c in cells]))
+        flips = self.run.flips(name) if "flip_iia" in self.cards[main[0]]["metrics"]["test"] else None
+        on_flips = None if flips is None else self._difference(name, main, best, flips)
+        return Added(kind_name(best[0].kind), self._difference(name, main, best), on_flips)
+
     def _between_kinds(self) -> list[dict[str, Any]]:
         """Of kinds of subspace at the chosen sites, on test pairs."""
         return [
@@ -186,8 +198,10 @@ class Summary:
             for one, other in combinations(kinds, 2)
         ]
 
-    def _difference(self, name: str, one: Sequence[Cell], other: Sequence[Cell]) -> Difference:
-        return self.bootstraps[name].difference(self._hits_of(one), self._hits_of(other))
+    def _difference(self, name: str, one: Sequence[Cell], other: Sequence[Cell], some: Hits | None = None) -> Difference:
+        """some: the test pairs that count, (pairs,); by default all."""
+        bootstrap = self.bootstraps[name] if some is None else Bootstrap(self.run.test_prompts(name)[:, some])
+        return bootstrap.difference(*(self._hits_of(cells)[:, slice(None) if some is None else some] for cells in (one, other)))
 
     def _between_sites(self) -> list[dict[str, Any]]:
         """Of the chosen site and the next best on validation, on test pairs; the seeds of the grid."""

@@ -154,7 +154,7 @@ class Work:
         m, task, s = self.material, self.layout.task, self.layout.settings
         values = {split: values_of(task, m.pairs[split]) for split in ("val", "test")}
         for name, site in sites.items():
-            cells = self.layout.refinement({name: site})
+            cells = self.layout.examined({name: site})
             put = questions(task, [name], m.pool, s.seed, m.pairs["test"])
             asked = Dataset.make(task, self.layout.tokenizer, put, self.layout.positions, m.outputs)
             alignments = [self.run.alignment(cell.id) for cell in cells]

@@ -17,6 +17,7 @@ from das.draw.page.history import history
 from das.draw.page.hypotheses import hypotheses
 from das.draw.page.packed import Blobs
 from das.errors import DasError
+from das.find.kinds import kind_name, parse_kind
 from das.ground.plain import finite, read_yaml
 from das.ground.storage import read_json, written
 from das.run.folder import Folder
@@ -63,6 +64,7 @@ def gathered(run: Folder, blobs: Blobs) -> dict[str, Any]:
         "hypotheses": hypotheses(run, summary, results["hypothesis"].unique().tolist()),
         "prompt": prompt, "tokens": tokens, "layers": (summary or {}).get("layers", []),
         "cells": cells(run, results, positions, blobs),
+        "closed": [kind_name(parse_kind(kind)) for kind in config.get("closed_forms") or []],
         "screen": screened.to_dict("records") if screened is not None else [],
         "examples": examples(run, blobs),
         "inside": {path.parent.name: read_json(path) for path in sorted(run.folder.glob("look/*/inside.json"))},

@@ -71,10 +71,14 @@ function mainKind(cells, entry) {
   const count = new Map();
   cells.ids.forEach((_, cell) => {
     const { hypothesis, subspace } = cells.site(cell);
-    if (hypothesis === entry.name) count.set(subspace, (count.get(subspace) ?? 0) + 1);
+    if (hypothesis === entry.name && !DATA.closed.includes(subspace)) count.set(subspace, (count.get(subspace) ?? 0) + 1);
   });
   return [...count].sort((a, b) => b[1] - a[1])[0]?.[0];
 }
+
+/** What can be shown of a grid: the kind that it was searched with (null), and those that stand beside every cell of it. */
+const gridKinds = (cells) => [[null, "the search"], ...cells.own.subspace.values.filter((kind) => DATA.closed.includes(kind))
+  .map((kind) => [kind, `${kind}, not trained`])];
 
 const positionName = (position) => position.replace("last-", "−");
 

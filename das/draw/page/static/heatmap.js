@@ -21,15 +21,16 @@ function inkOn(colour) {
   return 0.299 * r + 0.587 * g + 0.114 * b < 128 ? "#fff" : "#000";
 }
 
-/** The cells of one map. state: {split, metric, component, seed}; component or seed null: all of them. */
+/** The cells of one map. state: {split, metric, kind, component, seed}; component or seed null: all of them; kind null: that of
+ * the search. */
 function mapOf(cells, entry, state) {
-  const kind = mainKind(cells, entry);
+  const kind = state.kind ?? mainKind(cells, entry);
   const found = new Map();
   cells.ids.forEach((_, cell) => {
     const site = cells.site(cell);
     if (site.hypothesis !== entry.name || site.subspace !== kind) return;
     if (state.component !== null && site.component !== state.component) return;
-    if (state.seed !== null && site.seed !== state.seed) return;
+    if (state.seed !== null && site.seed !== state.seed && !DATA.closed.includes(kind)) return;  // closed forms have none
     const key = JSON.stringify([site.layer, site.component, site.position]);
     (found.get(key) ?? found.set(key, { ...site, of: [] }).get(key)).of.push(cell);
   });

@@ -98,7 +98,7 @@ function mapSection(cells) {
   if (!cells.ids.length) return section("maps", "Where in the network", "No cell is finished yet.");
   const kinds = { components: cells.own.component.values, seeds: [...cells.own.seed.values].sort((a, b) => a - b) };
   const split = cells.splits.includes("test") ? "test" : cells.splits[0];
-  const state = { split, metric: DATA.cells.measures[0].name, component: null, seed: null, hypothesis: null };
+  const state = { split, metric: DATA.cells.measures[0].name, kind: null, component: null, seed: null, hypothesis: null };
   const maps = h("div", { class: "maps" }), bench = h("div", { id: "bench" }), controlBar = h("div", { class: "controls" });
   let from = null;
   const close = () => { bench.replaceChildren(); from?.focus(); };
@@ -131,10 +131,11 @@ function mapSection(cells) {
     const made = [
       ["hypothesis", [[null, "all"], ...DATA.hypotheses.map((e) => [e.name, e.full])].slice(DATA.hypotheses.length > 1 ? 0 : 1)],
       ["metric", names], ["split", cells.splits.map((s) => [s, { val: "validation pairs", test: "test pairs" }[s] ?? s])],
+      ["kind", gridKinds(cells)],
       ["component", kinds.components.length > 1 ? [[null, "all"], ...kinds.components.map((c) => [c, c.replaceAll("_", " ")])] : []],
       ["seed", kinds.seeds.length > 1 ? [[null, "mean over seeds"], ...kinds.seeds.map((s) => [s, String(s)])] : []],
     ].map(([name, options]) => {
-      const control = choice({ metric: "measure" }[name] ?? name, options, state[name], set(name));
+      const control = choice({ metric: "measure", kind: "found by" }[name] ?? name, options, state[name], set(name));
       control?.querySelector("select").setAttribute("data-name", name);
       return control;
     });
