@@ -33,7 +33,7 @@ def rows(ranks, widths, readings, seeds, **settings):
         with tempfile.TemporaryDirectory() as folder:
             run = Experiment(
                 network.task, network.lm, layers=[0], positions=["last"], subspace=Nested(), beside=[Boundless()],
-                chosen_seeds=1, seed=seed, logger="none", **settings,
+                chosen_seeds=1, closed_forms=[], seed=seed, logger="none", **settings,
             ).run(Path(folder) / "run")  # fmt: skip
             for entry in run.table().itertuples():
                 alignment = run.alignment(entry.cell)

@@ -36,7 +36,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 
 SMALL = {
-    "train_pairs": 200, "val_pairs": 60, "test_pairs": 60, "steps": 40, "check_every": 40, "chosen_seeds": 2, "logger": "none",
+    "train_pairs": 200, "val_pairs": 60, "test_pairs": 60, "steps": 40, "check_every": 40, "chosen_seeds": 2, "closed_forms": [], "logger": "none",
 }  # fmt: skip
 """Settings of a run that is there to be used, not to be good."""
 

@@ -22,7 +22,7 @@ NETWORKS = {
     "Gemma2": GROUPED | {"head_dim": 8}, "OPT": SMALL | {"ffn_dim": 48, "word_embed_proj_dim": 32},
 }  # fmt: skip
 RUN = {
-    "layers": [1, 2], "positions": ["c.last", "last"], "steps": 60, "batch": 32, "check_every": 20, "chosen_seeds": 1, "nulls": 2,
+    "layers": [1, 2], "positions": ["c.last", "last"], "steps": 60, "batch": 32, "check_every": 20, "chosen_seeds": 1, "closed_forms": [], "nulls": 2,
     "train_pairs": 200, "val_pairs": 60, "test_pairs": 200, "threads": 1, "subspace": "nested:k=16", "logger": "none",
 }  # fmt: skip
 BASES = {"a": [2, 7], "b": [3, 1], "c": [4, 6]}

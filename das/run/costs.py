@@ -133,9 +133,9 @@ def _layer_flops(config: Any) -> float:
     return 2.0 * weights
 
 
-def _subspace_bytes(e: Layout, config: Any, cells: int) -> float:
-    """Of all the cells' bases."""
-    return float(4 * cells * config.hidden_size * e.settings.kind.width * max(e.variables.values()))
+def _subspace_bytes(e: Layout, config: Any, cells: int, width: int) -> float:
+    """Of the bases of so many cells of a kind of this width."""
+    return float(4 * cells * config.hidden_size * width * max(e.variables.values()))
 
 
 def memory(e: Layout, config: Any, own: int, cells: int) -> dict[str, float]:
@@ -148,7 +148,7 @@ def memory(e: Layout, config: Any, own: int, cells: int) -> dict[str, float]:
         "captures": _pair_bytes(e, config, own) * s.batch * len(e.hypotheses),
         "kept captures": min(_room(s), _every_capture(e, config, own)),
         "one cell": size * s.batch * own * 24 * d * depth / 2,
-        "subspaces": 6 * _subspace_bytes(e, config, cells),
+        "subspaces": 6 * _subspace_bytes(e, config, cells, s.kind.width),
         "prompts": 8 * own * POOL * len(e.hypotheses) * 2 * (s.train_pairs + s.val_pairs + s.test_pairs),
     }
 
@@ -168,10 +168,11 @@ def _room(s: Settings) -> float:
     return room(s.memory, device(s))
 
 
-def disk(e: Layout, config: Any, cells: int) -> dict[str, float]:
+def disk(e: Layout, config: Any, cells: int, closed: int) -> dict[str, float]:
     """Bytes in the run's folder: alignments, their hits on every test pair, pairs and tables; and while it trains, checkpoints
     of bases with Adam's two moments."""
     s = e.settings
-    kept = _subspace_bytes(e, config, cells)
+    kept = _subspace_bytes(e, config, cells, s.kind.width)
+    beside = _subspace_bytes(e, config, closed, max((kind.width for kind in s.kinds_closed), default=0))
     pairs = len(e.hypotheses) * (s.train_pairs + s.val_pairs + s.test_pairs)
-    return {"alignments": kept + cells * (s.test_pairs + 2**12), "pairs": 50.0 * pairs, "checkpoints": 3 * kept}
+    return {"alignments": kept + beside + (cells + closed) * (s.test_pairs + 2**12), "pairs": 50.0 * pairs, "checkpoints": 3 * kept}

@@ -141,7 +141,7 @@ def plan(experiment: Layout) -> Plan:
         flops=flops,
         seconds={name: amount / rate / s.workers for name, amount in flops.items()},
         memory=memory,
-        disk=costs.disk(e, config, cells + closed),
+        disk=costs.disk(e, config, cells, closed),
         machine=where,
         limit=costs.limit(s, memory),
         notes=[] if e.network.config is not None else ["the network has no configuration: planned from its parameters alone"],

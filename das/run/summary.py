@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import cached_property
 from importlib.metadata import version
 from itertools import combinations
@@ -14,7 +14,7 @@ import pandas as pd
 
 from das.find.alignment import Cell
 from das.find.directions import Direction
-from das.find.kinds import kind_name, plain_kind
+from das.find.kinds import kind_name, parse_kind
 from das.find.sites import as_kept, row_order
 from das.ground.storage import read_json, write, write_json
 from das.interchange.score import Hits
@@ -42,6 +42,7 @@ class Summary:
         self.cards = {cell: run.card(cell) for cell in self.cells}
         self.hits = {cell: run.hits(cell) for cell in self.cells}
         self.config = read_yaml(run.folder / "config.yaml")
+        self.kind = parse_kind(self.config["subspace"])
         self.nulls = run.nulls()
         self.bootstraps = {name: Bootstrap(run.test_prompts(name)) for name in chosen}
 
@@ -105,13 +106,14 @@ class Summary:
         beside = {kind: entry for kind, entry in entries.items() if kind != main}
         place = {"hypothesis": self.labels["names"][name], **asdict(site), "subspace": main, "grid": self.labels["grid"][name]}
         found = {"nulls": self._nulls(name, entries[main]), "failures": self.run.failures(name)["groups"]}
-        facts = replace(self._facts(name, entries[main], found), added=self._added(name))
+        facts = self._facts(name, entries[main], found)
         return place | entries[main] | found | {"verdict": asdict(judge(facts))} | {"beside": beside}
 
     def _kinds(self, name: str) -> dict[str, list[Cell]]:
-        """The cells at a hypothesis' chosen site, by their kind's name."""
-        mine = {key: cells for key, cells in self._together.items() if key[:2] == (name, self.chosen[name])}
-        return {kind_name(kind): cells for (_, _, kind), cells in mine.items()}
+        """The cells at a hypothesis' chosen site, by their kind's name; those of the run's main kind first."""
+        mine = [cells for key, cells in self._together.items() if key[:2] == (name, self.chosen[name])]
+        mine.sort(key=lambda cells: cells[0].kind != self.kind)
+        return {kind_name(cells[0].kind): cells for cells in mine}
 
     def _entry(self, cells: Sequence[Cell]) -> dict[str, Any]:
         """One kind of subspace at the chosen site: mean ± sd over seeds, interval over prompts and seeds."""
@@ -174,6 +176,7 @@ class Summary:
             upstream=card.get("upstream") or {},
             legible=min((gain(*read) for read in (card.get("decoding") or {}).values()), default=None),
             model=audit.get("model", True),
+            added=self._added(name),
         )
 
     # --- comparisons, on the same pairs ---
@@ -219,8 +222,7 @@ class Summary:
 
     def _main(self, name: str) -> list[Cell]:
         """The cells of the run's main kind at a hypothesis' chosen site."""
-        kinds = self._kinds(name).values()
-        return next(members for members in kinds if plain_kind(members[0].kind) == self.config["subspace"])
+        return next(iter(self._kinds(name).values()))
 
     def _between_hypotheses(self) -> list[dict[str, Any]]:
         """Of hypotheses at their chosen sites, on natural pairs, each by its own labels."""

@@ -159,14 +159,17 @@ class Run(Folder):
 
         return write(self, out)
 
-    def heatmap(self, hypothesis: str, ax: Axes | None = None, metric: str = "iia") -> Axes:
-        """IIA on test pairs over layers × positions; `hypothesis` with or without its variables."""
+    def heatmap(
+        self, hypothesis: str, ax: Axes | None = None, metric: str = "iia", subspace: str | None = None
+    ) -> Axes:  # fmt: skip
+        """IIA on test pairs over layers × positions; `hypothesis` with or without its variables. subspace: a kind, as the table
+        names it, by default the one that the grid was searched with."""
         from das.draw.heatmaps import heatmap
 
         name = hypothesis.split(".")[0]
         if name not in self.summary["hypotheses"]:
             raise unknown("hypothesis", hypothesis, self.summary["hypotheses"])
-        return heatmap(self, name, ax, metric)
+        return heatmap(self, name, ax, metric, subspace=subspace)
 
     def figures(self) -> list[Path]:
         """Draws every figure anew from the tables; their paths."""

@@ -264,7 +264,15 @@ def test_an_old_run_is_drawn_and_told_without_what_it_lacks(tmp_path):
 
 
 def test_a_real_run_is_drawn_with_its_nulls_and_without(tmp_path, capsys):
-    settings = {"layers": [1], "positions": ["c.last", "last"], "steps": 5, "batch": 32, "check_every": 5, "chosen_seeds": 1}
+    settings = {
+        "layers": [1],
+        "positions": ["c.last", "last"],
+        "steps": 5,
+        "batch": 32,
+        "check_every": 5,
+        "chosen_seeds": 1,
+        "closed_forms": [],
+    }
     sizes = {"train_pairs": 100, "val_pairs": 60, "test_pairs": 60, "threads": 1, "nulls": 2, "hypotheses": ["sum"]}
     kinds = {"subspace": {"kind": "boundless", "k": 4}, "beside": [{"kind": "nested", "k": 4}]}
     run = Experiment("arithmetic", "arithmetic-tiny", **settings, **sizes, **kinds).run(tmp_path / "real")

@@ -17,7 +17,15 @@ from das.interchange.subspace import Subspace, largest_angle, random_basis
 from das.network.site import Site
 from das.planted.planting import plant
 
-SETTINGS = {"layers": [0], "positions": ["last"], "chosen_seeds": 1, "logger": "none", "steps": 300, "batch": 128}
+SETTINGS = {
+    "layers": [0],
+    "positions": ["last"],
+    "chosen_seeds": 1,
+    "closed_forms": [],
+    "logger": "none",
+    "steps": 300,
+    "batch": 128,
+}
 PAIRS = {"train_pairs": 8192, "val_pairs": 300, "test_pairs": 300, "check_every": 300}
 
 

@@ -31,7 +31,7 @@ FEW = SIZES | {"train_pairs": 256, "val_pairs": 100, "test_pairs": 50}
 def run(tmp_path_factory):
     network = plant(1)
     kinds = {"subspace": DiffMeans(), "beside": [PCA(), "nested:k=8"]}
-    made = Experiment(network.task, network.lm, **kinds, **SIZES, nulls=2, chosen_seeds=1, steps=150)
+    made = Experiment(network.task, network.lm, **kinds, **SIZES, nulls=2, chosen_seeds=1, closed_forms=[], steps=150)
     return network, made.run(tmp_path_factory.mktemp("directions") / "run")
 
 

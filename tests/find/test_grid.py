@@ -27,7 +27,16 @@ from das.network.site import Site
 from das.planted.planting import plant
 
 PAIRS = {"train_pairs": 64, "val_pairs": 32, "test_pairs": 32}
-STOPS = {**PAIRS, "steps": 60, "batch": 16, "check_every": 5, "patience": 1, "logger": "none", "chosen_seeds": 1}
+STOPS = {
+    **PAIRS,
+    "steps": 60,
+    "batch": 16,
+    "check_every": 5,
+    "patience": 1,
+    "logger": "none",
+    "chosen_seeds": 1,
+    "closed_forms": [],
+}
 WHOLE = Whole(2)
 
 

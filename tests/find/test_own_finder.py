@@ -74,7 +74,14 @@ def door(monkeypatch):
 
 
 def test_an_experiment_judges_what_it_has_never_seen(door, tmp_path):
-    settings = SIZES | {"subspace": "loud:k=100", "chosen_seeds": 1, "nulls": 2, "steps": 10, "shifts": ["words"]}
+    settings = SIZES | {
+        "subspace": "loud:k=100",
+        "chosen_seeds": 1,
+        "closed_forms": [],
+        "nulls": 2,
+        "steps": 10,
+        "shifts": ["words"],
+    }
     Experiment("arithmetic", "arithmetic-tiny", hypotheses=["sum"], **settings).run(tmp_path / "run")
     run = Run.open(tmp_path / "run")
     (row,) = run.table().itertuples()

@@ -26,7 +26,7 @@ from das.run.work import Work
 from das.text import short
 
 GRID = {
-    "positions": ["x", "y", "last"], "subspace": "nested:k=4", "steps": 40, "batch": 64, "check_every": 20, "chosen_seeds": 2,
+    "positions": ["x", "y", "last"], "subspace": "nested:k=4", "steps": 40, "batch": 64, "check_every": 20, "chosen_seeds": 2, "closed_forms": [],
     "train_pairs": 500, "val_pairs": 100, "test_pairs": 100, "logger": "none",
 }  # fmt: skip
 SMALL = {"layers": [1, 2], "positions": ["c.last", "last"], "train_pairs": 300, "val_pairs": 40, "test_pairs": 40}

@@ -92,7 +92,7 @@ def test_ordinary_pairs_are_of_the_claims_own_prompts_and_half_of_them_flip():
 
 
 QUICK = {
-    "subspace": "nested:k=8", "chosen_seeds": 1, "train_pairs": 1024, "val_pairs": 300, "test_pairs": 300, "steps": 150, "batch": 64,
+    "subspace": "nested:k=8", "chosen_seeds": 1, "closed_forms": [], "train_pairs": 1024, "val_pairs": 300, "test_pairs": 300, "steps": 150, "batch": 64,
     "check_every": 50, "layers": [0], "positions": ["last"], "logger": "none",
 }  # fmt: skip
 

@@ -26,7 +26,15 @@ BOTH = {
     "heads": (two_heads, {"components": ["heads.0", "heads.1", "heads.0+heads.1"]}),
     "layers": (two_layers, {"layers": [0, 1, "0+1"]}),
 }
-SIZES = {"train_pairs": 512, "val_pairs": 200, "test_pairs": 200, "seed": 0, "chosen_seeds": 1, "logger": "none"}
+SIZES = {
+    "train_pairs": 512,
+    "val_pairs": 200,
+    "test_pairs": 200,
+    "seed": 0,
+    "chosen_seeds": 1,
+    "closed_forms": [],
+    "logger": "none",
+}
 
 
 @cache

@@ -153,12 +153,21 @@ def test_alpaca_is_planned_from_its_published_shape(absent, capsys):
 
 
 def test_memory_and_disk_are_those_of_the_shape(absent):
-    found = plan_of(ALPACA)
+    found = plan_of(replace(ALPACA, closed_forms=[]))
     weights = 2 * 32000 * 4096 + 32 * (4 * 4096**2 + 3 * 4096 * 11008)  # without norms and the padding token's row
     assert found.memory["weights"] == pytest.approx(2 * weights, rel=1e-3)
     assert found.memory["kept captures"] <= 0.25 * 80 * 2**30
     assert found.disk["alignments"] == pytest.approx(4 * 4096 * 64 * found.memory["subspaces"] / (6 * 4 * 4096 * 64), rel=0.01)
     assert set(found.seconds) == set(found.flops) == {"training", "evaluation"}
+
+
+def test_closed_forms_are_counted_and_cost_a_small_part():
+    bare, found = planned(closed_forms=[]), planned()
+    assert (bare.closed, found.closed) == (0, 4)  # two hypotheses have variables of too many values
+    assert found.grid == bare.grid
+    assert found.flops["training"] == bare.flops["training"]
+    assert 0 < found.flops["closed forms"] < 0.2 * found.flops["training"]
+    assert found.disk["alignments"] > bare.disk["alignments"]
 
 
 def test_a_plan_that_does_not_fit_says_so(absent):

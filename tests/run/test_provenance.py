@@ -38,7 +38,7 @@ SHIFTS = {"few": Given({"x": ["a", "b", "c", "d", "e", "f"]})}
 task = Task(prompt, {"h": Hypothesis(CausalModel(v, out, inputs=inputs), "v")}, positions=("last",), shifts=SHIFTS)
 """
 QUICK = {
-    "layers": [0], "positions": ["last"], "subspace": "fixed:k=2", "steps": 2, "check_every": 2, "batch": 8, "chosen_seeds": 1,
+    "layers": [0], "positions": ["last"], "subspace": "fixed:k=2", "steps": 2, "check_every": 2, "batch": 8, "chosen_seeds": 1, "closed_forms": [],
     "train_pairs": 32, "val_pairs": 16, "test_pairs": 32, "logger": "none",
 }  # fmt: skip
 

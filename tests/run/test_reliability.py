@@ -28,7 +28,7 @@ from das.run.workers import run_in_processes
 from das.use.signals import STOPPED, Stopped
 
 SMALL = {
-    "layers": [1], "positions": ["last"], "steps": 2, "train_pairs": 20, "val_pairs": 20, "test_pairs": 20, "chosen_seeds": 2,
+    "layers": [1], "positions": ["last"], "steps": 2, "train_pairs": 20, "val_pairs": 20, "test_pairs": 20, "chosen_seeds": 2, "closed_forms": [],
     "subspace": "nested:k=2", "nulls": 2, "threads": 1, "logger": "none",
 }  # fmt: skip
 

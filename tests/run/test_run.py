@@ -25,7 +25,7 @@ DRAWS = True
 """The files that runs draw are looked at."""
 
 TINY = {
-    "layers": [1, 2], "positions": ["c.last", "last"], "steps": 12, "batch": 32, "check_every": 6, "chosen_seeds": 2,
+    "layers": [1, 2], "positions": ["c.last", "last"], "steps": 12, "batch": 32, "check_every": 6, "chosen_seeds": 2, "closed_forms": [],
     "train_pairs": 200, "val_pairs": 64, "test_pairs": 100, "threads": 1, "nulls": 2,
     "subspace": {"kind": "boundless", "k": 8},
     "beside": [{"kind": "nested", "k": 8}, {"kind": "random", "k": 2}, {"kind": "full"}],
@@ -33,7 +33,7 @@ TINY = {
 
 
 FEW = {
-    "hypotheses": ["sum"], "positions": ["last"], "beside": [{"kind": "nested", "k": 8}], "chosen_seeds": 1, "train_pairs": 150,
+    "hypotheses": ["sum"], "positions": ["last"], "beside": [{"kind": "nested", "k": 8}], "chosen_seeds": 1, "closed_forms": [], "train_pairs": 150,
     "val_pairs": 64, "test_pairs": 64,
 }  # fmt: skip
 """Changes that leave a run all its stages, and a grid to be shared out, at a small part of the cost."""
@@ -164,6 +164,7 @@ def test_another_seed_gives_another_table(tmp_path):
         "positions": ["last"],
         "beside": [],
         "chosen_seeds": 1,
+        "closed_forms": [],
         "nulls": 0,
         "steps": 10,
     }
@@ -268,7 +269,7 @@ def test_cells_are_compared_on_the_same_pairs(run):
 
 @pytest.mark.slow
 def test_nulls_may_be_added_to_a_finished_run(tmp_path):
-    small = {"hypotheses": ["sum"], "layers": [1], "positions": ["last"], "beside": [], "chosen_seeds": 1}
+    small = {"hypotheses": ["sum"], "layers": [1], "positions": ["last"], "beside": [], "chosen_seeds": 1, "closed_forms": []}
     plain = experiment(**small, nulls=0).run(tmp_path / "run")
     before = plain.summary["hypotheses"]["sum"]
     assert plain.nulls() is None
@@ -389,7 +390,7 @@ def test_the_demo_chooses_the_same_cell_in_bf16(tmp_path):
     """Of one of its layers, at two of its positions, with fewer steps and pairs."""
     values = read_yaml(ROOT / "configs" / "demo.yaml") | {
         "hypotheses": ["left_boundary"], "layers": [3], "positions": ["last-12", "last"], "steps": 20, "train_pairs": 128,
-        "batch": 32, "val_pairs": 48, "test_pairs": 48, "beside": [], "chosen_seeds": 1, "workers": 1, "nulls": 0, "memory": 1,
+        "batch": 32, "val_pairs": 48, "test_pairs": 48, "beside": [], "chosen_seeds": 1, "closed_forms": [], "workers": 1, "nulls": 0, "memory": 1,
         "logger": "none",
     }  # fmt: skip
     values.pop("out")

@@ -16,7 +16,7 @@ DRAWS = True
 
 SHORT = FEW | {
     "layers": [1], "positions": ["c.last", "last"], "steps": 8, "check_every": 4, "train_pairs": 100, "val_pairs": 40, "test_pairs": 40,
-    "subspace": {"kind": "nested", "k": 4}, "beside": [], "chosen_seeds": 2,
+    "subspace": {"kind": "nested", "k": 4}, "beside": [], "chosen_seeds": 2, "closed_forms": [],
 }  # fmt: skip
 
 

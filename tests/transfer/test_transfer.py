@@ -30,7 +30,7 @@ from das.transfer.transfer import FEW
 from das.use.run import Run
 
 TINY = {
-    "layers": [0, 1], "positions": ["c.last", "last-2", "last"], "steps": 16, "batch": 32, "check_every": 16, "chosen_seeds": 2,
+    "layers": [0, 1], "positions": ["c.last", "last-2", "last"], "steps": 16, "batch": 32, "check_every": 16, "chosen_seeds": 2, "closed_forms": [],
     "train_pairs": 200, "val_pairs": 60, "test_pairs": 100, "threads": 1, "subspace": {"kind": "nested", "k": 4},
     "hypotheses": ["sum", "left_product"], "logger": "none",
 }  # fmt: skip
@@ -472,6 +472,7 @@ def priced(tmp_path_factory):
         "threads": 1,
         "subspace": {"kind": "nested", "k": 4},
         "chosen_seeds": 1,
+        "closed_forms": [],
     }
     folder = tmp_path_factory.mktemp("paper") / "run"
     run = Experiment("price_tagging", "price-tagger-tiny", logger="none", seeds=2, **settings).run(folder)

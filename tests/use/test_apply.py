@@ -25,7 +25,7 @@ from das.task.tokenizer import make_tokenizer
 from das.use.apply import swapper
 
 SETTINGS = {
-    "layers": [1], "positions": ["c.last", "last"], "steps": 20, "batch": 30, "check_every": 4, "chosen_seeds": 1, "logger": "none",
+    "layers": [1], "positions": ["c.last", "last"], "steps": 20, "batch": 30, "check_every": 4, "chosen_seeds": 1, "closed_forms": [], "logger": "none",
     "train_pairs": 60, "val_pairs": 30, "test_pairs": 40, "threads": 1, "subspace": "nested:k=16",
 }  # fmt: skip
 BASE, SOURCE = {"a": 2, "b": 3, "c": 4}, {"a": 5}
