@@ -100,6 +100,26 @@ function seedTable(cells, own) {
     own.map((cell) => [String(cells.site(cell).seed), short(cells.value(cell, "val", "iia")), ...metrics.map((m) => told(m, cells.value(cell, "test", m)))]));
 }
 
+/** What of a scorecard tells kinds apart, means over variables. */
+const EVIDENCE = {
+  decoding: (card) => mean(Object.values(card.decoding ?? {}).map(([accuracy]) => accuracy)),
+  cause: (card) => mean(Object.values(card.cause ?? {})),
+  isolate: (card) => mean(Object.values(card.isolate ?? {}).flatMap((kept) => Object.values(kept))),
+  ablation: (card) => card.ablation ?? NaN, recovery: (card) => card.recovery ?? NaN,
+};
+
+/** Everything that was found at a cell, trained or not, side by side. */
+function kindTable(cells, entry, kinds, chosen) {
+  if (kinds.length < 2) return null;
+  const cardOf = (kind) => (chosen ? (kind === entry.found.subspace ? entry.found : entry.found.beside[kind])?.scorecard ?? {} : {});
+  const metrics = ["iia", "flip_iia", "rank"].filter((metric) => kinds.some(([, own]) => known(cells.value(own[0], "test", metric))));
+  const asked = Object.keys(EVIDENCE).filter((name) => kinds.some(([kind]) => known(EVIDENCE[name](cardOf(kind)))));
+  const figure = (value) => (known(value) ? short(value) : "");
+  const row = ([kind, own]) => [DATA.closed.includes(kind) ? `${kind} (not trained)` : kind,
+    ...metrics.map((m) => told(m, mean(own.map((cell) => cells.value(cell, "test", m))))), ...asked.map((name) => figure(EVIDENCE[name](cardOf(kind))))];
+  return table("What was found here, by kind", ["kind", ...metrics.map(labelOf), ...asked], kinds.map(row));
+}
+
 /** All measures of the cells of one kind, means over seeds. */
 function allMeasures(cells, own) {
   const names = DATA.cells.measures.filter((m) => cells.splits.some((split) => own.some((cell) => known(cells.value(cell, split, m.name)))));
@@ -110,7 +130,7 @@ function allMeasures(cells, own) {
 /** An opened cell: all seeds and kinds of subspace at its site. closed: called when it is put away. */
 async function cellPanel(cells, entry, site, closed) {
   const kinds = d3.groups(cells.at(site), (cell) => cells.site(cell).subspace).sort((a, b) => (b[0] === site.subspace) - (a[0] === site.subspace));
-  const [kind, own] = kinds[0];
+  const [kind, own] = kinds[0], searched = site.chosen && kind === entry.found.subspace;
   const value = (metric) => mean(own.map((cell) => cells.value(cell, "test", metric)));
   const iia = { iia: value("iia"), low: site.low, high: site.high };
   const figures = [
@@ -130,7 +150,10 @@ async function cellPanel(cells, entry, site, closed) {
     h("div", { class: "row" },
       figure("IIA beside what it is held against; grey: what luck reaches", strip(iia, beside, entry.luck?.[0]), `IIA ${short(iia.iia)}; ${beside.map(([label, v]) => `${label} ${short(v)}`).join(", ")}`),
       await rankPart(cells, entry, kinds, site.chosen)),
-    site.chosen ? [scorecard(entry), failures(entry)] : h("p", { class: "note" }, "Scorecards, failing groups and nulls' curves are made for the chosen cell, outlined in red."),
+    kindTable(cells, entry, kinds, site.chosen),
+    searched ? [scorecard(entry), failures(entry)] : h("p", { class: "note" }, site.chosen
+      ? `The scorecard and the failing groups are shown for ${entry.found.subspace}, which the grid was searched with.`
+      : "Scorecards, failing groups and nulls' curves are made for the chosen cell, outlined in red."),
     own.map((cell) => insidePart(cells.ids[cell])),
     h("div", { class: "part" }, h("h4", {}, "Examples"), h("div", { class: "controls" }, choice("of", options, own[0], put)), list),
     seedTable(cells, own), allMeasures(cells, own));
