@@ -120,9 +120,11 @@ def settle(
     """Gives alignments of kinds that look for their rank the fewest columns whose IIA on validation pairs is within the kind's
     `tolerance` of the best, and those of kinds that order their columns their rank curve.
 
-    One of the latter is cut by its order first. Where a cell has learned something, its columns are then sorted by what is lost
-    without each, and cut again: a column that is not needed may lie at any place. room: bytes for captures.
+    Of one column per variable there is nothing to look for. Else one of the latter is cut by its order first. Where a cell has
+    learned something, its columns are then sorted by what is lost without each, and cut again: a column that is not needed may
+    lie at any place. room: bytes for captures.
     """
+    alignments = [a for a in alignments if not isinstance(a.feature, Listed) or a.feature.mask.shape[1] > 1]
     if not alignments:
         return
     captures = captures_for(engine, val, [a.cell.site for a in alignments], room)

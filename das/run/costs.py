@@ -175,4 +175,8 @@ def disk(e: Layout, config: Any, cells: int, closed: int) -> dict[str, float]:
     kept = _subspace_bytes(e, config, cells, s.kind.width)
     beside = _subspace_bytes(e, config, closed, max((kind.width for kind in s.kinds_closed), default=0))
     pairs = len(e.hypotheses) * (s.train_pairs + s.val_pairs + s.test_pairs)
-    return {"alignments": kept + beside + (cells + closed) * (s.test_pairs + 2**12), "pairs": 50.0 * pairs, "checkpoints": 3 * kept}
+    return {
+        "alignments": kept + beside + (cells + closed) * (s.test_pairs + 2**12),
+        "pairs": 50.0 * pairs,
+        "checkpoints": 3 * kept,
+    }
