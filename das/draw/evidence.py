@@ -122,7 +122,8 @@ def _header(ax: Axes, text: str) -> None:
 def _found_curve(ax: Axes, rows: pd.DataFrame, entry: Mapping[str, Any], variables: int) -> None:
     _header(ax, "alignment, on test pairs")
     for subspace, mine in rows[rows["split"] == "test"].groupby("subspace"):
-        _curve(ax, mine.groupby("width")["value"], variables, FOUND[0], marker=".", label=f"{subspace}, by rank")
+        if mine["width"].nunique() > 1:
+            _curve(ax, mine.groupby("width")["value"], variables, FOUND[0], marker=".", label=f"{subspace}, by rank")
     for marker, (name, found) in zip("osD^v", {entry["subspace"]: entry, **entry["beside"]}.items(), strict=False):
         label = f"{name}: rank {found['rank']:g}, IIA {found['test_iia']:.2f}"
         ax.plot(found["rank"], found["test_iia"], marker, color=FOUND[1], markersize=8, label=label)

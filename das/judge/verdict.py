@@ -56,7 +56,7 @@ class Added:
 
 
 def _signed(difference: Difference) -> str:
-    return f"{difference.mean:+.2f} ({difference.low:+.2f} to {difference.high:+.2f})"
+    return f"{difference.mean:+.2f} ({difference.low:+.2f} to {difference.high:+.2f})".replace("-", "−")
 
 
 @dataclass(frozen=True)

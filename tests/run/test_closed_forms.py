@@ -57,7 +57,8 @@ def test_the_verdict_says_what_training_adds_to_the_better_one(run):
         assert added["iia"]["mean"] == pytest.approx(entry["test_iia"] - entry["beside"][better]["test_iia"])
         flips = entry["test_flip_iia"] - entry["beside"][better]["test_flip_iia"]
         assert added["flips"]["mean"] == pytest.approx(flips)
-        assert f"to {better} training adds {added['iia']['mean']:+.2f}" in entry["verdict"]["sentence"]
+        mean = f"{added['iia']['mean']:+.2f}".replace("-", "−")
+        assert f"to {better} training adds {mean} (" in entry["verdict"]["sentence"]
         assert any(
             c["other"] == better and c["mean"] == pytest.approx(added["iia"]["mean"]) for c in run.summary["comparisons"]
         )

@@ -20,7 +20,7 @@ async function rankPart(cells, entry, kinds, chosen) {
   const all = await openCurves(), times = entry.full.split("+").length;
   const split = kinds.some(([, own]) => own.some((cell) => all.get(cell)?.test)) ? "test" : "val";
   const curves = kinds.map(([label, own]) => [label, own.map((cell) => all.get(cell)?.[split]).filter(Boolean)])
-    .filter(([, some]) => some.length).map(([label, some]) => ({ label, points: together(some, times) }));
+    .filter(([, some]) => some.length).map(([label, some]) => ({ label, points: together(some, times) })).filter((curve) => curve.points.length > 1);
   if (!curves.length && !(chosen && entry.nulls?.length)) return null;
   const value = (own, metric) => mean(own.map((cell) => cells.value(cell, "test", metric)));
   const ranks = kinds.map(([label, own]) => ({ label, rank: value(own, "rank"), iia: value(own, "iia") }));
