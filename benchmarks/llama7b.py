@@ -32,7 +32,8 @@ SHAPE = {"d": 4096, "layers": 32, "heads": 32, "kv_heads": 32, "intermediate": 1
 TINY = {"d": 32, "layers": 32, "heads": 2, "kv_heads": 2, "intermediate": 48, "vocab": 200}
 RUN = {
     "hypotheses": ["left_boundary"], "layers": list(range(0, 31, 5)), "positions": ["last-6", "last"],
-    "subspace": "boundless:k=16", "chosen_seeds": 1, "closed_forms": [], "train_pairs": 8, "val_pairs": 2, "test_pairs": 4, "steps": 3,
+    "subspace": "boundless:k=16", "chosen_seeds": 1, "closed_forms": [],
+    "train_pairs": 8, "val_pairs": 2, "test_pairs": 4, "steps": 3,
     "check_every": 3, "batch": 2, "dtype": "bfloat16", "memory": 1.0, "threads": 1, "logger": "none",
 }  # fmt: skip
 ON_GPU = RUN | {

@@ -20,7 +20,8 @@ from das.interchange.subspace import largest_angle
 from das.planted.structures import STRUCTURES
 
 SETTINGS = {
-    "subspace": "nested:k=8", "chosen_seeds": 1, "closed_forms": [], "train_pairs": 1024, "val_pairs": 300, "test_pairs": 300, "steps": 200,
+    "subspace": "nested:k=8", "chosen_seeds": 1, "closed_forms": [],
+    "train_pairs": 1024, "val_pairs": 300, "test_pairs": 300, "steps": 200,
     "batch": 64, "check_every": 100, "nulls": 3, "logger": "none",
 }  # fmt: skip
 

@@ -44,7 +44,8 @@ RUN = {
     "positions": ["last-12..last"], "train_pairs": 20_000, "val_pairs": 512, "test_pairs": 1000,
 }  # fmt: skip
 OURS = {
-    "subspace": "boundless:k=32,penalty=0.3", "steps": 200, "check_every": 20, "patience": 2, "chosen_seeds": 1, "closed_forms": [], "threads": 1,
+    "subspace": "boundless:k=32,penalty=0.3", "steps": 200, "check_every": 20, "patience": 2, "chosen_seeds": 1,
+    "closed_forms": [], "threads": 1,
 }  # fmt: skip
 CELLS = [(0, "last-12"), (1, "last-12"), (2, "last-12"), (2, "last"), (3, "last"), (4, "last")]
 STEPS, CHECK, PATIENCE, GAIN = 938, 50, 5, 0.005
