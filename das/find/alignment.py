@@ -30,7 +30,7 @@ PLACE_BYTES = 120
 
 
 Curve = dict[int, float]
-"""Width, in columns of each variable → IIA."""
+"""Width, in columns of each variable (of a mask over heads, in their entries) → IIA."""
 
 FILES = "card.json", "alignment.safetensors"
 

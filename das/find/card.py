@@ -9,6 +9,7 @@ import yaml
 
 from das.errors import one_line
 from das.interchange.subspace import Subspace
+from das.interchange.units import Units
 
 if TYPE_CHECKING:
     from das.find.alignment import Alignment
@@ -26,7 +27,23 @@ def swap(base, sources):
     coordinates = torch.einsum("vrd,dvk->vrk", sources - base, basis) * mask[:, None]
     return base + torch.einsum("vrk,dvk->rd", coordinates, basis)
 """
-"""The swap, without das."""
+"""The swap of a subspace, without das."""
+
+ALONE_UNITS = """import torch
+from safetensors.torch import load_file
+
+kept = load_file("alignment.safetensors")
+units, mask = kept["units"], kept["hard"]  # (variables, units): the number of each, and whether it is swapped
+d, block = kept["sizes"].tolist()  # entries of a vector, and of a unit
+
+def swap(base, sources):
+    \"\"\"base: (rows, d), float32; sources: (variables, rows, d). What stands in place of base.\"\"\"
+    weight = torch.zeros(len(units), d // block).scatter(1, units, mask).repeat_interleave(block, 1)
+    return base + torch.einsum("vd,vrd->rd", weight, sources - base)
+"""
+"""The swap of units, without das."""
+
+ALONES = {Subspace: ALONE, Units: ALONE_UNITS}
 
 
 def model_card(alignment: Alignment) -> str:
@@ -47,7 +64,7 @@ def _claim(alignment: Alignment, about: Mapping[str, Any]) -> Iterator[str]:
     rows = {
         "network": _code(about["network"]) if "network" in about else None,
         "site": f"{_code(cell.site)}, vectors of {about['width']} entries" if "width" in about else _code(cell.site),
-        "subspace": f"{_code(cell.kind.label)}, seed {cell.seed}: {alignment.rank} columns",
+        "subspace": f"{_code(cell.kind.label)}, seed {cell.seed}: {alignment.rank} {alignment.feature.counted}",
         **{name: _plain(text) for name, text in (about.get("figures") or {}).items()},
     }
     yield "\n| | |\n|---|---|"
@@ -58,8 +75,8 @@ def _use(alignment: Alignment) -> Iterator[str]:
     yield "\n## Use\n\nWith [das](https://pypi.org/project/boundless-das/) (`pip install boundless-das`):\n"
     yield '```py\nimport das\n\nalignment = das.Alignment.from_pretrained("FOLDER OR REPOSITORY")'
     yield "changed = base + alignment.feature.swap(base, sources)  # (rows, d), (variables, rows, d)\n```"
-    if isinstance(alignment.feature, Subspace):
-        yield f"\nWithout it, beside `alignment.safetensors`:\n\n```python\n{ALONE}```"
+    if alone := ALONES.get(type(alignment.feature)):
+        yield f"\nWithout it, beside `alignment.safetensors`:\n\n```python\n{alone}```"
 
 
 def _plain(text: object) -> str:

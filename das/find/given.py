@@ -13,7 +13,7 @@ from das.find.foreign import checksum, read_feature
 from das.find.kinds import Kind
 from das.find.search import Search
 from das.ground.checks import PATH_BYTES, short_text
-from das.interchange.feature import Feature
+from das.interchange.feature import Feature, Listed
 
 
 @dataclass(frozen=True)
@@ -61,5 +61,4 @@ def _placed(cell: Cell, feature: Feature, search: Search) -> Alignment:
 
 
 def _width(feature: Feature) -> str:
-    basis = feature.tensors().get("basis")
-    return "" if basis is None else f" in vectors of {len(basis)} entries"
+    return f" in vectors of {feature.d} entries" if isinstance(feature, Listed) else ""

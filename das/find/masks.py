@@ -100,13 +100,15 @@ class MaskStack(Stack):
         return Gated(self.coordinates, self.gates(state, now.progress))
 
     def hard(self, state: Tensor, cells: Tensor) -> list[Listed]:
-        """The k units with the widest gates, of which those that are more open than closed are swapped."""
+        """The k units with the widest gates, of which the first and all that are more open than closed are swapped."""
         return [self._feature(logits) for logits in state.detach().cpu()]
 
     def _feature(self, logits: Tensor) -> Listed:
         """logits: (variables, units)"""
         units = first_of_each(logits, self.k)
-        return self.coordinates.feature(units, (logits.gather(1, units) > 0).float())
+        open_ = logits.gather(1, units) > 0
+        open_[:, 0] = True
+        return self.coordinates.feature(units, open_.float())
 
     def penalty(self, cells: Tensor, now: Moment) -> Tensor:
         """(cells,): what open gates cost that are more than k, in multiples of k."""

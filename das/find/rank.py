@@ -55,8 +55,10 @@ def width_of(feature: Listed) -> int:
 
 
 def by_width(feature: Feature) -> dict[int, Listed]:
-    """Width → a feature's first columns, at every width of its rank curve; empty for those that have no columns."""
-    return {width: cut(feature, width) for width in widths(feature.mask.shape[1])} if isinstance(feature, Listed) else {}
+    """A variable's rank → a feature's first columns, at every width of its rank curve; empty where it has no columns."""
+    if not isinstance(feature, Listed):
+        return {}
+    return {width * feature.unit: cut(feature, width) for width in widths(feature.mask.shape[1])}
 
 
 def choose_rank(curve: Mapping[int, float], tolerance: float) -> int:
@@ -88,7 +90,8 @@ def curves(
         i: (cells[i].hypothesis, cells[i].site, [cut(feature, width) for width in points[i]]) for i, feature in features.items()
     }
     found = score(engine, data, wanted, progress=progress, captures=captures)
-    return {i: dict(zip(at, found[i].mean(1).tolist(), strict=True)) for i, at in points.items()}
+    ranks = {i: [width * features[i].unit for width in at] for i, at in points.items()}
+    return {i: dict(zip(at, found[i].mean(1).tolist(), strict=True)) for i, at in ranks.items()}
 
 
 def narrowest(

@@ -9,7 +9,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -23,8 +23,11 @@ ROUNDING = 1e-5
 class Feature(ABC):
     """For one or several variables, each of which is swapped by its own source.
 
-    variables: how many. size: how many coordinates are swapped, over all variables; 0 for the whole vector.
+    variables: how many. size: how many coordinates are swapped, over all variables; 0 for the whole vector. counted: what these
+    coordinates are called.
     """
+
+    counted: ClassVar[str] = "coordinates"
 
     variables: int
 
@@ -96,14 +99,23 @@ class Feature(ABC):
 class Listed(Feature):
     """A feature of coordinates that stand in a list for each variable, such as columns or units, some of which are swapped.
 
-    mask: (variables, k), how much of each is swapped: 0 or 1 when hard.
+    mask: (variables, k), how much of each is swapped: 0 or 1 when hard. d: entries of the vectors.
     """
 
     mask: Tensor
+    d: int
 
     @property
     def variables(self) -> int:  # type: ignore[override]
         return len(self.mask)
+
+    @property
+    def unit(self) -> int:
+        """How many coordinates one of the list is."""
+        return 1
+
+    def fits(self, width: int) -> bool:
+        return self.d == width
 
     @abstractmethod
     def masked(self, mask: Tensor) -> Self:

@@ -27,6 +27,8 @@ class Latents(Listed):
     latents of `sae` are called in the whole dictionary.
     """
 
+    counted = "latents"
+
     sae: SAE
     chosen: Tensor
     mask: Tensor
@@ -70,8 +72,9 @@ class Latents(Listed):
     def read(self, rows: Tensor, variable: int = 0) -> Tensor:
         return self.sae.to(rows.device).encode(rows)[..., self.chosen[variable, self.mask[variable] > 0.5]]
 
-    def fits(self, width: int) -> bool:
-        return self.sae.width == width
+    @property
+    def d(self) -> int:  # type: ignore[override]
+        return self.sae.width
 
     def twin(self, generator: torch.Generator) -> Latents | None:
         """Others in their places, each about as active; None where there are too few others."""

@@ -19,8 +19,14 @@ class Subspace(Listed):
     mask: (variables, k), how much of each column is swapped: 0 or 1 when hard.
     """
 
+    counted = "columns"
+
     basis: Tensor
     mask: Tensor
+
+    @property
+    def d(self) -> int:  # type: ignore[override]
+        return len(self.basis)
 
     @property
     def size(self) -> int:
@@ -49,9 +55,6 @@ class Subspace(Listed):
 
     def read(self, rows: Tensor, variable: int = 0) -> Tensor:
         return rows @ self.columns(variable)
-
-    def fits(self, width: int) -> bool:
-        return len(self.basis) == width
 
     def twin(self, generator: torch.Generator) -> Subspace:
         d, variables, k = self.basis.shape

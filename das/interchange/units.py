@@ -20,10 +20,16 @@ class Units(Listed):
     how much of each is swapped: 0 or 1 when hard.
     """
 
+    counted = "entries"
+
     units: Tensor
     mask: Tensor
     d: int
     block: int = 1
+
+    @property
+    def unit(self) -> int:
+        return self.block
 
     @property
     def size(self) -> int:
@@ -62,9 +68,6 @@ class Units(Listed):
     def directions(self, variable: int = 0) -> Tensor | None:
         return self.subspace().directions(variable)
 
-    def fits(self, width: int) -> bool:
-        return self.d == width
-
     def twin(self, generator: torch.Generator) -> Units:
         """As many random units."""
         drawn = torch.randperm(self.d // self.block, generator=generator)[: self.units.numel()]
@@ -90,7 +93,13 @@ class Units(Listed):
 
     @classmethod
     def of_tensors(cls, tensors: Mapping[str, Tensor]) -> Units:
-        return cls(tensors["units"], tensors["hard"], *tensors["sizes"].tolist())
+        """ValueError where they are no units of such vectors."""
+        (d, block), units, mask = tensors["sizes"].tolist(), tensors["units"], tensors["hard"]
+        if units.shape != mask.shape or units.dim() != 2 or len(units.unique()) < units.numel():
+            raise ValueError(f"units {tuple(units.shape)}, some twice, and a mask {tuple(mask.shape)}")
+        if block < 1 or d % block or units.min() < 0 or units.max() >= d // block:
+            raise ValueError(f"units {int(units.min())} to {int(units.max())} of {block} entries in vectors of {d}")
+        return cls(units, mask, d, block)
 
     @classmethod
     def swap_all(cls, features: Sequence[Units], base: Tensor, sources: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from das.errors import DasError
 from das.find.alignment import Alignment
 from das.find.kinds import kind_name
 from das.interchange.geometry import angles, overlap
-from das.interchange.subspace import Subspace
+from das.interchange.units import subspace_of
 
 STREAM = "block_output", "attention_output", "mlp_output"
 """Components whose vectors are of the same space in all layers: that of the hidden state."""
@@ -23,10 +23,10 @@ STREAM = "block_output", "attention_output", "mlp_output"
 def space(alignment: Alignment) -> tuple[Any, ...] | None:
     """What two alignments must have in common to be compared: the space that their columns lie in; None for a feature without
     columns."""
-    feature, site = alignment.feature, alignment.cell.site
-    if not isinstance(feature, Subspace) or not feature.size:
+    subspace, site = subspace_of(alignment.feature), alignment.cell.site
+    if subspace is None or not subspace.size:
         return None
-    return (len(feature.basis), *(("hidden state",) if site.component in STREAM else site.spots))
+    return (len(subspace.basis), *(("hidden state",) if site.component in STREAM else site.spots))
 
 
 def overlaps(alignments: Sequence[Alignment]) -> pd.DataFrame:
@@ -55,7 +55,9 @@ def _words(a: Alignment) -> str:
 
 
 def _columns(a: Alignment) -> torch.Tensor:
-    return torch.cat([a.feature.columns(i) for i in range(a.feature.variables)], 1)  # type: ignore[attr-defined]
+    subspace = subspace_of(a.feature)
+    assert subspace is not None
+    return torch.cat([subspace.columns(i) for i in range(subspace.variables)], 1)
 
 
 def _row(one: tuple[str, Alignment, torch.Tensor], other: tuple[str, Alignment, torch.Tensor]) -> dict[str, Any]:

@@ -57,7 +57,9 @@ class Inside:
     def text(self) -> str:
         """The tables in short."""
         cell = self.alignment.cell
-        parts = [f"{cell.id}\n{'+'.join(self.variables)} at {cell.site}: {self.alignment.rank} columns"]
+        parts = [
+            f"{cell.id}\n{'+'.join(self.variables)} at {cell.site}: {self.alignment.rank} {self.alignment.feature.counted}"
+        ]
         for variable in self.variables:
             parts += [part for part in (self._spread_text(variable), self._tokens_text(variable)) if part]
         parts += [f"{name}: {note}" for name, note in self.notes.items()]

@@ -12,6 +12,7 @@ from das.errors import DasError
 from das.find.alignment import Alignment
 from das.interchange.engine import HookEngine
 from das.interchange.subspace import Subspace
+from das.interchange.units import subspace_of
 from das.interchange.vectors import vectors
 from das.network.lm import LM
 from das.network.unembedding import unembedding, written
@@ -61,13 +62,13 @@ def look_inside(alignment: Alignment, lm: LM, task: Task, prompts: int = PROMPTS
         values = hypothesis.model.run(inputs)
         made["projections"] = _projections(alignment, lm, encoded, {v: values[v] for v in hypothesis.variables})
         made["explained"] = _explained(made["projections"])
-    if isinstance(feature, Subspace) and not cell.site.single:
-        made["notes"] |= dict.fromkeys(["trace", "tokens"], SEVERAL.format(cell.site))
-    elif isinstance(feature, Subspace):
-        made["trace"] = trace(lm, cell.site, feature, hypothesis.variables)
-        made["tokens"], made["notes"]["tokens"] = _tokens(lm, alignment, feature, hypothesis.variables, encoded)
-    else:
+    if (subspace := subspace_of(feature)) is None:
         made["notes"]["trace"] = NO_DIRECTIONS.format(type(feature).__name__.lower())
+    elif not cell.site.single:
+        made["notes"] |= dict.fromkeys(["trace", "tokens"], SEVERAL.format(cell.site))
+    else:
+        made["trace"] = trace(lm, cell.site, subspace, hypothesis.variables)
+        made["tokens"], made["notes"]["tokens"] = _tokens(lm, alignment, subspace, hypothesis.variables, encoded)
     return Inside(alignment, hypothesis.variables, angles=pd.DataFrame() if angles is None else angles, **made)
 
 

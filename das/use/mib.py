@@ -19,7 +19,7 @@ from torch.nn.utils import parametrizations
 
 from das.errors import DasError, shown
 from das.find.alignment import Alignment
-from das.interchange.subspace import Subspace
+from das.interchange.units import subspace_of
 
 NAME = re.compile(r"[\w+-]+")
 
@@ -30,8 +30,8 @@ def save_mib(alignment: Alignment, folder: Path, token: str | None = None) -> st
 
     DasError unless the alignment is a subspace of one variable in what a layer hands on.
     """
-    cell, feature = alignment.cell, alignment.feature
-    if not isinstance(feature, Subspace) or feature.variables != 1 or cell.site.component != "block_output" or not feature.size:
+    cell, feature, subspace = alignment.cell, alignment.feature, subspace_of(alignment.feature)
+    if subspace is None or feature.variables != 1 or cell.site.component != "block_output" or not feature.size:
         raise DasError(
             f"{cell.id}: a featurizer of MIB is a subspace of one variable in what a layer hands on (block_output); this is "
             f"{type(feature).__name__} of {feature.variables} variable(s) in {cell.site.component}"
@@ -41,7 +41,7 @@ def save_mib(alignment: Alignment, folder: Path, token: str | None = None) -> st
         raise DasError(f"token is {shown(name)}: MIB reads it from a file's name; give one of letters, digits, _, + and -")
     unit = f"ResidualStream(Layer-{cell.site.spot[1] + 1},Token-{name})"
     folder.mkdir(parents=True, exist_ok=True)
-    _write(feature.columns(0), folder, unit)
+    _write(subspace.columns(0), folder, unit)
     return unit
 
 

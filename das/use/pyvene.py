@@ -16,6 +16,7 @@ from das.find.alignment import Alignment
 from das.find.foreign import of_state, read_feature
 from das.interchange.feature import ROUNDING, Feature
 from das.interchange.subspace import Subspace
+from das.interchange.units import subspace_of
 from das.network.lm import LM
 from das.network.parts import places
 from das.network.site import Place, Site
@@ -53,13 +54,14 @@ def to_pyvene(alignment: Alignment, model: Any) -> Any:
     several tokens, a head by itself, what is no subspace.
     """
     lm, site, feature = model if isinstance(model, LM) else LM(model, None), alignment.cell.site, alignment.feature
-    if not isinstance(feature, Subspace) or feature.variables != 1 or not feature.size:
+    subspace = subspace_of(feature)
+    if subspace is None or feature.variables != 1 or not feature.size:
         raise DasError(f"{alignment.cell.id}: pyvene takes a subspace of one variable, this is {_words(feature)}")
     if not feature.fits(size := lm.size(*site.spot)):
         raise DasError(
-            f"{alignment.cell.id} is of vectors of {len(feature.basis)} entries; {site.component} has {size} a token"
+            f"{alignment.cell.id} is of vectors of {len(subspace.basis)} entries; {site.component} has {size} a token"
         )
-    columns = feature.columns(0).to(lm.device)
+    columns = subspace.columns(0).to(lm.device)
     pyvene: Any = importlib.import_module("pyvene")
     options = {"embed_dim": size, "low_rank_dimension": columns.shape[1], "keep_last_dim": True}
     intervention = pyvene.LowRankRotatedSpaceIntervention(**options).to(lm.device)
@@ -78,9 +80,9 @@ def from_pyvene(source: Any, columns: int | None = None) -> Subspace:
     does not say; of a Boundless one they are those below its boundary."""
     if isinstance(source, str | Path):
         feature = read_feature(source, columns)
-        if not isinstance(feature, Subspace):
+        if (subspace := subspace_of(feature)) is None:
             raise DasError(f"{source} holds {_words(feature)}, no subspace")
-        return feature
+        return subspace
     state = source.state_dict() if isinstance(source, torch.nn.Module) else source
     if not isinstance(state, Mapping):
         raise DasError(f"from_pyvene: given {shown(source)}: expected an intervention, its state dict, a file or a folder")
@@ -124,13 +126,13 @@ def _network(lm: LM, site: Site, swaps: Sequence[Any]) -> Any:
 
 def _at(feature: Feature, part: slice) -> Feature:
     """A feature's part at one place."""
-    if not isinstance(feature, Subspace):
+    if (subspace := subspace_of(feature)) is None:
         return feature
-    own = feature.basis[part]
+    own = subspace.basis[part]
     share = own.square().sum(0)
     if not bool(torch.minimum(share, (1 - share).abs()).max() < ROUNDING):
         raise DasError("a column of the feature lies at several places, which pyvene swaps one by one")
-    return Subspace(own, feature.mask)
+    return Subspace(own, subspace.mask)
 
 
 def _path(lm: LM, place: Place) -> str:

@@ -12,7 +12,7 @@ from das.errors import DasError
 from das.find.alignment import Alignment
 from das.find.sites import SITE
 from das.ground.storage import write
-from das.interchange.subspace import Subspace
+from das.interchange.feature import Listed
 from das.network.named import NAMED
 from das.network.site import Site
 from das.run.folder import Folder
@@ -32,8 +32,8 @@ def described(run: Folder, cell: str) -> Alignment:
         "token": run.summary["tokens"].get(alignment.cell.site.position), "das": __version__,
         "figures": _figures(found["metrics"]["test"], entry, chosen),
     }  # fmt: skip
-    if isinstance(alignment.feature, Subspace):
-        claim["width"] = len(alignment.feature.basis)
+    if isinstance(alignment.feature, Listed):
+        claim["width"] = alignment.feature.d
     if chosen and entry.get("verdict"):
         claim |= {name: entry["verdict"][name] for name in ("verdict", "sentence")}
     return replace(alignment, about=alignment.about | {"claim": claim})

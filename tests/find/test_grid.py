@@ -85,10 +85,10 @@ def test_the_whole_vector_counts_as_no_learned_columns():
 # --- killed runs ---
 
 
-def trained(folder, monkeypatch, stop=None):
+def trained(folder, monkeypatch, stop=None, kind="nested"):
     """Four cells' alignments and the steps that were taken; stop: killed there once, and run again."""
     network = plant(2)
-    e = Experiment(network.task, network.lm, **PAIRS)
+    e = Experiment(network.task, network.lm, **PAIRS, subspace=kind)
     m, steps, step = e.material(), [], GridTrainer.training_step
 
     def killed(self, *args):
@@ -110,13 +110,16 @@ def trained(folder, monkeypatch, stop=None):
     return done, steps
 
 
-@pytest.mark.parametrize("stop", [5, 7, 9])
-def test_a_training_killed_in_its_middle_goes_on_from_the_last_check_to_the_same_end(tmp_path, monkeypatch, stop):
-    whole, _ = trained(tmp_path / "whole", monkeypatch)
-    again, steps = trained(tmp_path / "again", monkeypatch, stop)
+@pytest.mark.parametrize(
+    ("stop", "kind"), [(5, "nested"), (7, "nested"), (9, "nested"), (7, "neurons"), (7, "neurons:over=pca")]
+)
+def test_a_training_killed_in_its_middle_goes_on_from_the_last_check_to_the_same_end(tmp_path, monkeypatch, stop, kind):
+    whole, _ = trained(tmp_path / "whole", monkeypatch, kind=kind)
+    again, steps = trained(tmp_path / "again", monkeypatch, stop, kind)
     assert steps[steps.index(stop) + 1] == stop // 3 * 3
     assert [a.steps for a in whole] == [a.steps for a in again]
-    assert all(torch.equal(a.feature.basis, b.feature.basis) for a, b in zip(whole, again, strict=True))
+    for one, other in zip(whole, again, strict=True):
+        assert all(torch.equal(kept, other.feature.tensors()[name]) for name, kept in one.feature.tensors().items())
 
 
 def test_a_run_killed_while_it_judges_cells_that_stopped_early_goes_on(tmp_path, monkeypatch):

@@ -131,3 +131,17 @@ def test_all_units_are_the_whole_vector():
     every = Units(torch.randperm(8, generator=seeded())[None], torch.ones(1, 8), 8)
     base, sources = rows(every)
     torch.testing.assert_close(every.swap(base, sources), Whole().swap(base, sources))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"units": torch.tensor([[0, 0, 1]])}, {"units": torch.tensor([[-1, 0, 1]])}, {"units": torch.tensor([[0, 1, 8]])},
+        {"hard": torch.ones(1, 2)}, {"sizes": torch.tensor([8, 3])}, {"sizes": torch.tensor([8, 0])},
+    ],
+)  # fmt: skip
+def test_units_that_cannot_be_are_not_read_from_a_file(wrong):
+    kept = {"units": torch.tensor([[0, 1, 2]]), "hard": torch.ones(1, 3), "sizes": torch.tensor([8, 1])}
+    assert Units.of_tensors(kept).size == 3
+    with pytest.raises(ValueError, match="units"):
+        Units.of_tensors(kept | wrong)

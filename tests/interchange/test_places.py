@@ -16,6 +16,7 @@ from das.interchange.engine import HookEngine, ResumeEngine
 from das.interchange.feature import Rest, Whole, changes, kept
 from das.interchange.selftest import make_engine
 from das.interchange.subspace import Subspace, left, project, random_basis
+from das.interchange.units import Units, subspace_of
 from das.network.columns import check_apart
 from das.network.lm import LM
 from das.network.site import Place, Site
@@ -72,8 +73,10 @@ def dataset():
 
 
 def feature(kind, sizes):
-    """Of three columns for each place, or for all places together."""
+    """Of three columns for each place, or for all places together; of neurons anywhere."""
     generator = torch.Generator().manual_seed(1)
+    if kind == "neurons":
+        return Units(torch.randperm(sum(sizes), generator=generator)[None, :5], torch.ones(1, 5), sum(sizes))
     if kind in ("whole", "rest"):
         return Whole() if kind == "whole" else Rest(feature("spread", sizes))
     basis = random_basis(sum(sizes), 3, generator)
@@ -158,7 +161,7 @@ def by_hand(name, site, what, row):
     wanted = torch.cat(x) + feature(what, sizes).swap(torch.cat(x)[None], torch.cat(s)[None, None])[0]
     hooks, start = [], 0
     for place, clean, goal in zip(site.places, x, wanted.split(sizes), strict=True):
-        own = None if what in ("whole", "rest") else feature(what, sizes).basis[start : start + len(clean), 0]
+        own = None if what in ("whole", "rest") else subspace_of(feature(what, sizes)).basis[start : start + len(clean), 0]
         held = torch.eye(len(clean)) if own is None else own @ torch.linalg.pinv(own.double(), rtol=1e-4).float()
         start += len(clean)
         column = int(prompts.positions[place.position][row, 0]) - (9 - prompts.lengths[row])
@@ -166,14 +169,25 @@ def by_hand(name, site, what, row):
     return run_with(name, prompts.ids[row, 9 - prompts.lengths[row] :], hooks)
 
 
+def assert_made_by_hand(name, site, what):
+    expected = torch.stack([by_hand(name, site, what, row) for row in range(2)])
+    for kind in dict.fromkeys([NETWORKS[name][2], HookEngine]):
+        found = swapped(name, kind, site, what)[:2]
+        assert (found - expected).abs().max() <= 2e-4 * expected.abs().max(), (what, kind)
+
+
 @pytest.mark.parametrize("site", SITES)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_joint_swap_is_the_one_made_by_hand(name, site):
     for what in FEATURES:
-        expected = torch.stack([by_hand(name, SITES[site], what, row) for row in range(2)])
-        for kind in dict.fromkeys([NETWORKS[name][2], HookEngine]):
-            found = swapped(name, kind, SITES[site], what)[:2]
-            assert (found - expected).abs().max() <= 2e-4 * expected.abs().max(), (what, kind)
+        assert_made_by_hand(name, SITES[site], what)
+
+
+@pytest.mark.parametrize(
+    ("name", "site"), [("llama", "two layers, two positions"), ("gpt2", "two heads"), ("t5", "two layers")]
+)
+def test_a_joint_swap_of_neurons_is_the_one_made_by_hand(name, site):
+    assert_made_by_hand(name, SITES[site], "neurons")
 
 
 @pytest.mark.parametrize("name", NETWORKS)

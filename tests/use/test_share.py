@@ -17,9 +17,11 @@ from das.find.alignment import Cell
 from das.find.foreign import read_feature
 from das.find.given import Given
 from das.find.kinds import Fixed, kind_name, parse_kind, plain_kind
+from das.find.neurons import Neurons
 from das.interchange.engine import HookEngine
 from das.interchange.feature import Whole
 from das.interchange.subspace import Subspace, random_basis
+from das.interchange.units import Units
 from das.network.lm import LM
 from das.network.site import Site
 from das.planted.structures import STRUCTURES
@@ -33,6 +35,14 @@ def alignment(d=24, variables=1, rank=3, component="block_output", hypothesis="c
     mask = torch.ones(variables, rank)
     mask[0, -1] = 0
     return Alignment(Cell(hypothesis, Site(0, "last", component), Fixed(rank), 1), Subspace(basis, mask), steps=7)
+
+
+def mask_over_heads(variables):
+    """Six units of four entries, each variable's last not swapped."""
+    units = torch.randperm(6, generator=torch.Generator().manual_seed(0))[: 3 * variables].view(variables, 3)
+    mask = torch.tensor([1.0, 1, 0]).expand(variables, -1)
+    kind = Neurons(k=3, over="heads")
+    return Alignment(Cell("code", Site(0, "last", "heads"), kind, 1), Units(units, mask.clone(), 24, 4), steps=7)
 
 
 def vectors(d=24, variables=1, rows=5):
@@ -59,9 +69,11 @@ def test_a_saved_alignment_is_loaded_the_same(tmp_path, variables):
 
 
 @pytest.mark.parametrize("variables", [1, 2])
-def test_the_cards_own_lines_swap_as_das_does(tmp_path, monkeypatch, variables):
-    mine = alignment(variables=variables)
+@pytest.mark.parametrize("make", [alignment, mask_over_heads])
+def test_the_cards_own_lines_swap_as_das_does(tmp_path, monkeypatch, make, variables):
+    mine = make(variables=variables)
     mine.save_pretrained(tmp_path)
+    assert same(mine, Alignment.from_pretrained(tmp_path))
     monkeypatch.chdir(tmp_path)
     (code,) = re.findall(r"```python\n(.*?)```", (tmp_path / "README.md").read_text(), re.S)
     assert "das" not in code
