@@ -11,20 +11,29 @@ from das.find.masks import Masked
 from das.find.stack import Ground
 from das.network.site import BY_HEAD, Place, parse_component
 
-MOST = 512
+COMPONENTS = 512
 """Principal components over which there is a mask."""
 
 
 @dataclass(frozen=True)
 class Neurons(Masked):
-    """Desiderata-based (or differential binary) masking."""
+    """Desiderata-based masking (Davies et al. 2023, arXiv 2307.13239; De Cao et al. 2020, arXiv 2004.14992): a trained mask.
 
+    over: `axes`, the entries of the vectors, such as neurons; `heads`, whole heads, at a component that is made of them (each
+    token's by itself); `pca`, principal components of the training prompts' vectors, at most `COMPONENTS` of them.
+    k: the most units per variable. Unit i is swapped by σ(lᵢ/T); the temperature T falls geometrically from `start` to `end`.
+    `penalty` is added to the loss for every k units by which the open gates, Σ σ(lᵢ/T), are more than k: fewer cost nothing. At
+    evaluation the mask is hard: of the k units of the largest l those with l > 0 are swapped, less those without which the
+    validation IIA stays within `tolerance` of the best.
+    """
+
+    k: int = 32
     over: str = field(default="axes", metadata={"choices": ("axes", "heads", "pca")})
 
     def coordinates(self, ground: Ground) -> Coordinates:
         if self.over == "pca":
             rows = ground.vectors()
-            return Directions(principal(rows - rows.mean(0), MOST))
+            return Directions(principal(rows - rows.mean(0), COMPONENTS))
         block = 1 if self.over == "axes" else _head(self, ground)
         return Axes(sum(ground.sizes), block)
 
