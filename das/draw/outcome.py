@@ -44,13 +44,13 @@ def _evidence(entries: list[dict[str, Any]]) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     for entry in entries:
         verdict = entry.get("verdict") or {"verdict": "–", "p": None}
-        figures = _card(entry.get("scorecard") or {}) | {"off-manifold": entry.get("test_off_manifold")}
+        figures = evidence_figures(entry.get("scorecard") or {}) | {"off-manifold": entry.get("test_off_manifold")}
         rows = rows or [("hypothesis", "verdict", "p", *figures)]
         rows.append((entry["hypothesis"], verdict["verdict"], _figure(verdict["p"], ".2g"), *map(_figure, figures.values())))
     return rows
 
 
-def _card(card: dict[str, Any]) -> dict[str, float | None]:
+def evidence_figures(card: dict[str, Any]) -> dict[str, float | None]:
     """The figures of a scorecard, means over variables."""
     isolate = [share for kept in card.get("isolate", {}).values() for share in kept.values()]
     return {
