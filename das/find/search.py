@@ -18,14 +18,14 @@ from das.progress import Reporter, silent
 class Search:
     """Where alignments are looked for.
 
-    data: `train`, to find them by, and `val`, to choose by. schedule: of what trains. folder: for checkpoints and logs.
-    stage: what a progress bar calls the search. room: bytes for captures.
+    data: `train`, to find them by, and `val`, to choose by. schedule: of what trains. folder: for checkpoints and logs; without
+    one nothing is kept, and no training is gone on with. stage: what a progress bar calls the search. room: bytes for captures.
     """
 
     engine: Engine
     data: Mapping[str, Dataset]
     schedule: Schedule = field(default_factory=Schedule)
-    folder: Path = Path()
+    folder: Path | None = None
     stage: str = "search"
     logger: str = "none"
     report: Reporter = silent

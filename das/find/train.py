@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import tempfile
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +115,9 @@ def _work(folder: Path, cells: Sequence[Cell]) -> Path:
 
 def train(cells: Sequence[Cell], search: Search) -> list[Alignment]:
     """Trains cells at once; goes on from a checkpoint of the same cells in the search's folder, if a killed run left one."""
+    if search.folder is None:
+        with tempfile.TemporaryDirectory() as folder:
+            return train(cells, replace(search, folder=Path(folder)))
     quiet()
     data, schedule, stage = search.data, search.schedule, search.stage
     module = GridTrainer(cells, search.engine, data["train"], data["val"], search.variables, schedule, search.room)

@@ -12,7 +12,7 @@ import das.run.work
 from das import Experiment
 from das.find.alignment import Cell
 from das.find.grid import GridTrainer
-from das.find.kinds import Full, Nested
+from das.find.kinds import Fixed, Full, Nested
 from das.find.schedule import Schedule
 from das.find.screen import screen
 from das.find.search import Search
@@ -207,3 +207,11 @@ def test_a_network_is_tried_once_per_component_and_layer_not_per_position(monkey
     monkeypatch.setattr(LM, "logits", lambda self, *args: runs.append(1) or logits(self, *args))
     GridTrainer(e.grid(), m.engine, m.data["train"], m.data["val"], {"left_and_right": 2}, e.schedule)
     assert len(runs) <= 1
+
+
+def test_a_search_without_a_folder_leaves_nothing_and_goes_on_from_nothing(price, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (cell,), m = [Cell("left_and_right", Site(5, "last"), Fixed(1))], price[1]
+    once, other = (train([cell], Search(m.engine, m.data, Schedule(2, 8, 2, seed=seed)))[0].feature for seed in (0, 1))
+    assert not torch.equal(once.basis, other.basis)
+    assert not list(tmp_path.iterdir())
