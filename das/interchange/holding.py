@@ -12,22 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from das.errors import DasError
-from das.interchange.calls import Call, Where, columns_of, frame_of, given_prompts, read_call
+from das.interchange.calls import Call, Where, columns_of, read_call
 from das.interchange.feature import Feature
+from das.interchange.following import Following, by_itself, instead, resting
 from das.interchange.joint import Joint, Part
 from das.network.lm import LM
 from das.network.site import Site, Spot
 from das.network.steps import CellTap
 from das.network.taps import changing
-
-
-@dataclass
-class _Prompts:
-    """Prompts that a network goes on from. columns: (rows, n), those to be swapped; seen: up to which column they were run."""
-
-    ids: Tensor
-    columns: Tensor
-    seen: int = 0
 
 
 @dataclass
@@ -78,75 +70,43 @@ class _Holding:
         self.tap = lm.tap(*spot)
         if isinstance(self.tap, CellTap):
             raise DasError(f"{spot[0]}[{spot[1]}] is a state that is handed on from step to step: a swap of it is not held")
-        self.frame, self.answer = frame_of(lm, self.tap.module)
+        self.following = Following(lm, self.tap.module, lambda ids, mask: columns_of(lm, ids, mask, where))
         self.name, self.made = f"{spot[0]}[{spot[1]}]", 0
-        self.prompts: _Prompts | None = None
-        self.generating = False
         self.now: _Now | None = None
+
+    @property
+    def _rests(self) -> bool:
+        return self.change.paused or resting(self.lm.model)
 
     # --- where ---
 
     def enter(self, _module: nn.Module, args: Any, kwargs: Any) -> None:
         """Before a forward: finds the columns of it that are to be swapped."""
-        if self.change.paused:
+        if self._rests:
             return
-        call = read_call(self.frame, args, kwargs)
-        length = call.ids.shape[1]
-        past, columns = self._of_answer(call) if self.answer else self._of_prompts(call)
-        at = columns.to(call.ids.device) - past
+        call = read_call(self.following.frame, args, kwargs)
+        past, length = self.following.past(call), call.ids.shape[1]
+        at = self._columns(len(call.ids)).to(call.ids.device) - past
         inside = (at >= 0) & (at < length)
         if bool((inside.any(1) != inside.all(1)).any()):
             raise DasError("the tokens of the swap's place come in several forwards: run the prompt in one")
         self.now = _Now(call, at.clamp(0, length - 1), inside.all(1))
 
-    def _of_answer(self, call: Call) -> tuple[int, Tensor]:
-        """Of a decoder beside an encoder, whose tokens are counted from the one that the answer begins with."""
-        if call.past is None or not (self.generating or call.mask is None or bool(call.mask.all())):
-            raise DasError("a swap in a decoder is held in calls without padding, with a cache that says how long it is")
-        return call.past, torch.from_numpy(self.where([])).expand(len(call.ids), -1)
-
-    def _of_prompts(self, call: Call) -> tuple[int, Tensor]:
-        begun = self.prompts
-        if begun is None or (not self.generating and call.past == 0):
-            if call.past:
-                raise DasError("the cache was filled before the swap was held, or beside it: begin the prompt in the block")
-            if call.past is None:
-                raise DasError(
-                    "this network does not say of how many tokens it keeps something: let it generate, or run it whole"
-                )
-            begun = self.prompts = _Prompts(call.ids, columns_of(self.lm, call.ids, call.mask, self.where))
-        past = begun.seen if call.past is None else call.past
-        self._check_goes_on(call, past, begun)
-        begun.seen = past + call.ids.shape[1]
-        return past, begun.columns.repeat_interleave(len(call.ids) // len(begun.ids), 0)
-
-    def _check_goes_on(self, call: Call, past: int, begun: _Prompts) -> None:
-        """DasError where a forward is not of the prompts, or of what was generated from them."""
-        width, rows = begun.ids.shape[1], len(begun.ids)
-        both = max(0, min(width - past, call.ids.shape[1]))
-        own = begun.ids[:, past : past + both].to(call.ids.device)
-        many = len(call.ids) // rows if len(call.ids) % rows == 0 and (self.generating or len(call.ids) == rows) else 0
-        same = bool(many) and bool((call.ids[:, :both] == own.repeat_interleave(many, 0)).all())
-        again = past == 0 and begun.seen >= width
-        if not self.generating:
-            same = same and past == begun.seen
-        if not same or past > begun.seen or (again and both < width) or (0 < past < min(begun.seen, width)):
-            raise DasError(
-                "a forward does not go on from the prompts that were begun in the block (another cache, guidance by a second "
-                "prompt, other rows): the swap would be made at a place that nobody chose"
-            )
+    def _columns(self, rows: int) -> Tensor:
+        """In a decoder beside an encoder tokens are counted from the one that the answer begins with, the same in all rows."""
+        if self.following.begun is None:
+            return torch.from_numpy(self.where([])).expand(rows, -1)
+        columns = self.following.begun.found
+        return columns.repeat_interleave(rows // len(columns), 0)
 
     # --- the swap ---
 
     def swap(self, value: Tensor) -> Tensor:
         """What passes the tap, with the feature swapped in the rows that have their place here."""
-        if self.change.paused:
+        if self._rests:
             return value
         if self.now is None:
-            raise DasError(
-                f"a part of the network with {self.name} is run by itself, or while another swap at several places asks its "
-                f"prompts: call {type(self.frame).__name__}, and hold that swap alone"
-            )
+            raise by_itself(self.name, self.following)
         now = self.now
         now.runs += 1
         if not bool(now.here.any()):
@@ -159,11 +119,13 @@ class _Holding:
         at = columns if held.shape[1] > 1 else columns * 0
         base = held[torch.arange(rows, device=held.device)[:, None], at].flatten(1)
         here = now.here.to(held.device)
-        new = torch.where(here[:, None], self.change.new(base, here, self.generating).to(base), base)
+        new = torch.where(here[:, None], self.change.new(base, here, self.following.generating).to(base), base)
         return self.tap.put(value, columns, new.unflatten(1, (columns.shape[1], -1)))
 
     def leave(self, _module: nn.Module, _args: Any, output: Any) -> None:
         """After a forward, and after one that failed, which gives nothing."""
+        if self._rests:
+            return
         now, self.now = self.now, None
         if now is None or output is None or not bool(now.here.any()):
             return
@@ -174,32 +136,18 @@ class _Holding:
     # --- generation ---
 
     def generate(self, own: Any) -> Callable[..., Any]:
-        """The network's `generate`, under the swap: its prompts are known from the start, however they are then run."""
+        """The network's `generate`, under the swap."""
 
         @wraps(own)
         def held(*args: Any, **kwargs: Any) -> Any:
-            if self.generating:
-                raise DasError("the network generates while it generates (as its own assistant): a swap is not held there")
-            before, plainly = self.made, {"disable_compile": True} if hasattr(self.lm.model, "generation_config") else {}
-            self._begin(args, kwargs)
-            self.generating = True
-            try:
-                found = own(*args, **kwargs | plainly)
-            finally:
-                self.generating, self.prompts = False, None
+            before = self.made
+            with self.following.generation(args, kwargs) as more:
+                found = own(*args, **kwargs | more)
             if self.made == before:
                 raise DasError("nothing was swapped while this was generated: what was given (a cache) holds the place already")
             return found
 
         return held
-
-    def _begin(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-        if self.frame is not self.lm.model:  # the encoder is told its prompts, and the decoder has none
-            if self.answer and not bool(torch.as_tensor(kwargs.get("decoder_attention_mask", True)).all()):
-                raise DasError("a swap in a decoder is held in calls without padding of the answer")
-            return
-        ids, mask = given_prompts(args, kwargs)
-        self.prompts = _Prompts(ids, columns_of(self.lm, ids, mask, self.where))
 
 
 @contextmanager
@@ -230,16 +178,16 @@ def holding_all(lm: LM, site: Site, feature: Feature, sources: Sequence[Tensor],
         return
     joint = Joint(lm, site, feature, sources, wheres)
     held = [_Holding(lm, place.spot, wheres[place.position], Part(joint, i)) for i, place in enumerate(places)]
-    if len({each.frame for each in held}) > 1:
+    if len({each.following.frame for each in held}) > 1:
         raise DasError(f"{site} lies in the encoder and in the decoder: apply swaps there, calls of their own are not held so")
     network: Any = lm.model
-    reads = network.get_encoder() if held[0].answer else held[0].frame
+    reads = network.get_encoder() if held[0].following.answer else held[0].following.frame
     with ExitStack() as stack:
         stack.callback(reads.register_forward_pre_hook(joint.enter, with_kwargs=True).remove)
         for each in held:
             _enter(stack, each)
         if own := getattr(lm.model, "generate", None):
-            stack.enter_context(_instead(lm.model, "generate", joint.generate(own)))
+            stack.enter_context(instead(lm.model, "generate", joint.generate(own)))
         yield
     for each in held:
         _check_made(each)
@@ -247,11 +195,11 @@ def holding_all(lm: LM, site: Site, feature: Feature, sources: Sequence[Tensor],
 
 def _enter(stack: ExitStack, held: _Holding) -> None:
     """Sets the hooks of a held swap."""
-    stack.callback(held.frame.register_forward_pre_hook(held.enter, with_kwargs=True).remove)
+    stack.callback(held.following.frame.register_forward_pre_hook(held.enter, with_kwargs=True).remove)
     stack.enter_context(changing(held.tap, lambda value, _before: held.swap(value)))
-    stack.callback(held.frame.register_forward_hook(held.leave, always_call=True).remove)
+    stack.callback(held.following.frame.register_forward_hook(held.leave, always_call=True).remove)
     if own := getattr(held.lm.model, "generate", None):
-        stack.enter_context(_instead(held.lm.model, "generate", held.generate(own)))
+        stack.enter_context(instead(held.lm.model, "generate", held.generate(own)))
 
 
 def _check_made(held: _Holding) -> None:
@@ -259,17 +207,3 @@ def _check_made(held: _Holding) -> None:
         raise DasError(
             "nothing was swapped: the network was not called in the block, or not the one that das holds (a compiled copy?)"
         )
-
-
-@contextmanager
-def _instead(thing: Any, name: str, value: Any) -> Iterator[None]:
-    """An object with another attribute, for the time of a `with` block."""
-    before = vars(thing).get(name)
-    object.__setattr__(thing, name, value)
-    try:
-        yield
-    finally:
-        if before is None:
-            object.__delattr__(thing, name)
-        else:
-            object.__setattr__(thing, name, before)

@@ -21,6 +21,7 @@ from das.errors import DasError
 from das.interchange.calls import Where, given_prompts, read_call, real_of
 from das.interchange.engine import HookEngine
 from das.interchange.feature import Feature
+from das.interchange.following import resting
 from das.network.closeness import apart, tolerance
 from das.network.columns import check_apart, staged
 from das.network.lm import LM
@@ -48,7 +49,8 @@ class Joint:
 
     def enter(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         """Before a forward of what reads the prompts."""
-        if not (self.paused or self.generating) and (call := read_call(module, args, kwargs)).past == 0:
+        rests = self.paused or self.generating or resting(self.lm.model)
+        if not rests and (call := read_call(module, args, kwargs)).past == 0:
             self._begin(call.ids, call.mask)
 
     def generate(self, own: Callable[..., Any]) -> Callable[..., Any]:
