@@ -52,6 +52,7 @@ __getattr__, __all__ = handing_on(
         "run.fit_sae": "fit_sae",
         "use.run": "Run",
         "use.apply": "apply generate swapped",
+        "use.steer": "steer steered",
         "use.pyvene": "to_pyvene from_pyvene",
         "use.fit": "fit",
     },

@@ -67,6 +67,7 @@ GROUPS = {
     ],
     "use": [
         Command("apply", "RUN CELL BASE", "swap what was found between prompts of your own", "--source … --generate 20"),
+        Command("steer", "RUN CELL PROMPT", "control what a network writes by what was found", "--spreads 2 --operator …"),
     ],
     "see": [
         Command("ls", "[FOLDER]", "runs: task, network, cells done, verdicts, when", "--json"),

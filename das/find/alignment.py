@@ -153,6 +153,18 @@ class Alignment(ModelHubMixin):
         about = {name: value for name, value in card.items() if name not in KEPT}
         return cls(cell, feature, soft, steps, about=about)
 
+    def steer(self, lm: Any, prompts: Any, **how: Any) -> Any:
+        """How a network goes on from prompts when it is steered by this (see `das.use.steer.steer`)."""
+        from das.use.steer import steer
+
+        return steer(lm, self, prompts, **how)
+
+    def steered(self, lm: Any, **how: Any) -> Any:
+        """Steers every call of a network in a `with` block (see `das.use.steer.steered`)."""
+        from das.use.steer import steered
+
+        return steered(lm, self, **how)
+
     # --- huggingface_hub ---
 
     def _save_pretrained(self, save_directory: Path) -> None:

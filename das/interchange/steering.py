@@ -23,7 +23,7 @@ from das.network.steps import CellTap
 from das.network.taps import Tap, changing
 from das.task.rendered import Indices
 
-Marks = Callable[[Sequence[Indices]], Sequence[Indices]]
+Marks = Callable[[Sequence[Indices]], Sequence[Indices] | Indices]
 """Each row's prompt as token ids, unpadded → the numbers of the tokens in it that are steered, from 0."""
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from das.use.generated import Generated
     from das.use.inside import Inside
     from das.use.report import Page
+    from das.use.steer import Steerer
     from das.use.swapper import Swapper
 
 
@@ -134,6 +135,23 @@ class Run(Folder):
     def swapped(self, cell: str, source: Any = None, **given: Any) -> AbstractContextManager[Any]:
         """Keeps the swap in every call of the network in a `with` block (see `das.use.apply.swapped`). cell: see `swapper`."""
         return self.swapper(cell).swapped(source, **given)
+
+    def steerer(self, cell: str) -> Steerer:
+        """An alignment of the run with its network and task, ready to steer. cell: see `swapper`."""
+        from das.use.steer import Steerer
+
+        return Steerer(self.alignment(cell_id(self, cell)), *self._made_from(None, None))
+
+    def steer(self, cell: str, prompts: Any, also: Sequence[Mapping[str, Any]] = (), **way: Any) -> Generated:
+        """How the network goes on from prompts when an alignment of the run steers it (see `das.use.steer.steer`). cell: see
+        `swapper`. also: what steers at once, each with its own `cell` and way."""
+        from das.use.steer import ways_of
+
+        return self.steerer(cell).steer(prompts, *ways_of(also, self.steerer), **way)
+
+    def steered(self, cell: str, **way: Any) -> AbstractContextManager[Any]:
+        """Steers every call of the network in a `with` block (see `das.use.steer.steered`). cell: see `swapper`."""
+        return self.steerer(cell).steering(**way)
 
     def share(self, cell: str) -> Alignment:
         """An alignment with what is to be said of it, ready for `save_pretrained(folder)` or `push_to_hub(repo)`. cell: an id,
