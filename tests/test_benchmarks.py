@@ -125,6 +125,7 @@ def test_tables_are_aligned(capsys):
     assert capsys.readouterr().out == "what     n\na        1\nlong  10.5\n"
 
 
+@pytest.mark.slow
 def test_speed_compares_a_grid_step_with_pyvenes_cells(run, monkeypatch):
     tiny = speed.Scale((32, 2, 2, 2, 48, 50), range(2), (0, 1), 1)
     monkeypatch.setattr(speed, "SCALES", {"small": tiny})
@@ -152,6 +153,7 @@ def test_time_to_iia_runs_both_to_the_end_on_the_same_cells(run, monkeypatch):
     assert found["ratio"] == pytest.approx(row["pyvene_s"] * found["grid_cells"] / found["ours_grid_s"])
 
 
+@pytest.mark.slow
 def test_paper_faults_trains_and_scores_every_arm_on_the_same_pairs(run):
     found = run(paper_faults, "--quick")
     rows = {(row["fault"], row["cell"]): row for row in found["rows"]}

@@ -263,6 +263,7 @@ def test_an_old_run_is_drawn_and_told_without_what_it_lacks(tmp_path):
     assert "verdict" not in outcome(old.summary)
 
 
+@pytest.mark.slow
 def test_a_real_run_is_drawn_with_its_nulls_and_without(tmp_path, capsys):
     settings = {
         "layers": [1],

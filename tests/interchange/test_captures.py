@@ -108,6 +108,7 @@ def test_scores_do_not_depend_on_what_runs_together(monkeypatch):
     assert (together == np.concatenate([one_by_one[i] for i in range(5)])).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("subspace", [Nested(k=4), Boundless(k=4)])
 def test_a_run_gives_the_same_table_with_and_without_room(tmp_path, subspace):
     network, tables = plant(2), []

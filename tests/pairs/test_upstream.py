@@ -103,6 +103,7 @@ MORE = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("account", "make", "verdict"),
     [

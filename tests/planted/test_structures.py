@@ -219,6 +219,7 @@ def test_the_experiment_says_what_the_structure_deserves(name):
     assert 0 <= row["p"] <= 1
 
 
+@pytest.mark.slow
 def test_the_benchmark_writes_a_row_per_draw_and_sums_up(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(benchmark, "SETTINGS", benchmark.SETTINGS | QUICK | {"steps": 2})
     path = tmp_path / "out.json"

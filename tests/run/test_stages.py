@@ -45,6 +45,7 @@ def watched(tmp_path_factory):
     return run, seen
 
 
+@pytest.mark.slow
 def test_watching_changes_nothing(watched, tmp_path):
     assert_same_tables(watched[0], experiment(**SHORT).run(tmp_path / "unwatched"))
     assert not (watched[0].folder / "checkpoints").exists()

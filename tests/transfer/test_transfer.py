@@ -314,6 +314,7 @@ def test_figures_and_table_are_written(shifted, drawing):
     assert {"shift_rain.png", "heatmaps.png"} <= drawn
 
 
+@pytest.mark.slow
 def test_two_workers_find_the_same(run, shifted, tmp_path):
     other = train(tmp_path / "two", workers=2, shifts=RAIN | {"same": {"replace": {"Compute": "Compute"}}})
     for name in ("rain", "same"):

@@ -126,6 +126,7 @@ def test_tables_say_what_the_logits_say(run):
     assert "as the causal model says in" in found.text()
 
 
+@pytest.mark.slow
 def test_a_trained_alignment_of_two_variables_is_used_on_one_new_pair(tmp_path):
     """Likeliest tokens, the answers' logit difference and the text under the swap: as a hook by hand on the network itself."""
     small = SETTINGS | {"positions": ["last"], "layers": [2], "train_pairs": 100, "steps": 8}
