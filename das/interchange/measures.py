@@ -65,6 +65,7 @@ MEASURES: dict[str, Measure] = {
 
 LOSSES: dict[str, Measure] = {
     "cross_entropy": Measure(Reply.loss, "cross-entropy of the counterfactual answer", numbers=True),
+    "probability": Measure(lambda reply: 1 - _probability(reply), "1 less the probability of the counterfactual answer"),
     "logit_difference": Measure(lambda reply: -_against(reply), "logit, other less counterfactual answer", ("label", "other")),
     "kl": Measure(Reply.divergence, "KL from the network's own answer", matched=True),
 }

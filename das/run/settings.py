@@ -67,8 +67,9 @@ class Settings:
             the same shape, shuffled answers, random subspaces. None by default; 5 will do. May be added to a finished run.
         only_correct: Use only prompts that the network answers correctly.
         loss: What training minimises: cross_entropy (of the counterfactual answer; of answers that are numbers, the squared
-            error), logit_difference (the other answer's logit less the counterfactual one's), kl (distribution matching: the
-            divergence from the network's own answer to the base or source that has this answer), or a function of the task's.
+            error), probability (1 less that of this answer, so that no pair weighs more than others), logit_difference (the
+            other answer's logit less the counterfactual one's), kl (distribution matching: the divergence from the network's
+            own answer to the base or source that has this answer), or a function of the task's.
         measures: What is measured beside IIA, and never judged by: probability, logit_difference, answer_rank, kl, or functions
             of the task's.
         steps: Optimiser steps per cell at most.
