@@ -11,17 +11,19 @@ import torch
 import das.run.work
 from das import Experiment
 from das.find.alignment import Cell
+from das.find.diffmeans import DiffMeans
 from das.find.grid import GridTrainer
 from das.find.kinds import Fixed, Full, Nested
 from das.find.schedule import Schedule
 from das.find.screen import screen
-from das.find.search import Search
+from das.find.search import Search, align
 from das.find.train import train
 from das.find.untrained import untrained
 from das.interchange.batch import Batch
 from das.interchange.captures import Captures
 from das.interchange.engine import HookEngine, ResumeEngine
 from das.interchange.feature import Whole
+from das.interchange.measures import LOSSES
 from das.interchange.score import captures_for, score
 from das.network.site import Site
 from das.planted.planting import plant
@@ -215,3 +217,23 @@ def test_a_search_without_a_folder_leaves_nothing_and_goes_on_from_nothing(price
     once, other = (train([cell], Search(m.engine, m.data, Schedule(2, 8, 2, seed=seed)))[0].feature for seed in (0, 1))
     assert not torch.equal(once.basis, other.basis)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_a_loss_with_a_bound_is_not_ruled_by_pairs_that_no_swap_gets_right():
+    """There cross-entropy learns to move little; the difference in means flips more. Figures: docs/answers-and-measures.md."""
+    at, name = {"layers": [5], "positions": ["last"], "hypotheses": ["left_boundary"]}, "left_boundary"
+    e = Experiment("price_tagging", "price-tagger-tiny", **at, test_pairs=2000)
+    m, (site,) = e.material(), e.sites
+    test = m.data["test"]
+    losses = {name: Schedule(125, 64, 25, loss=LOSSES[name]) for name in ("cross_entropy", "probability")}
+    (means,) = align([Cell(name, site, DiffMeans())], Search(m.engine, m.data))
+    trained = {
+        loss: train([Cell(name, site, Fixed(1))], Search(m.engine, m.data, schedule))[0] for loss, schedule in losses.items()
+    }
+    wanted = {key: (name, site, [a.feature]) for key, a in {"means": means, **trained}.items()}
+    hits = {key: found[0] for key, found in score(m.engine, test, wanted).items()}
+    iia, flips = ({key: found[some].mean() for key, found in hits.items()} for some in (slice(None), test.pairs[name].flips))
+    assert flips["cross_entropy"] < flips["means"] - 0.05
+    assert flips["probability"] > flips["means"] - 0.02
+    assert iia["probability"] > max(iia["means"], iia["cross_entropy"]) - 0.01
