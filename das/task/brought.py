@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from das.causal.columns import Column, Columns, as_column, concat, differ, objects, take
 from das.errors import DasError, shown
-from das.ground.rows import Table, read_rows, splits_of, typed
+from das.ground.rows import Table, read_rows, splits_of
+from das.task.cells import give_type
 from das.task.form import Form
 from das.task.hypothesis import Hypothesis
 from das.task.marked import Marked
@@ -139,7 +140,7 @@ class Reader:
         raw = {name: [_Raw.of(roles, self._columns(), self.texts) for roles in some] for name, some in self.roles.items()}
         every = [part for parts in raw.values() for part in parts]
         for x in self._columns():
-            _give_type(x, every, kinds.get(x))
+            give_type(x, [(side, part.roles.table.texts) for part in every for side in part.sides], kinds.get(x))
         return {name: _joined(parts) for name, parts in raw.items() if parts}
 
     def texts_of(self) -> dict[str, dict[str, list[str | None]]]:
@@ -194,20 +195,6 @@ def _filled(source: dict[str, list[Any]], asked: Sequence[bool], base: dict[str,
         name: [own if there else other for own, there, other in zip(cells, asked, base[name], strict=True)]
         for name, cells in source.items()
     }
-
-
-def _give_type(x: str, parts: Sequence[_Raw], domain: Any) -> None:
-    """Gives the cells of an input the type that fits all of them and the domain: those of a CSV file are texts, and whole
-    numbers beside empty cells are floats to some."""
-    sides = [side for part in parts if part.roles.table.texts for side in part.sides]
-    cells = list(dict.fromkeys(cell for side in sides for cell in side[x]))
-    found = dict(zip(cells, typed(cells), strict=True))
-    if domain is None or not cells or domain.contains(as_column(list(found.values()))).all():
-        for side in sides:
-            side[x] = [found[cell] for cell in side[x]]
-    if domain is not None and domain.sample(np.random.default_rng(0), 1).dtype.kind == "i":
-        for side in (side for part in parts for side in part.sides):
-            side[x] = [int(cell) if isinstance(cell, float) and cell.is_integer() else cell for cell in side[x]]
 
 
 def _joined(parts: Sequence[_Raw]) -> Brought:

@@ -168,6 +168,34 @@ def test_dark_follows_the_system_and_the_button(opened):
     opened.prefers("light")
 
 
+def test_paper_is_light_whatever_the_screen_is(opened):
+    colours = "[document.body, document.querySelector('h1')].map(e => getComputedStyle(e).color)"
+    opened.prefers("light")
+    light = opened.js(colours)
+    opened.prefers("dark")
+    opened.js("document.documentElement.dataset.theme = 'dark'")
+    assert opened.js(colours) != light
+    opened.ask("Emulation.setEmulatedMedia", media="print", features=[{"name": "prefers-color-scheme", "value": "dark"}])
+    assert opened.js(colours) == light
+    opened.ask("Emulation.setEmulatedMedia", media="")
+    opened.js("delete document.documentElement.dataset.theme")
+    opened.prefers("light")
+
+
+def test_a_run_under_a_shift_says_so_and_a_line_end_bears_its_name_before_it(tab, tmp_path):
+    folder = made.make(tmp_path / "run", ("one",), 2, ("last",), 20)
+    (folder / "config.yaml").write_text((folder / "config.yaml").read_text() + "under: {before: <b>So .}\n")
+    (folder / "prompt.json").write_text(
+        json.dumps({"text": "Say :\n", "tokens": {"last": "\n"}, "positions": {"last": [[5, 6]]}})
+    )
+    tab.complaints.clear()
+    tab.open(write(folder))
+    assert 'under the shift {"before": "<b>So ."}' in text(tab, ".facts")
+    assert text(tab, ".prompt mark") == "↵"
+    assert text(tab, ".prompt") == "Say :↵\n"
+    assert tab.complaints == []
+
+
 def test_nothing_hostile_runs(tab, tmp_path):
     folder = made.make(tmp_path / "run", (f"a{EVIL}", "b"), 2, (f"last{EVIL}", "last"), 20, EVIL)
     tab.complaints.clear()

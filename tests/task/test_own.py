@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from das import CausalModel, Choice, DasError, Hypothesis, Prompt, Range, Task, own_task, with_pairs
+from das import CausalModel, Choice, DasError, Hypothesis, Prompt, Range, Task, own_task, scalar, with_pairs
 from das.causal.columns import row_of
 from das.run.settings import Settings
 from das.task.files import load_task
@@ -250,6 +250,58 @@ def test_a_csv_file_says_numbers_and_texts_as_the_domains_have_them(tmp_path):
     (tmp_path / "b.csv").write_text("base,source,label,base.name,source.name\n1 x,2 x, c2,1,2\n")
     task = own_task(tmp_path / "b.csv", {"h": Hypothesis(digits, "city")}, answers=" {}".format)
     assert task.pairs["h"].base["name"].tolist() == ["1"]
+
+
+def first(pair):
+    return pair[0]
+
+
+def is_red(first):
+    return first == "red"
+
+
+def written(rows, path):
+    match path.suffix:
+        case ".csv":
+            rows.to_csv(path, index=False)
+        case ".jsonl":
+            rows.to_json(path, orient="records", lines=True)
+        case _:
+            rows.to_parquet(path)
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_values_that_are_tuples_or_vectors_come_from_files_as_the_inputs_have_them(suffix, tmp_path):
+    pairs = CausalModel(scalar(first), is_red, inputs={"pair": Choice([("red", 1), ("blue", 2)])})
+    task = Task(Prompt("{pair[0]} {pair[1]} ?", {True: " yes", False: " no"}), {"h": Hypothesis(pairs, "first")})
+    rows = pd.DataFrame([{"base.pair": ["red", 1], "source.pair": ["blue", 2]}], dtype=object)
+    if suffix == "parquet":
+        rows = rows.map(lambda cell: [cell[0], str(cell[1])])  # a column of one kind
+        pairs = CausalModel(scalar(first), is_red, inputs={"pair": Choice([("red", "1"), ("blue", "2")])})
+        task = Task(task.prompt, {"h": Hypothesis(pairs, "first")})
+    brought = with_pairs(task, written(rows, tmp_path / f"a.{suffix}")).pairs["h"]
+    assert brought.base["pair"].tolist() == [pairs.inputs.domains["pair"].options[0]]
+    assert isinstance(brought.base["pair"][0], tuple)
+    assert task.render(brought.base).names == ["red 1 ?"]
+
+    equal = load_task("equality")
+    drawn = {x: equal.model.inputs.domains[x].sample(np.random.default_rng(1), 2) for x in equal.model.inputs.names}
+    sides = {
+        f"{side}.{x}": [column[row].tolist()] for row, side in enumerate(("base", "source")) for x, column in drawn.items()
+    }
+    rows = pd.DataFrame(sides).assign(hypothesis=next(iter(equal.hypotheses)))
+    (brought,) = with_pairs(equal, written(rows, tmp_path / f"b.{suffix}")).pairs.values()
+    assert all(np.allclose(brought.base[x], column[:1]) for x, column in drawn.items())
+
+
+@pytest.mark.parametrize("cell", ["red", "red, 1", "3", "('red', 3)"])
+def test_a_cell_that_is_no_such_tuple_is_one_error(cell, tmp_path):
+    pairs = CausalModel(scalar(first), is_red, inputs={"pair": Choice([("red", 1), ("blue", 2)])})
+    task = Task(Prompt("{pair[0]} ?", {True: " yes", False: " no"}), {"h": Hypothesis(pairs, "first")})
+    path = written(pd.DataFrame([{"base.pair": cell, "source.pair": "('blue', 2)"}]), tmp_path / "a.csv")
+    with pytest.raises(DasError, match=r"input 'pair' is .*: expected"):
+        with_pairs(task, path)
 
 
 def test_whose_pairs_a_row_is_has_to_be_said_if_there_are_several_hypotheses():

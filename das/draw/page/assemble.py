@@ -23,6 +23,7 @@ from das.ground.storage import read_json, written
 from das.run.folder import Folder
 from das.run.words import PROMPT
 from das.task.positions import expand_positions
+from das.task.variant import BASE
 
 STATIC = Path(__file__).parent / "static"
 VENDOR = ("d3.min.js", "plot.umd.min.js")
@@ -59,6 +60,7 @@ def gathered(run: Folder, blobs: Blobs) -> dict[str, Any]:
     results, told, screened = results_of(run), history(run), run.screened()
     return {
         "task": str(config.get("task")), "lm": str(config.get("lm")), "run": run.folder.resolve().name,
+        "under": _shift(config.get("under", BASE)),
         "finished": summary is not None and "stage" not in summary, "accuracy": summary and summary["task_accuracy"],
         "versions": (summary or {}).get("versions", {}), "comparisons": (summary or {}).get("comparisons", []),
         "hypotheses": hypotheses(run, summary, results["hypothesis"].unique().tolist()),
@@ -70,6 +72,11 @@ def gathered(run: Folder, blobs: Blobs) -> dict[str, Any]:
         "inside": {path.parent.name: read_json(path) for path in sorted(run.folder.glob("look/*/inside.json"))},
         "command": f"das run again.yaml --out runs/{run.folder.resolve().name}-again",
     } | told  # fmt: skip
+
+
+def _shift(given: Any) -> str | None:
+    """The shift that a run was made under, in words; None where its prompts are the task's own."""
+    return None if given == BASE else given if isinstance(given, str) else json.dumps(given)
 
 
 def _summary(run: Folder) -> dict[str, Any] | None:

@@ -6,6 +6,7 @@
 function head() {
   const facts = [
     DATA.finished ? null : "not finished: what is there so far",
+    DATA.under && `under the shift ${DATA.under}`,
     known(DATA.accuracy) && `task accuracy ${short(DATA.accuracy)}`,
     counted(DATA.cells.ids.length, "cell"),
     DATA.seconds && `${lasted(DATA.seconds)} of work`,
@@ -74,8 +75,9 @@ function marked({ text, positions }) {
   let at = 0;
   for (const [start, { end, names }] of [...marks].sort((a, b) => a[0] - b[0])) {
     if (start < at) continue;
-    const token = text.slice(start, end);
-    parts.push(text.slice(at, start), h("mark", { class: "token", "data-names": names.join(" "), title: names.join(", ") }, token.replaceAll("\n", "↵\n") || "␣"));
+    const [, token, breaks] = text.slice(start, end).match(/^([^]*?)(\n*)$/);  // the name stands before the lines end
+    const said = token.replaceAll("\n", "↵\n") + "↵".repeat(breaks.length) || "␣";
+    parts.push(text.slice(at, start), h("mark", { class: "token", "data-names": names.join(" "), title: names.join(", ") }, said), breaks);
     at = end;
   }
   return [...parts, text.slice(at)];
