@@ -17,6 +17,7 @@ import llama7b
 import paper_faults
 import scaling
 import speed
+import superposition
 import synthetic
 import time_to_iia
 
@@ -190,3 +191,29 @@ def test_calibration_says_what_was_found_and_what_is_asked(run, capsys):
     law = calibration.Law("base and source", 0.3, 0.3, mean=0.8)
     hits = law.draw(calibration.of_pool(5000, 20_000, 0), np.random.default_rng(0))
     assert hits.mean() == pytest.approx(0.8, abs=0.02)
+
+
+@pytest.mark.slow
+def test_features_that_are_rare_share_directions(tmp_path):
+    """The toy model's phases; of a density's models that one counts that errs least, as the others are stuck."""
+    densities = (1.0, 0.72, 0.19, 0.01)
+    w = superposition.trained(densities, seeds=5, steps=2500, batch=512)
+    table = list(superposition.rows(densities, w))
+    found = {row["density"]: row for row in table}
+    assert [found[p]["phase"] for p in densities] == ["2 orthogonal", "2 orthogonal", "4 in antipodal pairs", "pentagon"]
+    assert found[0.01]["seeds"]["pentagon"] >= 4
+    superposition.figure(table, tmp_path / "phases.png")
+    assert (tmp_path / "phases.png").stat().st_size > 10_000
+
+
+def test_phases_are_told_apart():
+    def of(*degrees):
+        angles = torch.deg2rad(torch.tensor(degrees, dtype=torch.float))
+        w = torch.stack([angles.cos(), angles.sin()])
+        return superposition.phase(torch.nn.functional.pad(w, (0, 5 - len(degrees))))
+
+    assert of(10, 100) == "2 orthogonal"
+    assert of(10, 130) == "2 otherwise"
+    assert of(0, 180, 90, 270) == "4 in antipodal pairs"
+    assert of(0, 72, 144, 216, 288) == "pentagon"
+    assert of(0, 72, 144, 216, 250) == "5 otherwise"

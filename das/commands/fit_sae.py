@@ -5,7 +5,7 @@ from __future__ import annotations
 
 def fit_sae(
     site: str, lm: str | None = None, text: str | None = None, out: str | None = None, kind: str = "batchtopk",
-    latents: int = 2048, k: int = 32, l1: float = 5.0, tokens: int = 500_000, steps: int = 4000, batch: int = 1024,
+    latents: int = 2048, k: int = 32, l1: float = 5.0, tokens: int = 200_000, steps: int = 2000, batch: int = 512,
     lr: float = 1e-3, context: int = 128, seed: int = 0, dtype: str = "float32", device: str = "auto", threads: int = 0,
     json: str | None = None,
 ) -> None:  # fmt: skip

@@ -13,7 +13,8 @@ from das.interchange.feature import Feature, Listed
 from das.interchange.sae import SAE
 
 CANDIDATES = 8
-"""As many latents are kept beside each chosen one, those about as active, for a random feature to be drawn from."""
+"""As many latents at least are kept beside each chosen one, those about as active, for a random feature to be drawn from; as
+many as are chosen where these are more, so that none is drawn twice."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +42,7 @@ class Latents(Listed):
         accounts for, by which the candidates for a random feature are found."""
         far = (activity.log1p() - activity[chosen.flatten()].log1p()[:, None]).abs()
         far[:, chosen.flatten()] = torch.inf
-        most = min(CANDIDATES, sae.latents - chosen.numel())
+        most = min(max(CANDIDATES, chosen.numel()), sae.latents - chosen.numel())
         beside = far.topk(most, largest=False, sorted=True).indices
         numbers, place = torch.unique(torch.cat([chosen.flatten(), beside.flatten()]), return_inverse=True)
         own, others = place.split([chosen.numel(), beside.numel()])
@@ -81,10 +82,9 @@ class Latents(Listed):
         drawn = list[int]()
         for candidates in self.beside.flatten(0, 1):
             free = [j for j in candidates[torch.randperm(len(candidates), generator=generator)].tolist() if j not in drawn]
-            rest = [j for j in self.beside.unique().tolist() if j not in drawn]
-            if not free and not rest:
+            if not free:
                 return None
-            drawn.append((free or rest)[0])
+            drawn.append(free[0])
         return replace(self, chosen=torch.tensor(drawn).view(self.chosen.shape))
 
     def tensors(self) -> dict[str, Tensor]:

@@ -5,8 +5,7 @@ from das import handing_on
 __getattr__, __all__ = handing_on(
     __name__,
     {
-        "settings": "Settings",
-        "fit_settings": "FitSettings",
+        "settings": "Settings FitSettings",
         "experiment": "Experiment",
         "folder": "Folder",
         "plan": "plan_of Plan",

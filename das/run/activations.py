@@ -50,8 +50,6 @@ class Activations:
         found = self.engine.capture(prompts, [self.spot], resumable=False)
         place = places(prompts)
         real = (place >= before) & (torch.arange(prompts.width) < prompts.width - behind)
-        if prompts.whole:
-            real[:, 1:] = False
         rows, columns = real.nonzero(as_tuple=True)
         vectors = found.at(self.spot, columns[:, None], rows)[:, 0].float().cpu()
         if not bool(vectors.isfinite().all()):

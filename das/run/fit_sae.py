@@ -64,7 +64,7 @@ class SaeSettings:
 
 def fit_sae(
     site: str | int | Spot, lm: str | Path | LM, text: str | Path | Task, out: str | Path, *, kind: str = "batchtopk",
-    latents: int = 2048, k: int = 32, l1: float = 5.0, tokens: int = 500_000, steps: int = 4000, batch: int = 1024,
+    latents: int = 2048, k: int = 32, l1: float = 5.0, tokens: int = 200_000, steps: int = 2000, batch: int = 512,
     lr: float = 1e-3, context: int = 128, seed: int = 0, dtype: str = "float32", device: str = "auto",
     report: Reporter = silent,
 ) -> Kept:  # fmt: skip
@@ -105,10 +105,10 @@ def _spot(given: str | int | Spot) -> Spot:
     """A spot as a user names it."""
     if isinstance(given, tuple) and len(given) == 2 and isinstance(given[0], str) and isinstance(given[1], int):
         return given
-    found = re.fullmatch(r"(?:block_output|(?P<component>[^\[\]]+))?\[?(?P<layer>\d{1,6})\]?", str(given).replace(" ", ""))
-    if isinstance(given, bool) or not found:
+    found = re.fullmatch(r"(?:([^\[\]]+)\[)?(\d{1,6})(\])?", str(given).replace(" ", ""))
+    if isinstance(given, bool) or not found or (found[1] is None) != (found[3] is None):
         raise DasError(f"site {shown(given)}: expected a layer, such as 3, or a component and its layer, such as mlp_output[3]")
-    return found["component"] or "block_output", int(found["layer"])
+    return found[1] or "block_output", int(found[2])
 
 
 def _check(network: Given, spot: Spot, lm: Any) -> None:

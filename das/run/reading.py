@@ -17,6 +17,7 @@ from das.errors import DasError, one_line
 from das.ground.rows import is_table
 from das.task.encoded import Encoded
 from das.task.files import load_task
+from das.task.prompt import Prompt
 from das.task.rendered import Prompts
 from das.task.task import Task
 from das.task.tokenizer import Tokenizer
@@ -172,7 +173,11 @@ class Drawn:
 
     @classmethod
     def of(cls, task: Task, tokenizer: Tokenizer, tokens: int, seed: int) -> Drawn:
-        """As many as have so many tokens."""
+        """As many as have so many tokens. DasError where they are no words."""
+        if not isinstance(task.prompt, Prompt):
+            raise DasError(
+                f"{task.name} is put as tensors, and what is read are words: give a text, or a task with a das.Prompt"
+            )
         length = float(task.encode(task.some(64), tokenizer).lengths.mean())
         rows = max(1, int(AT_ONCE / length))
         each = max(1, int(rows * length))

@@ -79,6 +79,12 @@ def test_a_random_feature_has_other_latents_that_are_as_active():
         assert (numbers - torch.tensor([[3, 17, 8], [5, 30, 1]])).abs().float().mean() < 8, "activity is the number here"
 
 
+def test_a_random_feature_is_there_though_all_chosen_latents_are_the_most_active():
+    most = torch.arange(LATENTS - 1, LATENTS - 13, -1)[None]
+    twin = Latents.of(sae(), most, torch.arange(LATENTS).float()).twin(torch.Generator().manual_seed(0))
+    assert twin.numbers[twin.chosen].unique().numel() == 12
+
+
 def test_a_reconstruction_is_put_in_place_whatever_the_source():
     feature = Reconstruction(sae())
     torch.testing.assert_close(BASE + feature.swap(BASE, SOURCES[:1]), sae().reconstruct(BASE))

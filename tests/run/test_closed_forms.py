@@ -12,10 +12,9 @@ from das.stats import Bootstrap
 
 TINY = {name: value for name, value in SMALL.items() if name != "closed_forms"} | {
     "hypotheses": ["sum", "left_product"],
-    "layers": [1],
+    "layers": [1, 2],
     "positions": ["c.last", "last"],
     "subspace": "nested:k=8",
-    "steps": 8,
 }
 BOTH = {"diffmeans8", "probe8"}
 
