@@ -73,6 +73,11 @@ class Latents(Listed):
     def read(self, rows: Tensor, variable: int = 0) -> Tensor:
         return self.sae.to(rows.device).encode(rows)[..., self.chosen[variable, self.mask[variable] > 0.5]]
 
+    def directions(self, variable: int = 0) -> Tensor | None:
+        """Decoder rows, of any length and at any angle to each other."""
+        rows = self.sae.decoder[self.chosen[variable, self.mask[variable] > 0.5]]
+        return rows.T if len(rows) else None
+
     @property
     def d(self) -> int:  # type: ignore[override]
         return self.sae.width

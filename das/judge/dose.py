@@ -156,13 +156,13 @@ def _asked(a: Alignment, j: int, v: str, engine: Engine, asked: Dataset, natural
     levels = [name for name in asked.pairs if name.startswith(begin) and name != f"{begin}{OWN}"]
     if columns is None or not levels:
         return None
-    along = {}
+    direction, along = torch.nn.functional.normalize(columns[:, 0], dim=0), {}
     for name in levels:
         ((_, rows),) = vectors(engine, asked, asked.pairs[name].sources[j], [a.cell.site])
-        along[name] = float((rows @ columns[:, 0]).mean())
+        along[name] = float((rows @ direction).mean())
     upper, lower = max(along, key=along.__getitem__), min(along, key=along.__getitem__)
     differ = asked.pairs[upper].label != asked.pairs[lower].label
-    spread = float((natural @ columns[:, 0]).std())
+    spread = float((natural @ direction).std())
     if differ.sum() < LEAST or spread == 0:
         return None
-    return _Asked(a.cell.site, columns[:, 0], spread, upper, f"{begin}{OWN}", differ)
+    return _Asked(a.cell.site, direction, spread, upper, f"{begin}{OWN}", differ)

@@ -39,6 +39,12 @@ def test_a_swap_moves_the_chosen_latents_alone(kind):
     assert (feature.size, feature.called(1)) == (6, [5, 30, 1])
 
 
+def test_its_directions_are_the_decoders_rows_of_what_is_swapped():
+    feature = latents().masked(torch.tensor([[1.0, 0, 1], [0, 0, 0]]))
+    assert torch.equal(feature.directions(0), sae().decoder[[3, 8]].T)
+    assert feature.directions(1) is None
+
+
 @pytest.mark.parametrize("kind", ["relu", "topk", "jumprelu"])
 def test_all_latents_and_the_error_are_the_whole_vector(kind):
     own = sae(kind)

@@ -6,6 +6,7 @@ import torch
 from das.interchange.feature import Whole
 from das.interchange.operators import Add, Piecewise, ProjectOut, Replace, mean_ablation, resample_ablation, zero_ablation
 from das.interchange.subspace import Subspace, random_basis
+from das.interchange.units import Units
 
 ROWS, D = 7, 12
 G = torch.Generator().manual_seed(0)
@@ -63,6 +64,15 @@ def test_zero_ablation_of_a_direction_is_to_project_it_out():
 def test_rows_that_have_their_own_vector_keep_it_when_some_are_taken(operator):
     rows = torch.tensor([5, 0, 0, 3])
     assert torch.equal(operator.take(rows).change(H[rows]), operator.change(H)[rows])
+
+
+@pytest.mark.parametrize("feature", [TWO, Units(torch.tensor([[3, 1], [7, 0]]), torch.tensor([[1.0, 1.0], [1.0, 0.0]]), D)])
+def test_a_swap_moves_vectors_along_the_features_directions_and_no_others(feature):
+    spanned = torch.cat([feature.directions(i) for i in range(2)], 1)
+    moved = feature.swap(H, OTHERS[None].expand(2, -1, -1))
+    assert spanned.shape == (D, 3)
+    torch.testing.assert_close(moved @ spanned @ spanned.T, moved, atol=1e-5, rtol=0)
+    torch.testing.assert_close(moved @ spanned, (OTHERS - H) @ spanned, atol=1e-5, rtol=0)
 
 
 def test_to_the_engine_each_is_a_feature_that_needs_no_source():
