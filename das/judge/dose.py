@@ -128,7 +128,7 @@ class _Asked:
 
 def doses(
     alignments: Sequence[Alignment], variables: Mapping[str, Sequence[str]], engine: Engine, asked: Dataset,
-    natural: Mapping[tuple[str, Site], Tensor], captures: Captures,
+    natural: Mapping[tuple[str, Site], Tensor], captures: Captures | None,
 ) -> list[dict[str, Dose]]:  # fmt: skip
     """Of each alignment, variable → the curves of the first of its directions; none where it has no direction, or nothing was
     asked.

@@ -186,7 +186,7 @@ def scorecards(
     and `test`, on which it is tried. room: bytes for captures.
     """
     cards, test = [Scorecard() for _ in alignments], splits["test"]
-    captures = captures_for(engine, asked, [a.cell.site for a in alignments], room)
+    captures = captures_for(engine, asked, [a.cell.site for a in alignments], room) if asked.pairs else None
     places = dict.fromkeys((a.cell.hypothesis, a.cell.site) for a in alignments)
     seen = {place: tuple(_at(engine, splits[split], *place) for split in ("val", "test")) for place in places}
     hits = _tried(cards, alignments, engine, asked, {place: rows[0] for place, rows in seen.items()}, captures, progress)
@@ -204,7 +204,7 @@ def scorecards(
 
 def _tried(
     cards: Sequence[Scorecard], alignments: Sequence[Alignment], engine: Engine, asked: Dataset,
-    natural: Mapping[tuple[str, Site], Tensor], captures: Captures, progress: Callable[[float], None] | None,
+    natural: Mapping[tuple[str, Site], Tensor], captures: Captures | None, progress: Callable[[float], None] | None,
 ) -> list[Natural]:  # fmt: skip
     """Puts the trials to alignments, enters what they come to, and gives the hits on the natural pairs."""
     wanted, figures = {}, {}

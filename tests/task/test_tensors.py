@@ -176,7 +176,7 @@ def test_a_state_that_holds_the_sum_is_found_where_it_lies_and_the_plan_is_made_
     assert found["first+1"].all()
     pairs = m.pairs["test"]["both"]
     assert (found["last"][0] == (pairs.source_answer == pairs.answer)).all()
-    rows, _, known = check(task(), None, None, net)
+    rows, _, known = check(task(), None, None, net, 200)
     assert known.share == 1
     assert rows[1][1] == "3"
 
@@ -224,7 +224,7 @@ def test_an_image_classifier_is_a_task_whose_regions_are_positions():
     experiment = Experiment(made, Net(Strokes()), layers=[0, 1], subspace="fixed:k=2", **sizes)
     m = experiment.material()
     pairs, wanted = m.pairs["test"]["left"], {str(c.site): ("left", c.site, [Whole(1)]) for c in experiment.grid()}
-    assert check(made, None, None, m.lm)[2].share == 1
+    assert check(made, None, None, m.lm, 200)[2].share == 1
     for site, found in score(m.engine, m.data["test"], wanted).items():
         expected = np.ones(40, bool) if site.endswith("one") else None
         if expected is None:
