@@ -17,7 +17,7 @@ from das.errors import DasError, shown
 from das.find.autoencoder import Autoencoder, Law
 from das.find.train import Checkpoints, Progress, go_on
 from das.ground.checks import folder, number, whole
-from das.interchange.sae import quality
+from das.interchange.sae import SAE, quality
 from das.interchange.saelens import Kept, hook_of, read, write
 from das.interchange.selftest import make_engine
 from das.network.given import Given
@@ -82,6 +82,7 @@ def fit_sae(
     """
     settings = SaeSettings(Law(kind, latents, k, l1), tokens, steps, batch, lr, context, seed)
     path, spot, network, started = folder("out", out), _spot(site), Given(lm, dtype, device), time.time()
+    named = {"model_name": name_of(lm), "context_size": context, "kind": kind, "steps": steps}
     if path.exists():
         raise DasError(f"{path} exists already: give another folder, or remove it")
     _check(network, spot, lm)
@@ -92,13 +93,17 @@ def fit_sae(
     engine = make_engine(network.lm, components=[spot[0]], length=some.width, prompts=some, layers=[spot[1]])
     stream = Activations(engine, spot, source, report)
     made = _train(stream, settings, work, report).frozen()
-    worth = asdict(quality(made, stream.held)) | {"left_out": stream.left_out}
-    about = {"model_name": name_of(lm), "dataset_path": source.name, "context_size": context, "kind": kind, **worth}
-    about |= {"training_tokens": source.batches * source.tokens, "steps": steps, "seconds": round(time.time() - started)}
-    write(work / "dictionary", made, spot, about)
+    write(work / "dictionary", made, spot, named | _worth(made, stream) | {"seconds": round(time.time() - started)})
     (work / "dictionary").rename(path)
     shutil.rmtree(work)
     return read(path)
+
+
+def _worth(made: SAE, stream: Activations) -> dict[str, Any]:
+    """What a dictionary is worth on held-out activations, and what it was trained on."""
+    source = stream.source
+    of = {"dataset_path": source.name, "training_tokens": source.batches * source.tokens, "left_out": stream.left_out}
+    return of | asdict(quality(made, stream.held))
 
 
 def _spot(given: str | int | Spot) -> Spot:

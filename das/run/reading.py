@@ -29,7 +29,7 @@ AT_ONCE = 2048
 PIECE = 20_000
 """Characters that are tokenized together."""
 
-HELD = 0.05
+HELD = 0.1
 """The share of the batches of a text that is held out."""
 
 HELD_DRAWS = 8
