@@ -12,9 +12,10 @@ from das.stats import Bootstrap
 
 TINY = {name: value for name, value in SMALL.items() if name != "closed_forms"} | {
     "hypotheses": ["sum", "left_product"],
-    "layers": [1, 2],
+    "layers": [1],
     "positions": ["c.last", "last"],
     "subspace": "nested:k=8",
+    "steps": 8,
 }
 BOTH = {"diffmeans8", "probe8"}
 
