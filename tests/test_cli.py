@@ -15,7 +15,8 @@ from das.commands.groups import REST, grouped
 from das.commands.registry import COMMANDS
 from das.ground.checks import fitted
 from das.run.fit import variants
-from das.run.settings import FitSettings, Settings, check_keys, read_yaml
+from das.run.fit_settings import FitSettings
+from das.run.settings import Settings, check_keys, read_yaml
 from das.task.files import load_task
 from das.use.template import TASK as TEMPLATE
 

@@ -17,7 +17,7 @@ GROUPS = {
     },
     "FitSettings": {
         "what matters first": "task out base steps",
-        "the network": "width layers heads whole_numbers lora rank dtype",
+        "the network": "width layers heads whole_numbers lora lorra rank dtype",
         "training": "batch lr warmup weight_decay clip mix exam seed",
         "the machine": "device threads",
     },

@@ -16,7 +16,7 @@ class Command:
     """A command `name`: the function of that name (`-` is `_`) in the module of that name in `das.commands`.
 
     operands: what stands after its name, in brackets what may be left out. does: in a phrase, for the list of commands.
-    often: options to show beside that. settings: the class in `das.run.settings` that its options fill in, beside its
+    often: options to show beside that. settings: the class in `das.run` that its options fill in, beside its
     function's parameters.
     """
 
@@ -36,7 +36,7 @@ class Command:
     @property
     def settings_class(self) -> Any:
         """The class that its options fill in, if there is one."""
-        return getattr(importlib.import_module("das.run.settings"), self.settings) if self.settings else None
+        return getattr(importlib.import_module("das.run"), self.settings) if self.settings else None
 
     @property
     def places(self) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,12 +29,13 @@ def base_of(folder: str | Path) -> str | None:
     return next((name for name, network in NAMED.items() if network.hub == base), base)
 
 
-def adapted(model: Any, rank: int, base: str) -> Any:
-    """The network with a fresh adapter on every linear map but the head; nothing else of it will be trained."""
+def adapted(model: Any, rank: int, base: str, modules: Sequence[str] | str = "all-linear") -> Any:
+    """The network with a fresh adapter on some modules, by default every linear map but the head; nothing else of it will be
+    trained."""
     peft = _peft()
     hub = NAMED[base].hub if base in NAMED else base
     model.config._name_or_path = model.name_or_path = hub
-    config = peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
+    config = peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=modules, task_type="CAUSAL_LM")
     with _quiet():
         return peft.get_peft_model(model, config)
 

@@ -5,7 +5,8 @@ from das import handing_on
 __getattr__, __all__ = handing_on(
     __name__,
     {
-        "settings": "Settings FitSettings",
+        "settings": "Settings",
+        "fit_settings": "FitSettings",
         "experiment": "Experiment",
         "folder": "Folder",
         "plan": "plan_of Plan",

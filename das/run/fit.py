@@ -27,7 +27,10 @@ from das.network.parts import tokens
 from das.network.quiet import quiet
 from das.progress import Reporter, silent
 from das.run.begun import begin
-from das.run.settings import FitSettings, name_of
+from das.run.fit_settings import FitSettings
+from das.run.lorra import Lorra
+from das.run.representations import Representations
+from das.run.settings import name_of
 from das.task.encoded import Encoded
 from das.task.files import load_task
 from das.task.form import Form
@@ -158,6 +161,19 @@ class _Fit(pl.LightningModule):
         return torch.utils.data.DataLoader(range(self.settings.steps - self.global_step), batch_size=None)  # type: ignore[arg-type]
 
 
+class _Adapt(_Fit):
+    """Trains an adapter towards representations."""
+
+    def __init__(self, model: nn.Module, batches: _Batches, towards: Representations) -> None:
+        super().__init__(model, batches)
+        self.towards = towards
+
+    def training_step(self, _: Any, index: int) -> Tensor:
+        loss = self.towards.distance(self.global_step)
+        self.note = f"distance {float(loss.detach()):.3f}"
+        return loss
+
+
 def _new_model(tokenizer: Tokenizer, settings: FitSettings) -> Any:
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -189,7 +205,7 @@ def fit(settings: FitSettings, report: Reporter = silent) -> dict[str, float]:
     if settings.threads:
         torch.set_num_threads(settings.threads)
     in_words(task.variant(BASE))  # a das.Net is trained by the file that makes it
-    model, tokenizer = _network(task, settings)
+    model, tokenizer, towards = _network(task, settings)
     task.check(tokenizer)
     for change in [*task.shifts.values(), *task.siblings.values()]:
         task.check_shift(change, tokenizer)
@@ -197,7 +213,7 @@ def fit(settings: FitSettings, report: Reporter = silent) -> dict[str, float]:
     batches = _Batches(task, tokenizer, settings)
     work = out.with_name(f"{out.name}.partial")
     begin(work, plain(settings))
-    _train(model, batches, work, report)
+    _train(_Adapt(model, batches, towards) if towards else _Fit(model, batches), work, report)
     _check_finite(model, settings, work)
     if settings.lora:
         save(model, work / "network")
@@ -205,25 +221,29 @@ def fit(settings: FitSettings, report: Reporter = silent) -> dict[str, float]:
         model.save_pretrained(work / "network")
         tokenizer.save_pretrained(work / "network")
     scores = _exam(task, LM.load(str(work / "network")), settings.exam, report)
-    _finish(plain(settings) | {"accuracy": scores, "seconds": round(time.time() - started)}, work, out)
+    near = {"distance": [towards.approach(before=True), towards.approach()]} if towards else {}
+    _finish(plain(settings) | near | {"accuracy": scores, "seconds": round(time.time() - started)}, work, out)
     return scores
 
 
-def _network(task: Task, settings: FitSettings) -> tuple[Any, Tokenizer]:
-    """The network to be trained, with its tokenizer."""
+def _network(task: Task, settings: FitSettings) -> tuple[Any, Tokenizer, Representations | None]:
+    """The network to be trained, with its tokenizer, and the representations that it is trained towards, if it is."""
     if settings.base is None:
         tokenizer = make_tokenizer(corpus(task), settings.whole_numbers)
-        return _new_model(tokenizer, settings), tokenizer
+        return _new_model(tokenizer, settings), tokenizer, None
     lm = LM.load(settings.base, settings.dtype)
     torch.manual_seed(settings.seed)
+    if settings.lorra is not None:
+        towards = Representations(task, lm, Lorra.of(settings.lorra), settings.base, settings.seed)
+        return towards.model, lm.tokenizer, towards
     model = adapted(lm.model, settings.rank, settings.base) if settings.lora else lm.model.requires_grad_(True)
-    return model, lm.tokenizer
+    return model, lm.tokenizer, None
 
 
-def _train(model: nn.Module, batches: _Batches, work: Path, report: Reporter) -> None:
-    """Trains the model in place, with some ten checkpoints or more on the way."""
+def _train(module: _Fit, work: Path, report: Reporter) -> None:
+    """Trains a network in place, with some ten checkpoints or more on the way."""
     quiet()
-    s = batches.settings
+    model, batches, s = module.model, module.batches, module.settings
     keep = Checkpoints(work, max(1, min(200, s.steps // 10)))
     name = f"{batches.task.name}: {sum(p.numel() for p in model.parameters() if p.requires_grad):,} parameters"
     with report.task(name, s.steps) as step:
@@ -231,7 +251,7 @@ def _train(model: nn.Module, batches: _Batches, work: Path, report: Reporter) ->
             max_steps=s.steps, accelerator="cpu", gradient_clip_val=s.clip, logger=False,
             callbacks=[keep, Progress(step)], enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
         )  # fmt: skip
-        go_on(trainer, _Fit(model, batches), work, batches.task.name, report)
+        go_on(trainer, module, work, batches.task.name, report)
 
 
 def _check_finite(model: nn.Module, settings: FitSettings, work: Path) -> None:

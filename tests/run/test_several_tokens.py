@@ -17,7 +17,7 @@ from das.judge.nulls import shuffled
 from das.pairs.dataset import Dataset
 from das.progress import console
 from das.run.fit import fit
-from das.run.settings import FitSettings
+from das.run.fit_settings import FitSettings
 from das.task.asked import drawn
 from das.task.tokenizer import make_tokenizer
 
