@@ -147,7 +147,7 @@ def _largest(ax: Axes, table: pd.DataFrame, name: str, even: float) -> None:
     ax.set_yticks(at, [plain(str(label)) for label in table[name]], fontsize=8)
     ax.invert_yaxis()
     ax.set_xlabel(f"share of the subspace: largest {'entries' if name == 'entry' else 'units'}", fontsize=9)
-    ax.legend(fontsize=8, frameon=False, loc="lower right")
+    ax.legend(fontsize=8, framealpha=1, loc="lower right")
 
 
 # --- angles ---

@@ -56,10 +56,6 @@ class Dictionary(Masked):
         return self.by == "probe"
 
     @property
-    def width(self) -> int:
-        return 0  # there may be more latents than entries
-
-    @property
     def label(self) -> str:
         others = super().label.partition(",")[2].split(",")
         kept = [each for each in others if each and not each.startswith(("path=", "sum=", "random="))]

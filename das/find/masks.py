@@ -36,6 +36,10 @@ class Masked(Kind):
     lr: float = 0.05
     tolerance: float = 0.02
 
+    @property
+    def width(self) -> int:
+        return 0  # where there are fewer units than k, all of them may be swapped
+
     @abstractmethod
     def coordinates(self, ground: Ground) -> Coordinates:
         """Those of a site's vectors."""

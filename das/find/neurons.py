@@ -9,7 +9,7 @@ from das.find.coordinates import Axes, Coordinates, Directions
 from das.find.directions import principal
 from das.find.masks import Masked
 from das.find.stack import Ground
-from das.network.site import BY_HEAD, Place, parse_component
+from das.network.site import BY_HEAD, Place, Site
 
 COMPONENTS = 512
 """Principal components over which there is a mask."""
@@ -17,7 +17,7 @@ COMPONENTS = 512
 
 @dataclass(frozen=True)
 class Neurons(Masked):
-    """Desiderata-based masking (Davies et al. 2023, arXiv 2307.13239; De Cao et al. 2020, arXiv 2004.14992): a trained mask.
+    """Desiderata-based masking (Davies et al. 2023, arXiv 2307.03637; De Cao et al. 2020, arXiv 2004.14992): a trained mask.
 
     over: `axes`, the entries of the vectors, such as neurons; `heads`, whole heads, at a component that is made of them (each
     token's by itself); `pca`, principal components of the training prompts' vectors, at most `COMPONENTS` of them.
@@ -30,26 +30,32 @@ class Neurons(Masked):
     k: int = 32
     over: str = field(default="axes", metadata={"choices": ("axes", "heads", "pca")})
 
+    def check_site(self, site: Site) -> None:
+        others = [place.component for place in site.places if self.over == "heads" and _head_of(place) is None]
+        if others:
+            raise DasError(
+                f"{self.label} at {site}: {others[0]} is not made of heads; give components that are: {', '.join(BY_HEAD)}"
+            )
+
     def coordinates(self, ground: Ground) -> Coordinates:
         if self.over == "pca":
             rows = ground.vectors()
             return Directions(principal(rows - rows.mean(0), COMPONENTS))
-        block = 1 if self.over == "axes" else _head(self, ground)
+        block = 1 if self.over == "axes" else _head_size(self, ground)
         return Axes(sum(ground.sizes), block)
 
 
-def _head(kind: Neurons, ground: Ground) -> int:
-    """The entries of a head at a site; DasError where it is not made of heads."""
-    sizes = {_head_size(place, ground) for place in ground.site.places}
-    if len(sizes) != 1 or None in sizes:
-        raise DasError(
-            f"{kind.label} at {ground.site}: expected a component that is made of heads of one size: {', '.join(BY_HEAD)}"
-        )
-    return sizes.pop() or 0
+def _head_of(place: Place) -> str | None:
+    """The component that is the first head of a place, if it is made of heads."""
+    name, _, head = place.component.partition(".")
+    return f"{name}.0" if name in BY_HEAD and (not head or head.isdecimal()) else None
 
 
-def _head_size(place: Place, ground: Ground) -> int | None:
-    parsed = parse_component(place.component)
-    if parsed is None or parsed[0] not in BY_HEAD:
-        return None
-    return ground.engine.lm.size(f"{parsed[0]}.0", place.layer)
+def _head_size(kind: Neurons, ground: Ground) -> int:
+    """The entries of a head at a site. DasError where it is not made of heads of one size."""
+    kind.check_site(ground.site)
+    firsts = {(head, place.layer) for place in ground.site.places if (head := _head_of(place))}
+    sizes = sorted({ground.engine.lm.size(*first) for first in firsts})
+    if len(sizes) > 1:
+        raise DasError(f"{kind.label} at {ground.site}: one mask is over heads of one size, and these have {sizes} entries")
+    return sizes[0]

@@ -12,9 +12,10 @@ from das.errors import DasError
 from das.find.alignment import Alignment
 from das.interchange.engine import HookEngine
 from das.interchange.subspace import Subspace
-from das.interchange.units import subspace_of
+from das.interchange.units import Units, subspace_of
 from das.interchange.vectors import vectors
 from das.network.lm import LM
+from das.network.site import Site
 from das.network.unembedding import unembedding, written
 from das.pairs.dataset import Dataset
 from das.run.folder import Folder
@@ -23,7 +24,7 @@ from das.task.task import Task
 from das.use.angles import overlaps, space
 from das.use.cells import companions
 from das.use.inside import Inside
-from das.use.tracing import trace
+from das.use.tracing import entry_names, trace
 
 COLUMNS = 4
 """Columns of each variable whose projections and tokens are looked at."""
@@ -68,8 +69,17 @@ def look_inside(alignment: Alignment, lm: LM, task: Task, prompts: int = PROMPTS
         made["notes"] |= dict.fromkeys(["trace", "tokens"], SEVERAL.format(cell.site))
     else:
         made["trace"] = trace(lm, cell.site, subspace, hypothesis.variables)
+        if isinstance(feature, Units):
+            made["notes"]["columns"] = _called(lm, cell.site, feature, hypothesis.variables)
         made["tokens"], made["notes"]["tokens"] = _tokens(lm, alignment, subspace, hypothesis.variables, encoded)
     return Inside(alignment, hypothesis.variables, angles=pd.DataFrame() if angles is None else angles, **made)
+
+
+def _called(lm: LM, site: Site, units: Units, variables: Sequence[str]) -> str:
+    """Which entry each column of a mask is, in order."""
+    names = entry_names(lm, site, units.d)
+    own = {v: [names[entry] for entry in units.entries(i).tolist()] for i, v in enumerate(variables)}
+    return "; ".join(f"those of {v} are, in order, {', '.join(entries)}" for v, entries in own.items())
 
 
 def _projections(a: Alignment, lm: LM, encoded: Prompts, values: Mapping[str, Any]) -> pd.DataFrame:

@@ -34,7 +34,7 @@ class Trace:
 def trace(lm: LM, site: Site, subspace: Subspace, variables: Sequence[str]) -> Trace:
     """Of the columns of each variable that are swapped."""
     d, entries, grouped, spread = len(subspace.basis), list[Row](), list[Row](), list[Row]()
-    names, units = _entries(lm, site, d), _units(lm, site, d)
+    names, units = entry_names(lm, site, d), _units(lm, site, d)
     for i, variable in enumerate(variables):
         columns, of = subspace.columns(i), {"variable": variable}
         if columns.shape[1]:
@@ -72,7 +72,7 @@ def _by_unit(units: Sequence[str]) -> Callable[[Tensor], Tensor]:
     return lambda parts: parts @ member
 
 
-def _entries(lm: LM, site: Site, d: int) -> list[str]:
+def entry_names(lm: LM, site: Site, d: int) -> list[str]:
     """What each entry of a site's vectors is called."""
     size = lm.size(*site.spot)
     word = ENTRY.get(site.component, "dimension")
