@@ -15,9 +15,8 @@ WINGS = [
 
 GROUND, TOP = ["errors", "text", "stats", "progress", "memory"], ["cli", "__main__"]
 
-LAZY = {("causal.model", "draw.dag"), ("run.experiment", "use.run"), ("find.alignment", "use.steer")}
-"""A DAG draws itself, an experiment ends with the run that a person holds, an alignment steers: all import what they need when
-called."""
+LAZY = {("causal.model", "draw.dag"), ("run.experiment", "use.run")}
+"""A DAG draws itself, an experiment ends with the run that a person holds: both import what they need when called."""
 
 PACKAGE = Path(das.__file__).parent
 FLOOR = {name: floor for floor, name in enumerate(["__init__", *GROUND, *WINGS, *TOP])}

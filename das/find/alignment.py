@@ -155,15 +155,15 @@ class Alignment(ModelHubMixin):
 
     def steer(self, lm: Any, prompts: Any, **how: Any) -> Any:
         """How a network goes on from prompts when it is steered by this (see `das.use.steer.steer`)."""
-        from das.use.steer import steer
+        import das  # its public door: what steers lies above
 
-        return steer(lm, self, prompts, **how)
+        return das.steer(lm, self, prompts, **how)
 
     def steered(self, lm: Any, **how: Any) -> Any:
         """Steers every call of a network in a `with` block (see `das.use.steer.steered`)."""
-        from das.use.steer import steered
+        import das
 
-        return steered(lm, self, **how)
+        return das.steered(lm, self, **how)
 
     # --- huggingface_hub ---
 
