@@ -103,13 +103,8 @@ class Directions(Coordinates):
         return left(shared, mask.sum(1)[:, None, None], moved)
 
 
-def difference(coordinates: Coordinates, base: Tensor, sources: Tensor) -> Tensor:
-    """By how much sources differ from a base, (variables, rows, coordinates)."""
-    return coordinates.encode(sources) - coordinates.encode(base)
-
-
 def swapped(coordinates: Coordinates, mask: Tensor, base: Tensor, sources: Tensor) -> Tensor:
     """The changes of vectors when units are swapped as far as a mask says, (cells, rows, d). mask: (cells, variables, units)"""
-    moved, weight = difference(coordinates, base, sources), coordinates.spread(mask)
+    moved, weight = coordinates.encode(sources) - coordinates.encode(base), coordinates.spread(mask)
     change = weight[:, 0, None] * moved[0] if len(moved) == 1 else torch.einsum("cvu,vru->cru", weight, moved)
     return coordinates.decode(change)

@@ -21,7 +21,7 @@ MOST, FASTEST = 2**20, 10
 
 @dataclass(frozen=True)
 class Kind:
-    """A finder with its settings, which are numbers in bounds; DasError where one is not.
+    """A finder with its settings, which are numbers in bounds, or words of a few; DasError where one is not.
 
     finder: the module of `das.find` whose `find(cells, search)` makes the alignments; by default that of the class.
     trains: whether it has a training that can be gone on with; stack: by which type of `das.find.stack.Stack`, as module.Class;
