@@ -15,7 +15,6 @@ import yaml
 from safetensors.numpy import load as tensors_of
 from safetensors.numpy import save_file
 
-from das.causal.columns import differ
 from das.errors import DasError
 from das.find.alignment import Alignment, Cell
 from das.find.sites import as_kept, as_read
@@ -277,12 +276,6 @@ class Folder:
     def test_prompts(self, hypothesis: str) -> Rows:
         """The base and the source prompts of each test pair, as numbers. (ways, pairs)"""
         return np.stack(list(self.prompts(hypothesis, ["test"]).values()))
-
-    def flips(self, hypothesis: str) -> Hits:
-        """The test pairs whose answer is another than the base's, where that is known. (pairs,)"""
-        mine = [("split", "==", "test"), ("hypothesis", "==", hypothesis)]
-        table = read_table(self.folder / "pairs.parquet", filters=mine)
-        return differ(table["answer"].to_numpy(), table["base_answer"].to_numpy())
 
     def table(self) -> pd.DataFrame:
         """One row per cell, a column per split and metric (`test_iia`, `val_flip_iia`, …), rank curves left out."""

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from das.causal.columns import differ
 from das.find.alignment import Cell
 from das.find.directions import Direction
 from das.find.kinds import kind_name, parse_kind
 from das.find.sites import as_kept, row_order
-from das.ground.storage import read_json, write, write_json
+from das.ground.storage import read_json, read_table, write, write_json
 from das.interchange.score import Hits
 from das.judge.decoding import gain
 from das.judge.verdict import UNLEARNED, Added, Facts, judge
@@ -188,7 +189,7 @@ class Summary:
         if not closed or not main[0].trains:
             return None
         best = max(closed, key=lambda cells: np.mean([self.cards[c]["metrics"]["val"]["iia"] for c in cells]))
-        flips = self.run.flips(name) if "flip_iia" in self.cards[main[0]]["metrics"]["test"] else None
+        flips = self._flips(name) if "flip_iia" in self.cards[main[0]]["metrics"]["test"] else None
         on_flips = None if flips is None else self._difference(name, main, best, flips)
         return Added(kind_name(best[0].kind), self._difference(name, main, best), on_flips)
 
@@ -200,6 +201,12 @@ class Summary:
             for kinds in [self._kinds(name)]
             for one, other in combinations(kinds, 2)
         ]
+
+    def _flips(self, name: str) -> Hits:
+        """The test pairs whose answer is another than the base's, (pairs,)."""
+        mine = [("split", "==", "test"), ("hypothesis", "==", name)]
+        table = read_table(self.run.folder / "pairs.parquet", filters=mine)
+        return differ(table["answer"].to_numpy(), table["base_answer"].to_numpy())
 
     def _difference(self, name: str, one: Sequence[Cell], other: Sequence[Cell], some: Hits | None = None) -> Difference:
         """some: the test pairs that count, (pairs,); by default all."""

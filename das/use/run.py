@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from das.use.generated import Generated
     from das.use.inside import Inside
     from das.use.report import Page
-    from das.use.steer import Steerer
+    from das.use.steerer import Steerer
     from das.use.swapper import Swapper
 
 
@@ -138,7 +138,7 @@ class Run(Folder):
 
     def steerer(self, cell: str) -> Steerer:
         """An alignment of the run with its network and task, ready to steer. cell: see `swapper`."""
-        from das.use.steer import Steerer
+        from das.use.steerer import Steerer
 
         return Steerer(self.alignment(cell_id(self, cell)), *self._made_from(None, None))
 

@@ -1,0 +1,254 @@
+"""Steerer: an alignment and a network, ready to steer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from das.errors import DasError, unknown
+from das.find.alignment import Alignment
+from das.interchange.applied import AT_ONCE
+from das.interchange.calls import Where, frame_of
+from das.interchange.contrast import Contrast
+from das.interchange.engine import HookEngine
+from das.interchange.feature import Feature
+from das.interchange.operators import Add, Operator, Piecewise, Replace, zero_ablation
+from das.interchange.steering import Marks, Operators, Push, Tokens, every_token, steering
+from das.interchange.subspace import Subspace, orthonormal
+from das.network.limits import check_limits
+from das.network.lm import LM
+from das.network.net import Net
+from das.network.site import Spot, parse_component
+from das.pairs.dataset import Rows
+from das.task.encoded import Encoded
+from das.task.rendered import Indices, Prompts
+from das.task.task import Task
+from das.use.applied import AFTER, BEFORE
+from das.use.asked import Asked, asked, placed
+from das.use.calling import PLACE, of_base, pointed
+from das.use.generated import Generated, continued
+from das.use.own_pairs import Pointed
+from das.use.swapper import Swapper
+from das.use.way import ALL, Way
+
+NATURAL = 256
+"""Prompts of the task by which the natural spread along a direction is measured."""
+
+
+@dataclass(frozen=True)
+class Steerer:
+    """An alignment and a network, ready to steer. task: with it prompts may be values of its inputs, and doses spreads."""
+
+    alignment: Alignment
+    lm: LM
+    task: Task | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.lm, Net):
+            raise DasError(f"{self.lm.name} takes tensors: what reads and writes text is steered")
+        if not self.alignment.cell.site.single:
+            raise DasError(f"{self.alignment.cell.site} is a site of several places: an alignment at one place steers")
+
+    @cached_property
+    def variables(self) -> list[str]:
+        """The aligned variables; numbers from 1 where no task names them."""
+        return Swapper(self.alignment, self.lm, self.task).variables
+
+    def steer(
+        self, prompts: Any, *also: tuple[Steerer, Way], tokens: int = 20, options: Mapping[str, Any] | None = None, **way: Any
+    ) -> Generated:
+        """See `steer`. also: further alignments that steer at once, each in its way."""
+        given = asked(prompts, self.task, "prompt")
+        ways = [(self, Way.of(way)), *also]
+        parts = [one.prepared(each, one.encoded(given, each.position)) for one, each in ways]
+        encoded = self.encoded(given)
+
+        @contextmanager
+        def under(rows: Rows) -> Iterator[None]:
+            with ExitStack() as stack:
+                for part in parts:
+                    stack.enter_context(part(rows))
+                yield
+
+        said = {BEFORE: continued(self.lm, encoded, tokens, options or {})}
+        said[AFTER] = continued(self.lm, encoded, tokens, options or {}, under)
+        what = "; ".join(f"{each.operator} at {one.alignment.cell.id}" for one, each in ways)
+        return Generated(what, self.lm.tokenizer, {BEFORE: given.names}, said)
+
+    @contextmanager
+    def steering(self, base: Any = None, **way: Any) -> Iterator[Any]:
+        """See `das.use.steer.steered`."""
+        how = Way.of(way)
+        prompts = None if base is None else self.encoded(asked(base, self.task, "base"), how.position)
+        with self.prepared(how, prompts)(None):
+            yield self.lm.model
+
+    def encoded(self, prompts: Asked, position: Pointed = None) -> Encoded:
+        """Prompts as tokens, with the place that is steered in them."""
+        if position is None or position == ALL:
+            found: Prompts = prompts.rendered.encode(self.lm.tokenizer)
+        else:
+            found = placed(prompts, self.lm.tokenizer, PLACE, position, self.task)
+        if not isinstance(found, Encoded):
+            raise DasError("texts are steered: this task puts none")
+        check_limits(getattr(self.lm.model, "config", None), found, np.zeros(0, np.int64), self.lm.tokenizer)
+        return found
+
+    def prepared(self, way: Way, prompts: Encoded | None) -> Callable[[Rows | None], AbstractContextManager[None]]:
+        """What steers some of the prompts, or where none are given those of any call."""
+        spots, push = self._spots(way), self._push(way)
+
+        def under(rows: Rows | None) -> AbstractContextManager[None]:
+            some = prompts if prompts is None or rows is None else prompts.take(rows)
+            count = None if prompts is None else len(prompts)
+            return steering(self.lm, spots, Tokens(self._marks(way, some), way.new_tokens), push(rows, count))
+
+        return under
+
+    # --- where ---
+
+    def _spots(self, way: Way) -> list[Spot]:
+        component, own = self.alignment.cell.site.spot
+        layers, depth = way.layers_of(own), self.lm.layers
+        if outside := [layer for layer in layers if layer >= depth]:
+            raise DasError(f"layer {outside[0]} is steered, and {self.lm.name} has layers 0 to {depth - 1}")
+        if layers != [own] and parse_component(component) is None and "{layer}" not in component:
+            raise DasError(f"{component} is one module and in no band of layers: leave layers out")
+        spots = [(component, layer) for layer in layers]
+        for spot in spots:
+            if way.operator != "contrast" and not self.alignment.feature.fits(self.lm.size(*spot)):
+                raise DasError(
+                    f"{self.alignment.cell.id} is not of vectors of {self.lm.size(*spot)} entries, which a token has at "
+                    f"{spot[0]}[{spot[1]}]: an alignment of one token in a network of its width steers"
+                )
+        return spots
+
+    def _marks(self, way: Way, prompts: Encoded | None) -> Marks | None:
+        if way.position is None:
+            return None
+        if way.position == ALL:
+            return every_token
+        where: Where = pointed(self.lm.tokenizer, way.position) if prompts is None else of_base(prompts, PLACE)
+        return where
+
+    # --- what ---
+
+    def _push(self, way: Way) -> Callable[[Rows | None, int | None], Push]:
+        """From some of the prompts, and how many there are of all, what is done to their vectors."""
+        if way.operator == "contrast":
+            return self._contrast(way)
+        operators = self._operators(way)
+        count = max((each.sources.shape[1] for each in operators.values() if isinstance(each, Replace)), default=1)
+
+        def push(rows: Rows | None, prompts: int | None) -> Push:
+            _check_count("sources", count, prompts)
+            if count == 1 or rows is None:
+                return Operators(operators, count)
+            return Operators({spot: each.take(torch.from_numpy(rows)) for spot, each in operators.items()}, len(rows))
+
+        return push
+
+    def _contrast(self, way: Way) -> Callable[[Rows | None, int | None], Push]:
+        if getattr(getattr(self.lm.model, "config", None), "is_encoder_decoder", False) or self.lm.mask is not None:
+            raise DasError("contrast vectors are for networks that go on from their prompt: this one is, or has, an encoder")
+        if way.position is not None:
+            raise DasError("contrast vectors are added where new tokens are made: leave position out")
+        spots, ids = self._spots(way), [self._ids(each, name) for each, name in ((way.plus, "plus"), (way.minus, "minus"))]
+        alpha = 1.0 if way.alpha is None else way.alpha
+
+        def push(rows: Rows | None, prompts: int | None) -> Push:
+            for each in ids:
+                _check_count("contrasting prompts", len(each), prompts)
+            own = [each if len(each) == 1 or rows is None else [each[row] for row in rows] for each in ids]
+            return Contrast(self.lm, spots, own[0], own[1], alpha)
+
+        return push
+
+    def _ids(self, given: Any, name: str) -> list[Indices]:
+        encoded = self.encoded(asked(given, self.task, name))
+        return [row[-n:] for row, n in zip(encoded.ids, encoded.lengths, strict=True)]
+
+    def _operators(self, way: Way) -> dict[Spot, Operator]:
+        spots = self._spots(way)
+        if way.operator == "interchange":
+            feature = self._feature(way, whole=True)
+            return {spot: Replace(feature, rows.expand(feature.variables, -1, -1)) for spot, rows in self._sources(way).items()}
+        if way.operator == "project_out":
+            return {spot: zero_ablation(self._feature(way), self.lm.size(*spot)) for spot in spots}
+        vector = self._directions(self._number(way))[:, 0]
+        spread = dict.fromkeys(spots, 1.0) if way.spreads is None else self._spread(spots, vector)
+        dose = way.alpha if way.spreads is None else way.spreads
+        assert dose is not None
+        kind = Add if way.operator == "add" else Piecewise
+        return {spot: kind(vector, dose * spread[spot]) for spot in spots}
+
+    def _number(self, way: Way) -> int:
+        """The variable that is meant, by its place among the aligned ones."""
+        named = self.variables
+        if way.variable is None and len(named) > 1:
+            raise DasError(f"the alignment has a direction for each of {', '.join(named)}: say which, variable=…")
+        if way.variable is not None and str(way.variable) not in named:
+            raise unknown("aligned variable", str(way.variable), named)
+        return 0 if way.variable is None else named.index(str(way.variable))
+
+    def _directions(self, variable: int) -> Tensor:
+        found = self.alignment.feature.directions(variable)
+        if found is None:
+            raise DasError(f"{self.alignment.cell.id} has no directions of its own: operator interchange does without")
+        return torch.nn.functional.normalize(found, dim=0)
+
+    def _feature(self, way: Way, whole: bool = False) -> Feature:
+        """What is put out or swapped: the directions of a variable, or of all. whole: the alignment's own, if it may be."""
+        if whole and way.variable is None:
+            return self.alignment.feature
+        wanted = range(len(self.variables)) if way.variable is None else [self._number(way)]
+        columns = orthonormal(torch.cat([self._directions(i) for i in wanted], 1))
+        return Subspace(columns[:, None], torch.ones(1, columns.shape[1]))
+
+    # --- what natural prompts have ---
+
+    @property
+    def _position(self) -> str:
+        """Where the alignment lies; in a decoder beside an encoder at the token that the answer begins with, read after the
+        prompt's last."""
+        (place,) = self.alignment.cell.site.places
+        return "last" if frame_of(self.lm, self.lm.tap(*place.spot).module)[1] else place.position
+
+    def _sources(self, way: Way) -> dict[Spot, Tensor]:
+        """What the sources have at each spot, (sources, size)."""
+        given = asked(way.source, self.task, "source")
+        prompts = placed(given, self.lm.tokenizer, self._position, way.source_position, self.task)
+        return self._vectors(prompts, self._spots(way))
+
+    def _spread(self, spots: Sequence[Spot], vector: Tensor) -> dict[Spot, float]:
+        """The standard deviation of natural prompts along a direction of length 1, at each spot."""
+        if self.task is None:
+            raise DasError("spreads are measured on the task's prompts: give task=, or alpha=, a length along the direction")
+        drawn = self.task.model.sample(np.random.default_rng(0), NATURAL)
+        prompts = self.task.encode(drawn, self.lm.tokenizer, [self._position])
+        return {spot: float((rows @ vector.to(rows)).std()) for spot, rows in self._vectors(prompts, spots).items()}
+
+    @torch.no_grad()
+    def _vectors(self, prompts: Prompts, spots: Sequence[Spot]) -> dict[Spot, Tensor]:
+        """What prompts have at the alignment's position, at each spot, (prompts, size)."""
+        columns = prompts.positions[self._position]
+        if columns.shape[1] != 1:
+            raise DasError(f"the place in a source covers {columns.shape[1]} tokens: point at one of them")
+        parts: dict[Spot, list[Tensor]] = {spot: [] for spot in spots}
+        for rows in np.array_split(np.arange(len(prompts)), -(-len(prompts) // AT_ONCE)):
+            capture = HookEngine(self.lm).capture(prompts.take(rows), spots)
+            for spot in spots:
+                parts[spot].append(capture.at(spot, torch.from_numpy(columns[rows])).flatten(1).float())
+        return {spot: torch.cat(each) for spot, each in parts.items()}
+
+
+def _check_count(what: str, count: int, prompts: int | None) -> None:
+    if count > 1 and prompts is not None and prompts != count:
+        raise DasError(f"there are {count} {what} and {prompts} prompts: give one, or one for each prompt")
