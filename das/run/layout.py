@@ -214,8 +214,10 @@ class Layout:
         return list(dict.fromkeys([*self.refinement(chosen), *self.closed(chosen.items())]))
 
     def closed(self, places: Iterable[tuple[str, Site]]) -> list[Cell]:
-        """The cells of closed forms beside those of a kind that trains, at the hypotheses' sites; they have no seed."""
-        return [Cell(name, site, kind) for name, site in dict.fromkeys(places) for kind in self._closed[name]]
+        """The cells of closed forms beside those of a kind that trains, at the hypotheses' sites; they have no seed. None at
+        sites whose source's vector lies elsewhere: closed forms read base and source at one place."""
+        here = [each for each in dict.fromkeys(places) if all(base == source for base, source in each[1].pairs)]
+        return [Cell(name, site, kind) for name, site in here for kind in self._closed[name]]
 
     @cached_property
     def _closed(self) -> dict[str, list[Kind]]:

@@ -7,6 +7,7 @@ from conftest import SMALL
 
 from das import DasError, Experiment, Run
 from das.draw.heatmaps import grid
+from das.network.site import Site
 from das.run.settings import Settings
 from das.stats import Bootstrap
 
@@ -109,5 +110,8 @@ def test_what_cannot_be_asked_is_left_out(monkeypatch):
     assert asked() == BOTH
     assert asked(subspace="random:k=2") == set()
     assert asked(subspace="probe", closed_forms=["probe", "lat"]) == set()
+    e = experiment()
+    assert e.closed([("sum", Site(1, "last"))])
+    assert not e.closed([("sum", Site(1, "last<-c.last")), ("sum", Site("1<-0", "last"))])
     monkeypatch.setattr("das.run.layout.MANY", 20)  # of a sum's values are seventeen
     assert asked(closed_forms=["probe", "lat"]) == {"lat8"}
