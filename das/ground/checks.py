@@ -6,11 +6,12 @@ import math
 import os
 import re
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin
 
-from das.errors import DasError, shown
+from das.errors import DasError, shown, unknown
 
 NAME_BYTES = 60
 """Of a name, which becomes part of a file's."""
@@ -22,6 +23,14 @@ WORDS: dict[Any, tuple[str, str]] = {
     str: ("a text", "texts"), type(None): ("nothing", "nothing"), Any: ("anything", "values"),
 }  # fmt: skip
 """What a type is called: one of it, several."""
+
+
+def check_known(cls: type[Any], given: Iterable[Any], what: str, also: Sequence[str] = ()) -> None:
+    """DasError on a name that is no field of a dataclass, nor of `also`; it names the nearest one. what: kind of name."""
+    known = [f.name for f in fields(cls)] + list(also)
+    for name in given:
+        if name not in known:
+            raise unknown(what, name, known)
 
 
 # --- types ---

@@ -108,7 +108,7 @@ def frame_of(lm: LM, module: nn.Module) -> tuple[nn.Module, bool]:
     """The module whose calls bring the tokens whose vectors pass through another: the network, or of an encoder–decoder the
     encoder or the decoder; and whether that reads the answer, not the prompt. DasError where it is part of neither."""
     network: Any = lm.model
-    if not getattr(getattr(network, "config", None), "is_encoder_decoder", False):
+    if not lm.halves:
         return network, False
     for frame, answer in ((network.get_encoder(), False), (network.get_decoder(), True)):
         if any(module is inner for inner in frame.modules()):

@@ -112,7 +112,7 @@ class _Steering:
         followed = [Following(lm, tap.module, self._find) for tap in self.taps.values()]
         _check(self.taps, followed, tokens)
         self.following, self.made = followed[0], 0
-        self.reads_on = not _halves(lm)
+        self.reads_on = not lm.halves
         self.now: Under | None = None
 
     def _find(self, ids: Tensor, mask: Tensor | None) -> _Prompts:
@@ -184,11 +184,6 @@ class _Steering:
         return held
 
 
-def _halves(lm: LM) -> bool:
-    """Whether a network is an encoder and a decoder."""
-    return bool(getattr(getattr(lm.model, "config", None), "is_encoder_decoder", False))
-
-
 def _check(taps: Mapping[Spot, Tap], followed: Sequence[Following[Any]], tokens: Tokens) -> None:
     """DasError for what cannot be steered together, or there."""
     for (component, layer), tap in taps.items():
@@ -197,7 +192,7 @@ def _check(taps: Mapping[Spot, Tap], followed: Sequence[Following[Any]], tokens:
     one = followed[0]
     if any(each.frame is not one.frame for each in followed):
         raise DasError("the layers lie in the encoder and in the decoder: steer each by itself, one block in the other")
-    if _halves(one.lm) and not one.answer and (tokens.new is None or len(tokens.new)):
+    if one.lm.halves and not one.answer and (tokens.new is None or len(tokens.new)):
         raise DasError("an encoder reads the prompt and no new tokens: say which of the prompt's are steered, position=…")
     if one.answer and tokens.prompt is not None:
         raise DasError("a decoder reads no token of the prompt: say which new tokens are steered, new=…")

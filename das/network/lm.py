@@ -165,6 +165,16 @@ class LM:
         return next((m.num_embeddings for m in self.model.modules() if isinstance(m, nn.Embedding)), 2)
 
     @property
+    def halves(self) -> bool:
+        """Whether it is an encoder and a decoder."""
+        return bool(getattr(getattr(self.model, "config", None), "is_encoder_decoder", False))
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it goes on from its prompt: it is no encoder, and has none."""
+        return not self.halves and self.mask is None
+
+    @property
     def mask(self) -> int | None:
         """The token in whose place an encoder answers; None where it is no encoder."""
         token: int | None = getattr(self.tokenizer, "mask_token_id", None)

@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from das.causal.columns import codes
+from das.causal.columns import Columns, codes
 from das.errors import DasError, shown
 from das.find.alignment import Cell
 from das.find.directions import MANY
@@ -224,15 +224,16 @@ class Layout:
         """Hypothesis → the closed forms that can be asked of it."""
         s = self.settings
         kinds = [kind for kind in dict.fromkeys(s.kinds_closed) if kind != s.kind and s.kind.trains]
-        few = {name: self._few_values(name) for name in self.hypotheses}
-        return {name: [kind for kind in kinds if few[name] or not kind.by_value] for name in self.hypotheses}
+        drawn = self.task.some(MANY) if kinds else {}
+        few = {name for name in self.hypotheses if kinds and self._few_values(name, drawn)}
+        return {name: [kind for kind in kinds if name in few or not kind.by_value] for name in self.hypotheses}
 
-    def _few_values(self, name: str) -> bool:
-        """Whether a hypothesis' variables have values that are known, and few enough to go by."""
+    def _few_values(self, name: str, drawn: Columns) -> bool:
+        """Whether a hypothesis' variables have values that are known, and on drawn settings few enough to go by."""
         hypothesis = self.task.hypotheses[name]
         if not hypothesis.model.complete:
             return False
-        values = hypothesis.model.run(self.task.some(MANY))
+        values = hypothesis.model.run(drawn)
         return all(int(codes(values[v]).max()) < MANY // 2 for v in hypothesis.variables)
 
     @property

@@ -4,11 +4,11 @@ arXiv 2310.01405)."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
-from das.errors import DasError, shown, unknown
-from das.ground.checks import number, short_text, whole
+from das.errors import DasError, shown
+from das.ground.checks import check_known, number, short_text, whole
 
 MANY = 10**9
 
@@ -55,10 +55,7 @@ class Lorra:
             return given
         if not isinstance(given, Mapping):
             raise DasError(f"lorra is {shown(given)}: expected a mapping, such as {{plus: …, minus: …}}")
-        known = [f.name for f in fields(cls)]
-        for name in given:
-            if name not in known:
-                raise unknown("setting of lorra", str(name), known)
+        check_known(cls, given, "setting of lorra")
         return cls(**given)
 
     def layers_of(self, depth: int) -> list[int]:

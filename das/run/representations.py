@@ -34,7 +34,7 @@ class Representations:
 
     def __init__(self, task: Task, lm: LM, lorra: Lorra, base: str, seed: int) -> None:
         self.task, self.lm, self.lorra, self.seed = task, lm, lorra, seed
-        if getattr(getattr(lm.model, "config", None), "is_encoder_decoder", False) or lm.mask is not None:
+        if not lm.goes_on:
             raise DasError("lorra is for networks that go on from their prompt: this one is, or has, an encoder")
         self.spots: list[Spot] = [("block_output", layer) for layer in lorra.layers_of(lm.layers)]
         self._vector = _vector(lorra, lm.width)

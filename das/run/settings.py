@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, get_type_hints
 
-from das.errors import DasError, shown, unknown
+from das.errors import DasError, shown
 from das.find.kinds import Kind, parse_kind, plain_kind
-from das.ground.checks import fitted, number, short_text, whole
+from das.ground.checks import check_known, fitted, number, short_text, whole
 from das.ground.plain import read_yaml as read_yaml
 from das.network.device import check_device, check_dtype
 from das.run.entries import FEW, layers_of, several, shares
@@ -220,7 +220,4 @@ def plain_data(value: Any) -> Any:
 
 def check_keys(values: Mapping[str, Any], cls: type[Any], where: str, also: tuple[str, ...] = ()) -> None:
     """DasError on a key that `cls` does not have; it names the nearest one."""
-    known = [f.name for f in fields(cls)] + list(also)
-    for key in values:
-        if key not in known:
-            raise unknown(f"setting in {where}:", key, known)
+    check_known(cls, values, f"setting in {where}:", also)

@@ -73,7 +73,7 @@ def continued(lm: LM, prompts: Prompts, tokens: int, options: Mapping[str, Any],
         answer = said if isinstance(said, torch.Tensor) else said.sequences
         if len(answer) != len(rows):
             raise DasError("one continuation for each prompt is shown: num_return_sequences is for calls of your own")
-        begin = 1 if getattr(network.config, "is_encoder_decoder", False) else length
+        begin = 1 if lm.halves else length
         found |= {int(row): ids[begin:] for row, ids in zip(rows, answer.tolist(), strict=True)}
     return [found[row] for row in range(len(prompts))]
 
@@ -90,6 +90,6 @@ def _check_generates(lm: LM, prompts: Encoded, tokens: int) -> None:
     if not hasattr(network, "generate") or lm.mask is not None or not getattr(network, "can_generate", lambda: True)():
         raise DasError(f"{type(network).__name__} does not generate text: it has no generate, or answers in place of a mask")
     most, longest = getattr(network.config.get_text_config(), "max_position_embeddings", None), int(prompts.lengths.max())
-    halves = getattr(network.config, "is_encoder_decoder", False)
+    halves = lm.halves
     if isinstance(most, int) and most > 0 and (tokens if halves else tokens + longest) > most:
         raise DasError(f"{longest} tokens and {tokens} more do not fit into the {most} of this network: generate fewer")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from das.errors import DasError, shown, unknown
+from das.ground.checks import check_known
 from das.interchange.applied import unlabelled
 from das.network.site import Place
 from das.pairs.dataset import Dataset, Rows
@@ -35,10 +36,7 @@ class Places:
     @classmethod
     def given(cls, places: Mapping[str, At]) -> Places:
         """From the words of a call."""
-        known = [field.name for field in fields(cls)]
-        for name in places:
-            if name not in known:
-                raise unknown("option", name, known)
+        check_known(cls, places, "option")
         return cls(**places)
 
     def of(self, name: str) -> At:

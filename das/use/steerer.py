@@ -156,7 +156,7 @@ class Steerer:
         return push
 
     def _contrast(self, way: Way) -> Callable[[Rows | None, int | None], Push]:
-        if getattr(getattr(self.lm.model, "config", None), "is_encoder_decoder", False) or self.lm.mask is not None:
+        if not self.lm.goes_on:
             raise DasError("contrast vectors are for networks that go on from their prompt: this one is, or has, an encoder")
         if way.position is not None:
             raise DasError("contrast vectors are added where new tokens are made: leave position out")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from das.errors import DasError, shown, unknown
-from das.ground.checks import number, whole
+from das.ground.checks import check_known, number, whole
 from das.use.own_pairs import Pointed
 
 NEEDS = {
@@ -59,10 +59,7 @@ class Way:
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Way:
         """From the words of a call."""
-        known = [f.name for f in fields(cls)]
-        for name in given:
-            if name not in known:
-                raise unknown("option", name, known)
+        check_known(cls, given, "option")
         return cls(**given)
 
     @property

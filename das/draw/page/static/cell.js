@@ -100,23 +100,18 @@ function seedTable(cells, own) {
     own.map((cell) => [String(cells.site(cell).seed), short(cells.value(cell, "val", "iia")), ...metrics.map((m) => told(m, cells.value(cell, "test", m)))]));
 }
 
-/** What of a scorecard tells kinds apart, means over variables. */
-const EVIDENCE = {
-  decoding: (card) => mean(Object.values(card.decoding ?? {}).map(([accuracy]) => accuracy)),
-  cause: (card) => mean(Object.values(card.cause ?? {})),
-  isolate: (card) => mean(Object.values(card.isolate ?? {}).flatMap((kept) => Object.values(kept))),
-  ablation: (card) => card.ablation ?? NaN, recovery: (card) => card.recovery ?? NaN,
-};
+/** What of a scorecard tells kinds apart. */
+const EVIDENCE = ["decoding", "cause", "isolate", "ablation", "recovery"];
 
 /** Everything that was found at a cell, trained or not, side by side. */
 function kindTable(cells, entry, kinds, chosen) {
   if (kinds.length < 2) return null;
-  const cardOf = (kind) => (chosen ? (kind === entry.found.subspace ? entry.found : entry.found.beside[kind])?.scorecard ?? {} : {});
+  const evidence = (kind) => (chosen && entry.evidence[kind]) || {};
   const metrics = ["iia", "flip_iia", "rank"].filter((metric) => kinds.some(([, own]) => known(cells.value(own[0], "test", metric))));
-  const asked = Object.keys(EVIDENCE).filter((name) => kinds.some(([kind]) => known(EVIDENCE[name](cardOf(kind)))));
+  const asked = EVIDENCE.filter((name) => kinds.some(([kind]) => known(evidence(kind)[name])));
   const figure = (value) => (known(value) ? short(value) : "");
   const row = ([kind, own]) => [DATA.closed.includes(kind) ? `${kind} (not trained)` : kind,
-    ...metrics.map((m) => told(m, mean(own.map((cell) => cells.value(cell, "test", m))))), ...asked.map((name) => figure(EVIDENCE[name](cardOf(kind))))];
+    ...metrics.map((m) => told(m, mean(own.map((cell) => cells.value(cell, "test", m))))), ...asked.map((name) => figure(evidence(kind)[name]))];
   return table("What was found here, by kind", ["kind", ...metrics.map(labelOf), ...asked], kinds.map(row));
 }
 
