@@ -54,6 +54,7 @@ __getattr__, __all__ = handing_on(
         "use.run": "Run",
         "use.apply": "apply generate swapped",
         "use.steer": "steer steered",
+        "use.causal_trace": "causal_trace",
         "use.pyvene": "to_pyvene from_pyvene",
         "use.fit": "fit",
     },
