@@ -2,129 +2,259 @@
 
     python benchmarks/finders.py --json benchmarks/results/finders.json --figure benchmarks/results/finders.png
 
-A row per case (a hypothesis at a site of a network that is trained for its task) and finder: how well the variable is read from
-what was found (held-out accuracy, less that for arbitrary values), what swapping it does (IIA, and on the pairs that flip the
-answer), what else it moves (isolate), what resampling it costs and putting it back restores, its size, what finding it took
-(processor seconds, captures among them), the verdict, and how far its IIA is from that of the first finder, with the 95 %
-interval of the same pairs. The figure has a point per finder and case: reading against acting.
+A case is a hypothesis at a site: of the four tasks of SmolLM2-135M (after `make smollm2`), where it was found before (see
+`benchmarks/results/smollm2/`); of the shipped price tagger; and of planted networks. A row per case and finder: how well the
+variable is read from what was found (held-out accuracy, and that less the one of arbitrary values), what swapping it does (IIA,
+and on the pairs that flip the answer), what else it moves (isolate), what resampling it costs (ablation) and putting it back
+restores (recovery), its size, the processor seconds of finding it and of the captures that it went by, the verdict, and how far
+its IIA is from that of the first finder, with the 95 % interval over the same pairs. A finder that cannot be asked says why.
+The figure has a point per case and finder: reading against acting.
+
+Cases that the file has are not computed again. Without nulls: they can only take a “supported” away.
 """
 
 from __future__ import annotations
 
 import tempfile
-import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import gauge
 from matplotlib.figure import Figure
+from remembering import Remembering, found, processor
 
-from das import Experiment
+from das import DasError, Experiment, fit_sae
+from das.draw import gallery
 from das.draw.outcome import evidence_figures
-from das.find.search import Search, align
-from das.stats import Bootstrap
+from das.find.alignment import Cell
+from das.find.kinds import parse_kind
+from das.find.search import Search
+from das.network.lm import LM
+from das.network.site import Site
+from das.planted.structures import STRUCTURES
+from das.task.files import load_task
 
-CASES = {
-    "boundary, layer 1": ("price_tagging", "price-tagger-tiny", "left_boundary", 1, "last-12"),
-    "boundary, layer 3": ("price_tagging", "price-tagger-tiny", "left_boundary", 3, "last"),
-    "both boundaries": ("price_tagging", "price-tagger-tiny", "left_and_right", 3, "last"),
-    "agreement": ("agreement", "smollm2-135m", "number", 12, "subject.last"),
-}
-FINDERS = [
-    "nested:k=8", "boundless:k=8", "fixed:k=1", "neurons:k=16", "diffmeans", "lat", "probe", "pca", "random:k=1", "full",
-]  # fmt: skip
-SETTINGS = {
-    "closed_forms": [], "chosen_seeds": 1, "train_pairs": 2048, "val_pairs": 512, "test_pairs": 1000, "steps": 150,
-    "nulls": 2, "logger": "none", "threads": 1,
+PRICES = {"train_pairs": 1024, "val_pairs": 256, "test_pairs": 500, "steps": 100}
+SMOLLM2 = {"train_pairs": 192, "val_pairs": 64, "test_pairs": 120, "steps": 30, "batch": 32, "check_every": 15, "memory": 2}
+PLANTED = {"train_pairs": 384, "val_pairs": 128, "test_pairs": 200, "steps": 100, "check_every": 50}
+EVERYWHERE = {
+    "chosen_seeds": 1, "closed_forms": [], "families": {"flip": 0.4, "keep": 0.4, "only": 0.2}, "logger": "none", "threads": 1,
 }  # fmt: skip
+"""`only` is what lat goes by."""
+
+FINDERS = {
+    "nested": "nested:k={k}", "boundless": "boundless:k={k}", "fixed": "fixed:k={rank}", "neurons": "neurons:k={k}",
+    "diffmeans": "diffmeans:k={k}", "lat": "lat:k={k}", "probe": "probe:k={k}", "pca": "pca:k={k}",
+    "dictionary": "dictionary:{sae},k={k}", "random": "random:k={rank}", "full": "full",
+}  # fmt: skip
+"""The first is what the others are held against. `rank`: about as many columns as it needs."""
+
+NETWORKS = "planted networks", "price tagger", "SmolLM2-135M"
 
 
-def case_rows(name, finders, **changes):
-    """The rows of a case, those of `finders[0]` first: the others are held against it."""
-    task, lm, hypothesis, layer, position = CASES[name]
-    first = None
-    for finder in finders:
-        settings = SETTINGS | {"hypotheses": [hypothesis], "layers": [layer], "positions": [position]} | changes
-        made = Experiment(task, lm, subspace=finder, **settings)
-        seconds = cost(made)
-        with tempfile.TemporaryDirectory() as folder:
-            run = made.run(Path(folder) / "run")
-            (entry,) = run.summary["hypotheses"].values()
-            hits = run.hits(made.refinement({hypothesis: made.sites[0]})[0])
-            prompts = run.test_prompts(hypothesis)
-        first = hits if first is None else first
-        apart = Bootstrap(prompts).difference(hits, first)
-        yield {
-            "case": name, "finder": finder, **evidence_figures(entry["scorecard"]), "iia": entry["test_iia"],
-            "flip_iia": entry["test_flip_iia"], "size": entry["rank"], "seconds": seconds,
-            "verdict": entry["verdict"]["verdict"], "to_first": apart.mean, "low": apart.low, "high": apart.high,
+@dataclass(frozen=True)
+class Case:
+    """A hypothesis at a site of a network. of: makes the task and the network. k: the most columns; rank: of the kinds whose
+    rank is given. sae: how a dictionary of the site is trained on the task's prompts; None where none is."""
+
+    network: str
+    of: Callable[[], tuple[Any, Any]]
+    hypothesis: str | None
+    layer: int
+    position: str
+    k: int
+    rank: int
+    sizes: Mapping[str, Any]
+    sae: Mapping[str, Any] | None = None
+    component: str = "block_output"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        names = {"hypotheses": [self.hypothesis]} if self.hypothesis else {}
+        return {
+            **EVERYWHERE, **self.sizes, **names, "layers": [self.layer], "positions": [self.position],
+            "components": [self.component],
         }  # fmt: skip
 
+    @property
+    def site(self) -> Site:
+        return Site(self.layer, self.position, self.component)
 
-def cost(made):
-    """Processor seconds that a finder takes for the cell."""
+
+def planted(name: str, component: str = "block_output") -> Case:
+    """A planted network of a structure."""
+
+    def of() -> tuple[Any, Any]:
+        made = STRUCTURES[name].make(0)
+        return made.task, made.lm
+
+    small = {"latents": 64, "k": 8, "tokens": 2000, "steps": 100, "batch": 256, "lr": 1e-2}
+    return Case(NETWORKS[0], of, None, 0, "last", 8, 2, PLANTED, small, component)
+
+
+def tagger(hypothesis: str, layer: int, position: str) -> Case:
+    """The shipped price tagger."""
+    sae = {"latents": 512, "k": 16, "tokens": 50_000, "steps": 400, "batch": 256, "lr": 2e-3}
+
+    def of() -> tuple[Any, Any]:
+        return "price_tagging", LM.load("price-tagger-tiny")
+
+    return Case(NETWORKS[1], of, hypothesis, layer, position, 8, 1, PRICES, sae)
+
+
+def smollm2(task: str, hypothesis: str, layer: int, position: str, rank: int, **more: Any) -> Case:
+    """SmolLM2-135M."""
+    return Case(NETWORKS[2], lambda: (task, LM.load("smollm2-135m")), hypothesis, layer, position, 32, rank, SMOLLM2, **more)
+
+
+SAE_135M = {"latents": 1024, "k": 32, "tokens": 10_000, "steps": 300, "batch": 256}
+CASES = {
+    "plain": planted("plain"),
+    "redundant": planted("redundant"),
+    "louder": planted("louder distractor"),
+    "illusion": planted("illusory", "model.layers.0.1.component"),
+    "boundary, layer 1": tagger("left_boundary", 1, "last-12"),
+    "boundary, layer 3": tagger("left_boundary", 3, "last"),
+    "both boundaries": tagger("left_and_right", 3, "last"),
+    "ioi": smollm2("ioi", "position", 17, "giver.last", 13),
+    "agreement": smollm2("agreement", "subject", 20, "subject.last", 1),
+    "copying": smollm2("copying", "surname", 23, "again.last", 23),
+    "countries": smollm2("countries", "continent", 23, "last", 8, sae=SAE_135M),
+}
+
+# --- rows ---
+
+
+def rows_of(name: str, folder: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a case, a finder each; those that were refused last."""
+    case = CASES[name]
+    task, lm = case.of()
+    sae = folder / "sae"
+    trained = dictionary(case, task, lm, sae) if case.sae else None
+    kinds = {finder: kind.format(k=case.k, rank=case.rank, sae=sae) for finder, kind in FINDERS.items()}
+    refused = {} if case.sae else {"dictionary": "no dictionary was trained of this site"}
+    costs, more = timed(case, task, lm, {finder: kind for finder, kind in kinds.items() if finder not in refused})
+    first, *others = [kinds[finder] for finder in costs]
+    run = Experiment(task, lm, **case.settings, subspace=first, beside=others).run(folder / "run")
+    (entry,) = run.summary["hypotheses"].values()
+    judged = {entry["subspace"]: entry, **entry["beside"]}
+    for finder, (seconds, captures) in costs.items():
+        label = parse_kind(kinds[finder]).label
+        row = {"case": name, "finder": finder, "kind": kind_told(label), **figures(judged[label])}
+        took = {"seconds": seconds, "captures": captures} | ({"dictionary_seconds": trained} if finder == "dictionary" else {})
+        yield row | took | apart(run.summary["comparisons"], entry, label)
+    yield from ({"case": name, "finder": finder, "refused": why} for finder, why in (refused | more).items())
+
+
+def dictionary(case: Case, task: Any, lm: Any, out: Path) -> float:
+    """Trains a dictionary of the site on the task's prompts; the processor seconds that it took."""
+    return processor(lambda: fit_sae(case.site.spot, lm, load_task(task), out, **case.sae))[0]
+
+
+def timed(case: Case, task: Any, lm: Any, kinds: Mapping[str, str]) -> tuple[dict[str, tuple[float, float]], dict[str, str]]:
+    """The processor seconds of each finder on captures that are there, and those of the captures that it asked for; and why
+    some were refused."""
+    made = Experiment(task, lm, **case.settings)
     material = made.material()
-    search = Search(material.engine, material.data, made.schedule, room=2**32)
-    started = time.process_time()
-    align(made.grid(), search)
-    return time.process_time() - started
+    search = Search(Remembering(material.engine), material.data, made.schedule, room=2**31)
+    costs, refused = {}, {}
+    for finder, kind in kinds.items():
+        cell = Cell(made.hypotheses[0], case.site, parse_kind(kind))
+        try:
+            costs[finder] = found([cell], search)[:2]
+        except DasError as error:
+            refused[finder] = str(error)
+    return costs, refused
 
 
-COLUMNS = [
-    "case",
-    "finder",
-    "decoding",
-    "selectivity",
-    "iia",
-    "flip_iia",
-    "isolate",
-    "ablation",
-    "recovery",
-    "size",
-    "seconds",
-    "verdict",
-]
+def kind_told(label: str) -> str:
+    """A kind's label, without the checksum of a dictionary."""
+    return label.split(" sae.")[0]
 
 
-def told(row):
+def figures(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """What was found by one kind."""
+    card = {name: each for name, each in evidence_figures(entry["scorecard"]).items() if name in FIGURES}
+    return {
+        "iia": entry["test_iia"], "iia_low": entry["test_ci"][0], "iia_high": entry["test_ci"][1],
+        "flip_iia": entry["test_flip_iia"], **card, "size": entry["rank"], "noop": entry["baselines"]["noop"],
+        "verdict": entry["verdict"]["verdict"], "why": entry["verdict"]["sentence"],
+    }  # fmt: skip
+
+
+FIGURES = "decoding", "selectivity", "isolate", "ablation", "recovery"
+"""Of a scorecard."""
+
+
+def apart(comparisons: Sequence[Mapping[str, Any]], entry: Mapping[str, Any], label: str) -> dict[str, float]:
+    """By how much a kind's IIA is above that of the run's own, with the interval over the same pairs."""
+    own = f"{entry['hypothesis']}: {entry['subspace']}"
+    for each in comparisons:
+        if (each["one"], each["other"]) == (own, label):
+            return {"to_first": -each["mean"], "low": -each["high"], "high": -each["low"]}
+    return {"to_first": 0.0, "low": 0.0, "high": 0.0}
+
+
+# --- table and figure ---
+
+COLUMNS = ["case", "finder", "decoding", "selectivity", "iia", "flip_iia", "isolate", "ablation", "recovery", "size", "seconds"]
+
+
+def told(row: Mapping[str, Any]) -> dict[str, str]:
     """A row as the table has it."""
-    figures = {name: f"{row[name]:.3f}" if isinstance(row[name], float) else row[name] or "–" for name in COLUMNS}
-    return figures | {
-        "size": f"{row['size']:g}",
-        "to first": f"{row['to_first']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})",
-    }
+    if "refused" in row:
+        return {"case": row["case"], "finder": row["finder"], "verdict": f"refused: {row['refused']}"}
+    texts = {name: f"{row[name]:.3f}" if isinstance(row[name], float) else row[name] or "–" for name in COLUMNS}
+    near = f"{row['to_first']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})"
+    return texts | {"size": f"{row['size']:g}", "to first": near, "verdict": row["verdict"]}
 
 
-def figure(rows):
-    """Reading against acting, a point per finder and case."""
-    drawn = Figure(figsize=(7, 5), layout="constrained")
-    ax, marks = drawn.subplots(), dict(zip(dict.fromkeys(row["case"] for row in rows), "osD^vP*X", strict=False))
-    finders = list(dict.fromkeys(row["finder"] for row in rows))
-    for row in rows:
-        ax.plot(row["selectivity"], row["flip_iia"], marks[row["case"]], color=f"C{finders.index(row['finder'])}", markersize=9)
-    for name in finders:
-        ax.plot([], [], "o", color=f"C{finders.index(name)}", label=name)
-    for name, mark in marks.items():
-        ax.plot([], [], mark, color="0.4", label=name)
-    ax.set_xlabel("reads: held-out decoding less that of arbitrary values")
-    ax.set_ylabel("acts: IIA on pairs that flip the answer")
-    ax.set_ylim(-0.02, 1.02)
-    ax.grid(alpha=0.3)
-    drawn.legend(loc="outside right upper", fontsize=8)
+STYLES = {
+    "nested": ("#0072B2", "o"), "boundless": ("#56B4E9", "o"), "fixed": ("#0072B2", "s"), "neurons": ("#009E73", "D"),
+    "dictionary": ("#009E73", "P"), "diffmeans": ("#E69F00", "^"), "probe": ("#D55E00", "v"), "lat": ("#CC79A7", "<"),
+    "pca": ("#CC79A7", ">"), "random": ("0.6", "X"), "full": ("0.0", "*"),
+}  # fmt: skip
+"""Colours of Okabe and Ito, which the colour-blind tell apart: blue for rotations, green for masks and latents, warm ones for
+closed forms, grey for what looks for nothing."""
+
+
+def figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """Reading against acting, a panel per network, a point per finder and case."""
+    drawn = Figure(figsize=(11, 4.2), layout="constrained")
+    for ax, (title, mine) in zip(drawn.subplots(1, 3, sharey=True), by_network(rows).items(), strict=True):
+        for row in mine:
+            colour, mark = STYLES[row["finder"]]
+            ax.plot(row["selectivity"], row["flip_iia"], mark, color=colour, markersize=8, markeredgecolor="white", alpha=0.9)
+        ax.set(title=title, xlabel="reads: held-out decoding less that of arbitrary values", ylim=(-0.04, 1.04))
+        ax.grid(alpha=0.3)
+    drawn.axes[0].set_ylabel("acts: IIA on pairs that flip the answer")
+    for name, (colour, mark) in STYLES.items():
+        drawn.axes[-1].plot([], [], mark, color=colour, label=name, markersize=8)
+    drawn.legend(loc="outside right center", fontsize=9)
     return drawn
 
 
-def main():
+def by_network(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """The rows that have both figures, by the network that their case is of."""
+    both = [row for row in rows if row.get("selectivity") is not None and row.get("flip_iia") is not None]
+    return {title: [row for row in both if CASES[row["case"]].network == title] for title in NETWORKS}
+
+
+def main() -> None:
     parser = gauge.parser(__doc__)
     parser.add_argument("--figure", type=Path, help="where to draw reading against acting")
     parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES), metavar="CASE")
-    parser.add_argument("--finders", nargs="+", default=FINDERS, metavar="KIND")
     arguments = parser.parse_args()
-    rows = []
-    for name in arguments.cases:
-        for row in case_rows(name, arguments.finders):
-            rows.append(row)
-            print("  ".join(f"{value}" for value in told(row).values()), flush=True)
-            gauge.write_json(arguments.json, rows)
+    gallery.figures = lambda _: []  # which takes longer than a finder
+    rows = gauge.kept_rows(arguments.json)
+    for name in [name for name in arguments.cases if name not in {row["case"] for row in rows}]:
+        with tempfile.TemporaryDirectory() as folder:
+            mine = list(rows_of(name, Path(folder)))
+        gauge.table([told(row) for row in mine])
+        rows += mine
+        gauge.write_json(arguments.json, rows)
     print()
     gauge.table([told(row) for row in rows])
     if arguments.figure:

@@ -184,6 +184,11 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def kept_rows(path: Path | None) -> list[dict[str, Any]]:
+    """The rows that are there already."""
+    return read_rows(path) if path and path.exists() else []
+
+
 def machine() -> str:
     """What the figures were taken on, in words."""
     info = Path("/proc/cpuinfo")

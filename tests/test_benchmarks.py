@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -11,10 +12,13 @@ from conftest import ROOT
 
 sys.path.append(str(ROOT / "benchmarks"))
 import calibration
+import finders
 import gauge
 import gpu
 import llama7b
+import many_cells
 import paper_faults
+import remembering
 import scaling
 import speed
 import superposition
@@ -217,3 +221,57 @@ def test_phases_are_told_apart():
     assert of(0, 180, 90, 270) == "4 in antipodal pairs"
     assert of(0, 72, 144, 216, 288) == "pentagon"
     assert of(0, 72, 144, 216, 250) == "5 otherwise"
+
+
+# --- finders ---
+
+
+@pytest.mark.slow
+def test_finders_are_held_against_the_first_at_one_cell_and_go_on_where_they_were(run, monkeypatch, tmp_path, capsys):
+    sizes = {"train_pairs": 256, "val_pairs": 64, "test_pairs": 100, "steps": 40, "check_every": 40}
+    monkeypatch.setattr(finders, "CASES", {"plain": replace(finders.CASES["plain"], sizes=sizes, sae=None)})
+    names = "nested", "lat", "dictionary", "full"
+    monkeypatch.setattr(finders, "FINDERS", {name: finders.FINDERS[name] for name in names})
+    rows = {row["finder"]: row for row in run(finders)["rows"]}
+    assert set(rows) == set(names)
+    assert rows["lat"]["verdict"] == "supported"
+    assert rows["full"]["verdict"] != "supported"
+    assert "no dictionary" in rows["dictionary"]["refused"]
+    assert f"refused: {rows['dictionary']['refused']}" in capsys.readouterr().out
+    for name in ("lat", "full"):
+        row = rows[name]
+        assert row["to_first"] == pytest.approx(row["iia"] - rows["nested"]["iia"])
+        assert row["low"] <= row["to_first"] <= row["high"]
+    assert all(row["seconds"] >= 0 and row["captures"] >= 0 for row in rows.values() if "refused" not in row)
+    monkeypatch.setattr(finders, "rows_of", lambda *_: pytest.fail("computed again"))
+    run(finders, "--figure", str(tmp_path / "figure.png"))
+    assert (tmp_path / "figure.png").stat().st_size > 10_000
+
+
+def test_what_was_captured_is_not_captured_again_but_counted():
+    lm, data = synthetic.network(32, 2, 2, 1, 48, 50), synthetic.dataset(2, 8, length=12, prefix=6, positions=3, vocab=50)
+    engine, spots = remembering.Remembering(HookEngine(lm)), [("block_output", 0)]
+    one, same = (engine.capture(data.prompts, spots) for _ in range(2))
+    assert one is same
+    assert engine.asked == pytest.approx(2 * engine.ran)
+    assert engine.capture(data.prompts.take(slice(2)), spots) is not one
+    torch.testing.assert_close(one.logits, HookEngine(lm).capture(data.prompts, spots).logits)
+
+
+@pytest.mark.slow
+def test_cells_of_closed_forms_are_timed_beside_cells_that_train():
+    small = {
+        "layers": [1],
+        "positions": ["last"],
+        "train_pairs": 128,
+        "val_pairs": 64,
+        "test_pairs": 8,
+        "steps": 2,
+        "check_every": 2,
+    }
+    rows = {row["kind"]: row for row in many_cells.rows(2, **small)}
+    assert set(rows) == {"nested", "probe", "lat"}
+    for row in rows.values():
+        assert row["cells"] == 2
+        assert row["ratio"] == pytest.approx(rows["nested"]["seconds"] / row["seconds"])
+        assert row["seconds"] == pytest.approx(sum(row["each"]) / 2)

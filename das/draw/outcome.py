@@ -26,7 +26,7 @@ def _scores(entries: list[dict[str, Any]]) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     rows.append(("hypothesis", "chosen cell", "subspace", "val IIA", "test IIA", "95 % interval", "flip", "rank", *beside))
     for entry in entries:
-        for name, found in {entry["subspace"]: entry, **entry["beside"]}.items():
+        for name, found in _kinds(entry).items():
             sd = f" ± {found['test_iia_sd']:.3f}" if found["test_iia_sd"] is not None else ""
             low, high = found["test_ci"]
             rows.append(
@@ -40,14 +40,23 @@ def _scores(entries: list[dict[str, Any]]) -> list[tuple[str, ...]]:
 
 
 def _evidence(entries: list[dict[str, Any]]) -> list[tuple[str, ...]]:
-    """A row per hypothesis: its verdict and the scorecard of the run's main kind."""
+    """A row per hypothesis and kind of subspace that has a scorecard, and its verdict."""
     rows: list[tuple[str, ...]] = []
-    for entry in entries:
-        verdict = entry.get("verdict") or {"verdict": "–", "p": None}
-        figures = evidence_figures(entry.get("scorecard") or {}) | {"off-manifold": entry.get("test_off_manifold")}
-        rows = rows or [("hypothesis", "verdict", "p", *figures)]
-        rows.append((entry["hypothesis"], verdict["verdict"], _figure(verdict["p"], ".2g"), *map(_figure, figures.values())))
+    every = [(entry, name, found) for entry in entries for name, found in _kinds(entry).items()]
+    for entry, name, found in every:
+        if found is not entry and not found.get("scorecard"):
+            continue
+        verdict = found.get("verdict") or {"verdict": "–", "p": None}
+        figures = evidence_figures(found.get("scorecard") or {}) | {"off-manifold": found.get("test_off_manifold")}
+        rows = rows or [("hypothesis", "subspace", "verdict", "p", *figures)]
+        told = entry["hypothesis"], name, verdict["verdict"], _figure(verdict["p"], ".2g")
+        rows.append((*told, *map(_figure, figures.values())))
     return rows
+
+
+def _kinds(entry: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What was found of a hypothesis, by the kind of subspace; the run's own first."""
+    return {entry["subspace"]: entry, **entry["beside"]}
 
 
 def evidence_figures(card: dict[str, Any]) -> dict[str, float | None]:

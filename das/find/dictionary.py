@@ -65,15 +65,18 @@ class Dictionary(Masked):
     def check_site(self, site: Site) -> None:
         _kept(self).check_site(site, f"the dictionary in {self.path}")
 
+    def check_vectors(self, entries: int) -> None:
+        if entries != (width := _kept(self).sae.width):
+            raise DasError(
+                f"the dictionary in {self.path} is of vectors of {width} entries, and these have {entries}: choose positions "
+                "of one token, and the layers and components that it is for"
+            )
+
     def sae(self, rows: Tensor, variables: int) -> SAE:
         """The dictionary, or the random one. rows: (n, d), what it is to be of. DasError where it is of other vectors, or has
         too few latents for so many variables."""
         own = _kept(self).sae
-        if rows.shape[1] != own.width:
-            raise DasError(
-                f"the dictionary in {self.path} is of vectors of {own.width} entries, and these have {rows.shape[1]}: choose "
-                "positions of one token, and the layers and components that it is for"
-            )
+        self.check_vectors(rows.shape[1])
         if variables * self.k > own.latents:
             raise DasError(
                 f"k = {self.k} for {variables} variable(s) needs {variables * self.k} latents, and the dictionary in "

@@ -65,13 +65,16 @@ class Kind:
     def check_site(self, site: Site) -> None:
         """DasError where the kind is not for a site."""
 
+    def check_vectors(self, entries: int) -> None:
+        """DasError where the kind is not for vectors of so many entries."""
+
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):
             name = f"{type(self).__name__.lower()}.{f.name}"
             object.__setattr__(self, f.name, _setting_of(f, name, getattr(self, f.name)))
 
 
-class _Rotation(Kind):
+class Rotation(Kind):
     """A rotation that is trained, all cells of a grid at once.
 
     each: at a site of several places, k columns for each place, trained together, in place of k columns over all their vectors.
@@ -83,7 +86,7 @@ class _Rotation(Kind):
 
 
 @dataclass(frozen=True)
-class Boundless(_Rotation):
+class Boundless(Rotation):
     """Boundless DAS (arXiv 2305.08809, corrected): a rotation and a learned boundary that says how many columns swap.
 
     k: the most columns per variable. Column i is swapped by σ((β − i − ½)/T), where β is the boundary in columns; the
@@ -108,7 +111,7 @@ class Boundless(_Rotation):
 
 
 @dataclass(frozen=True)
-class Nested(_Rotation):
+class Nested(Rotation):
     """Nested DAS: every training row swaps its own first w columns, w drawn log-uniformly from 1…k.
 
     One training orders the columns by importance and gives IIA at every rank. The rank is the smallest width whose
@@ -128,7 +131,7 @@ class Nested(_Rotation):
 
 
 @dataclass(frozen=True)
-class Fixed(_Rotation):
+class Fixed(Rotation):
     """DAS (arXiv 2303.02536): a rotation whose first k columns are swapped."""
 
     k: int = 1

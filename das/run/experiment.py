@@ -85,6 +85,8 @@ class Experiment(Layout):
         work = Work(self, run, report)
         grid, trained = self._grid(work, look)
         chosen = run.choose(grid)
+        for line in self.left_out(chosen):
+            report.say(line)
         closed = self.closed((cell.hypothesis, cell.site) for cell in grid)
         more = [cell for cell in self.refinement(chosen) if cell not in {*grid, *closed}]
         cells = list(dict.fromkeys([*grid, *closed, *more]))

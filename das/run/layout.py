@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -117,9 +118,11 @@ class Layout:
         """DasError where the places of a site overlap, a base's place has another number of tokens than the source's, or a
         variable that keeps its value would take what the base has elsewhere."""
         several = [name for name, count in self.variables.items() if count > 1]
+        for kind in self.settings.kinds_beside:
+            if all(_why_not(kind, site) for site in self.sites):
+                kind.check_site(self.sites[0])
         for site in self.sites:
-            for kind in (self.settings.kind, *self.settings.kinds_beside):
-                kind.check_site(site)
+            self.settings.kind.check_site(site)
             if several and any(base != source for base, source in site.pairs):
                 raise DasError(
                     f"{site} takes what the source has elsewhere, and {several[0]} aligns several variables, some of which "
@@ -138,13 +141,8 @@ class Layout:
     def _check_widths(self) -> None:
         """DasError where a kind of subspace has more columns than there are entries in a position's vectors."""
         several = max(self.variables.values())
-        if self.settings.components != ["block_output"]:
-            return  # of other components the engine says it, with the size that it has found
         for kind in (self.settings.kind, *self.settings.kinds_beside):
-            for site in self.sites:
-                sizes = [
-                    self.network.size(p.layer, self.sample) * self.sample.positions[p.position].shape[1] for p in site.places
-                ]
+            for site, sizes in ((site, sizes) for site in self.sites if (sizes := self._entries(site))):
                 size = min(sizes) if kind.by_place else sum(sizes)
                 if (columns := several * kind.width) > size:
                     layers = [self.network.net.names[place.layer] for place in site.places] if self.network.net else []
@@ -153,6 +151,13 @@ class Layout:
                         f"{kind_name(kind)} for {several} variable(s) needs {columns} columns, and the vectors at "
                         f"{where} have {size}: give k up to {size // several}"
                     )
+
+    def _entries(self, site: Site) -> list[int]:
+        """Of the vectors of each place of a site; none for components other than a block's output, of which the engine says it,
+        with the size that it has found."""
+        if self.settings.components != ["block_output"]:
+            return []
+        return [self.network.size(p.layer, self.sample) * self.sample.positions[p.position].shape[1] for p in site.places]
 
     def ready(self) -> None:
         """DasError where this machine lacks the device or the logger that the settings name, or a subspace is wider than its
@@ -204,10 +209,25 @@ class Layout:
         return [Cell(h, site, s.kind, seed) for site in self.sites for h in self.hypotheses for seed in range(s.seeds)]
 
     def refinement(self, chosen: Mapping[str, Site]) -> list[Cell]:
-        """The cells that are added where each hypothesis was found: more seeds, and the kinds beside."""
+        """The cells that are added where each hypothesis was found: more seeds, and the kinds beside that can stand there."""
         s = self.settings
-        kinds: list[Kind] = list(dict.fromkeys([s.kind, *s.kinds_beside]))
-        return [Cell(h, site, kind, seed) for h, site in chosen.items() for kind in kinds for seed in range(s.chosen_seeds)]
+        kinds = {h: [k for k in s.kinds_beside if k != s.kind and not self.unfit(k, h, site)] for h, site in chosen.items()}
+        cells = [Cell(h, site, kind) for h, site in chosen.items() for kind in dict.fromkeys([s.kind, *kinds[h]])]
+        return [replace(cell, seed=seed) for cell in cells for seed in range(s.chosen_seeds)]
+
+    def unfit(self, kind: Kind, name: str, site: Site) -> str:
+        """Why a kind cannot stand beside others at a hypothesis' site; empty where it can."""
+        if kind.by_value and name not in self._few:
+            return f"the values of {name}'s variables, by which it goes, are not known or too many"
+        if kind.finder == "directions" and any(base != source for base, source in site.pairs):
+            return f"it reads base and source at one place, and {site} takes what the source has elsewhere"
+        return _why_not(kind, site, sum(self._entries(site)))
+
+    def left_out(self, chosen: Mapping[str, Site]) -> list[str]:
+        """Which kinds beside cannot stand where a hypothesis was found, and why, a line each."""
+        kinds = dict.fromkeys(kind for kind in self.settings.kinds_beside if kind != self.settings.kind)
+        reasons = {(kind, h): self.unfit(kind, h, site) for h, site in chosen.items() for kind in kinds}
+        return [f"{kind.label} is left out beside {h}: {why}" for (kind, h), why in reasons.items() if why]
 
     def examined(self, chosen: Mapping[str, Site]) -> list[Cell]:
         """The cells that are examined: all where each hypothesis was found."""
@@ -216,17 +236,16 @@ class Layout:
     def closed(self, places: Iterable[tuple[str, Site]]) -> list[Cell]:
         """The cells of closed forms beside those of a kind that trains, at the hypotheses' sites; they have no seed. None at
         sites whose source's vector lies elsewhere: closed forms read base and source at one place."""
-        here = [each for each in dict.fromkeys(places) if all(base == source for base, source in each[1].pairs)]
-        return [Cell(name, site, kind) for name, site in here for kind in self._closed[name]]
-
-    @cached_property
-    def _closed(self) -> dict[str, list[Kind]]:
-        """Hypothesis → the closed forms that can be asked of it."""
         s = self.settings
         kinds = [kind for kind in dict.fromkeys(s.kinds_closed) if kind != s.kind and s.kind.trains]
-        drawn = self.task.some(MANY) if kinds else {}
-        few = {name for name in self.hypotheses if kinds and self._few_values(name, drawn)}
-        return {name: [kind for kind in kinds if name in few or not kind.by_value] for name in self.hypotheses}
+        every = [Cell(name, site, kind) for name, site in dict.fromkeys(places) for kind in kinds]
+        return [cell for cell in every if not self.unfit(cell.kind, cell.hypothesis, cell.site)]
+
+    @cached_property
+    def _few(self) -> set[str]:
+        """The hypotheses whose variables' values are known and few."""
+        drawn = self.task.some(MANY)
+        return {name for name in self.hypotheses if self._few_values(name, drawn)}
 
     def _few_values(self, name: str, drawn: Columns) -> bool:
         """Whether a hypothesis' variables have values that are known, and on drawn settings few enough to go by."""
@@ -263,6 +282,17 @@ class Layout:
     def material(self) -> Material:
         """Loads the network, draws and labels the pairs, tokenizes them."""
         return Material.make(self.settings, self.network, self.task, self.hypotheses, self.positions)
+
+
+def _why_not(kind: Kind, site: Site, entries: int = 0) -> str:
+    """Why a kind is not for a site, or not for vectors of so many entries, if that is known; empty where it is."""
+    try:
+        kind.check_site(site)
+        if entries:
+            kind.check_vectors(entries)
+    except DasError as error:
+        return str(error)
+    return ""
 
 
 def _under(shift: Any, task: Task, tokenizer: Tokenizer) -> Task:

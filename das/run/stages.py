@@ -31,7 +31,8 @@ def so_far(summary: Summary, stage: str) -> tuple[dict[str, Any], pd.DataFrame]:
     """What `summary.json` and the results would say after a stage, without verdicts: those rest on what is still to come."""
     body = summary.body() | {"stage": stage}
     for entry in body["hypotheses"].values():
-        noop, ceiling = (two(entry["baselines"][name]) for name in ("noop", "ceiling"))  # none where nobody says own answers
-        sentence = f"{entry['hypothesis']}: {OPEN}; IIA {two(entry['test_iia'])} so far (no-op {noop}, ceiling {ceiling})."
-        entry["verdict"] |= {"verdict": OPEN, "sentence": sentence, "p": None}
+        for found in (entry, *entry["beside"].values()):
+            noop, ceiling = (two(found["baselines"][name]) for name in ("noop", "ceiling"))
+            sentence = f"{entry['hypothesis']}: {OPEN}; IIA {two(found['test_iia'])} so far (no-op {noop}, ceiling {ceiling})."
+            found["verdict"] |= {"verdict": OPEN, "sentence": sentence, "p": None}
     return body, summary.results()

@@ -107,8 +107,14 @@ class Summary:
         beside = {kind: entry for kind, entry in entries.items() if kind != main}
         place = {"hypothesis": self.labels["names"][name], **asdict(site), "subspace": main, "grid": self.labels["grid"][name]}
         found = {"nulls": self._nulls(name, entries[main]), "failures": self.run.failures(name)["groups"]}
-        facts = self._facts(name, entries[main], found)
-        return place | entries[main] | found | {"verdict": asdict(judge(facts))} | {"beside": beside}
+        facts = self._facts(name, entries[main], found, self._added(name))
+        judged = {kind: entry | {"verdict": self._verdict_beside(name, entry)} for kind, entry in beside.items()}
+        return place | entries[main] | found | {"verdict": asdict(judge(facts))} | {"beside": judged}
+
+    def _verdict_beside(self, name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+        """What may be said of a kind that stands beside the run's own, by the same rule and the nulls of the grid."""
+        found = {"nulls": self._nulls(name, entry), "failures": []}
+        return asdict(judge(self._facts(name, entry, found)))
 
     def _kinds(self, name: str) -> dict[str, list[Cell]]:
         """The cells at a hypothesis' chosen site, by their kind's name; those of the run's main kind first."""
@@ -156,7 +162,9 @@ class Summary:
         audits: dict[str, Any] = read_json(self.run.folder / "audit.json")
         return audits
 
-    def _facts(self, name: str, entry: Mapping[str, Any], found: Mapping[str, Any]) -> Facts:
+    def _facts(
+        self, name: str, entry: Mapping[str, Any], found: Mapping[str, Any], added: Added | None = None
+    ) -> Facts:  # fmt: skip
         audit = self._audits["test"][name]
         rivals = {other: best["apart"] for other, best in audit["could_be"].items() if best["apart"] is not None}
         rival, card, beside = max(rivals, key=rivals.__getitem__, default=None), entry["scorecard"] or {}, entry["baselines"]
@@ -177,7 +185,7 @@ class Summary:
             upstream=card.get("upstream") or {},
             legible=min((gain(*read) for read in (card.get("decoding") or {}).values()), default=None),
             model=audit.get("model", True),
-            added=self._added(name),
+            added=added,
         )
 
     # --- comparisons, on the same pairs ---

@@ -13,7 +13,7 @@ import torch
 
 from das.find.alignment import Alignment, Cell
 from das.find.budget import cost
-from das.find.kinds import Nested
+from das.find.kinds import Nested, Rotation
 from das.find.screen import screen
 from das.find.search import Search, align
 from das.find.sites import as_kept, sites_of
@@ -179,14 +179,14 @@ class Work:
 
     def _upstream(self, name: str, site: Site) -> dict[str, float]:
         """Cause of a hypothesis' variables → the share of its telling pairs (see `das.pairs.upstream`) on which an alignment of
-        it at the site gives the answer. Empty where the claim scores too little to be supported anyway."""
+        it at the site gives the answer. Empty where no kind there scores enough to be supported anyway."""
         m, s, task = self.material, self.layout.settings, self.layout.task
         hypothesis, rng = task.hypotheses[name], np.random.default_rng([s.seed, 8])
         if not hypothesis.model.complete:
             return {}
-        cells = [Cell(name, site, s.kind, seed) for seed in range(s.chosen_seeds)]
-        normalised = np.mean([self.run.card(cell)["metrics"]["test"]["normalised"] for cell in cells])
-        told = telling(hypothesis, m.pool, rng) if normalised >= SUPPORTED else {}
+        cells = self.layout.examined({name: site})
+        best = max(self.run.card(cell)["metrics"]["test"]["normalised"] for cell in cells)
+        told = telling(hypothesis, m.pool, rng) if best >= SUPPORTED else {}
         if not told:
             return {}
         pairs = {split: ordinary(hypothesis, told, m.pairs[split][name], rng) for split in ("train", "val")} | {"test": told}
@@ -196,7 +196,7 @@ class Work:
             )
             for split, some in pairs.items()
         }
-        kind = Nested(min(Nested().k, m.data["val"].size(m.lm, site))) if not s.kind.learns else s.kind
+        kind = s.kind if isinstance(s.kind, Rotation) else Nested(min(Nested().k, m.data["val"].size(m.lm, site)))
         wanted = [Cell(cause, site, kind) for cause in data["test"].pairs]
         alignments = align(wanted, self._search(m.engine, data, f"evidence: what {name} is computed from", self.run.folder))
         asked = {c: (a.cell.hypothesis, site, [a.feature]) for c, a in zip(told, alignments, strict=True)}

@@ -44,7 +44,7 @@ ENTRY = FOUND | {
     "hypothesis": "h.one+two", "layer": 1, "position": "last", "component": "block_output", "subspace": "boundless8",
     "nulls": {null: {"p": 0.001, "quantile95": q, "draws": [0.5, 0.52]} for null, q in zip(NULLS, (0.55, 0.58, 0.56), strict=True)},
     "failures": FAILURES, "verdict": {"verdict": "partly", "sentence": "h.one+two: partly; it costs $1_a or $2_b.", "p": 0.001},
-    "beside": {"nested8": FOUND | {"rank": 3.0}},
+    "beside": {"nested8": FOUND | {"rank": 3.0, "verdict": {"verdict": "illusory", "sentence": "", "p": None}}},
 }  # fmt: skip
 NEW = "nulls", "failures", "verdict", "scorecard", "test_off_manifold"
 """What runs of older versions lack."""
@@ -291,8 +291,9 @@ def test_a_real_run_is_drawn_with_its_nulls_and_without(tmp_path, capsys):
 def test_the_console_shows_scores_scorecards_and_verdicts(run):
     scores, evidence, verdicts = outcome(run.summary).split("\n\n")
     assert scores.splitlines()[-1].split()[-5:] == ["–", "3", "0.50", "0.70", "0.51"]
-    head, line = evidence.splitlines()
-    assert head.split()[:6] == ["hypothesis", "verdict", "p", "cause", "isolate", "disentangle"]
-    figures = "h.one+two partly 0.001 0.75 0.75 0.75 0.85 0.29 0.49 0.85 0.95 0.60 0.60"
+    head, line, beside = evidence.splitlines()
+    assert head.split()[:6] == ["hypothesis", "subspace", "verdict", "p", "cause", "isolate"]
+    figures = "h.one+two boundless8 partly 0.001 0.75 0.75 0.75 0.85 0.29 0.49 0.85 0.95 0.60 0.60"
     assert line.split() == figures.split()
+    assert beside.split()[:4] == ["h.one+two", "nested8", "illusory", "–"]
     assert verdicts == ENTRY["verdict"]["sentence"]

@@ -129,6 +129,34 @@ def test_sites_that_it_is_not_of_are_refused_before_weights_are_loaded(folder, s
         Experiment("price_tagging", "price-tagger-tiny", subspace=f"dictionary:{folder}", **SIZES | settings).layout.ready()
 
 
+def test_beside_others_it_stands_where_it_belongs_and_is_left_out_elsewhere_with_a_word(folder):
+    network, _ = planted()
+    kinds = {"subspace": "nested:k=4", "beside": [f"dictionary:{folder}", "probe"], "layers": [0, 1]}
+    e = Experiment(network.task, network.lm, **SIZES | kinds)
+    (name,) = e.hypotheses
+    own, other = ({cell.kind.label for cell in e.refinement({name: Site(layer, "last")})} for layer in (0, 1))
+    (latents,) = own - other
+    assert other == {"nested4", "probe8"}
+    (line,) = e.left_out({name: Site(1, "last")})
+    assert line.startswith(f"{latents} is left out beside {name}: ")
+    assert "is of block_output of layer 0" in line
+    assert not e.left_out({name: Site(0, "last")})
+
+
+def test_kinds_that_cannot_be_asked_are_left_out_beside_others(folder):
+    kinds = {"beside": [f"dictionary:{folder}", "probe", "lat"]}
+    e = Experiment("price_tagging", "price-tagger-tiny", **SIZES | kinds, hypotheses=["left_boundary", "midpoint"])
+    latents, probe = e.left_out({"midpoint": Site(0, "last")})
+    assert "is of vectors of 64 entries, and these have 128" in latents
+    assert probe.endswith("beside midpoint: the values of midpoint's variables, by which it goes, are not known or too many")
+    assert len(e.left_out({"left_boundary": Site(0, "last")})) == 1
+
+
+def test_beside_others_it_is_refused_where_no_site_is_its_own(folder):
+    with pytest.raises(DasError, match="is of block_output of layer 0"):
+        Experiment("price_tagging", "price-tagger-tiny", **SIZES | {"layers": [1, 2], "beside": [f"dictionary:{folder}"]})
+
+
 def test_vectors_of_another_size_and_too_few_latents_are_refused(folder):
     with pytest.raises(DasError, match="of vectors of"):
         found(f"dictionary:{folder}", "left_and_right", Site(0, "last"), tagger("left_and_right"))

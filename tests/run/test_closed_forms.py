@@ -7,6 +7,8 @@ from conftest import SMALL
 
 from das import DasError, Experiment, Run
 from das.draw.heatmaps import grid
+from das.draw.outcome import outcome
+from das.judge.verdict import VERDICTS
 from das.network.site import Site
 from das.run.settings import Settings
 from das.stats import Bootstrap
@@ -49,6 +51,20 @@ def test_every_trained_cell_has_them_on_the_same_pairs_and_none_is_chosen(run):
         assert set(entry["beside"]) == BOTH
         assert (entry["layer"], entry["position"]) in {key[1:] for key in trained.index if key[0] == name}
         assert all(beside["scorecard"]["decoding"] for beside in entry["beside"].values())
+
+
+def test_each_kind_beside_is_judged_by_the_same_rule(run):
+    for entry in run.summary["hypotheses"].values():
+        for found in entry["beside"].values():
+            verdict, facts = found["verdict"], found["verdict"]["facts"]
+            assert verdict["verdict"] in VERDICTS
+            assert verdict["sentence"].startswith(f"{entry['hypothesis']}: {verdict['verdict']}; ")
+            assert (facts["iia"], facts["low"]) == (found["test_iia"], found["test_ci"][0])
+            assert facts["rival"] == entry["verdict"]["facts"]["rival"]
+            assert facts["added"] is None
+    assert run.summary["hypotheses"].keys() == {"sum", "left_product"}
+    rows = [line.split() for line in outcome(run.summary).split("\n\n")[1].splitlines()[1:]]
+    assert [row[1] for row in rows] == 2 * ["nested8", *sorted(BOTH)]
 
 
 def test_the_verdict_says_what_training_adds_to_the_better_one(run):
