@@ -55,6 +55,7 @@ __getattr__, __all__ = handing_on(
         "use.apply": "apply generate swapped",
         "use.steer": "steer steered",
         "use.causal_trace": "causal_trace",
+        "use.trajectory": "trajectory",
         "use.pyvene": "to_pyvene from_pyvene",
         "use.fit": "fit",
     },

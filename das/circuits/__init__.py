@@ -2,4 +2,4 @@
 
 from das import handing_on
 
-__getattr__, __all__ = handing_on(__name__, {"tracing": "Traced traced", "noise": "Noised"})
+__getattr__, __all__ = handing_on(__name__, {"tracing": "Traced traced", "noise": "Noised", "lens": "trajectory"})

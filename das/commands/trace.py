@@ -37,28 +37,14 @@ def trace(
         out: The folder to write to; by default runs/trace-TASK.
         json: A file to write it to as well, as JSON; without a file it is printed so, in the text's place.
     """
-    import torch
-
     from das.circuits.tracing import KINDS
-    from das.commands.told import tell
-    from das.errors import DasError
-    from das.ground.checks import folder, whole
+    from das.commands.studied import studied
     from das.progress import console
-    from das.run.settings import THREADS
     from das.use.causal_trace import causal_trace
 
-    if lm is None:
-        raise DasError("trace needs a network: --lm NAME")
-    if whole("threads", threads, 0, THREADS):
-        torch.set_num_threads(threads)
-    to = folder("out", out or f"runs/trace-{task.rpartition('/')[2].removesuffix('.py')}")
     settings: dict[str, Any] = {
         "layers": layers, "positions": positions, "under": under, "seed": seed, "dtype": dtype, "device": device,
+        "corrupt": corrupt, "field": field, "sigmas": sigmas, "kinds": kinds or list(KINDS), "window": window, "pairs": pairs,
     }  # fmt: skip
     settings |= {"families": families} if families else {}
-    found = causal_trace(
-        task, lm, hypothesis, corrupt=corrupt, field=field, sigmas=sigmas, kinds=kinds or list(KINDS), window=window,
-        pairs=pairs, report=console(), **settings,
-    )  # fmt: skip
-    paths = found.write(to)
-    tell("\n".join([found.text(), "", *map(str, paths)]), found.plain(), json)
+    studied("trace", task, lm, out, threads, json, lambda: causal_trace(task, lm, hypothesis, report=console(), **settings))

@@ -214,6 +214,14 @@ class ResumeEngine(_Resuming):
         prompts, place = capture.prompts.take(rows), capture.places[rows]
         return Capture(prompts, capture.offset, capture.first, place, slopes, logits=logits.detach())
 
+    @torch.no_grad()
+    def lens(self, hidden: Tensor) -> Tensor:
+        """What the network would answer if its last layer handed on these states, (rows, d): they go through the network's own
+        last norm and head (the logit lens, nostalgebraist 2020). (rows, vocabulary)"""
+        blocks = [*[Skip()] * (self.lm.layers - 1), Start(hidden.to(self.lm.device, self.lm.dtype)[:, None], Skip())]
+        nothing = torch.zeros(len(hidden), 1, dtype=torch.long)
+        return self._forward(Pass([], nothing), blocks, input_ids=nothing.to(self.lm.device))
+
     def rows_at_once(self, spot: Spot, tokens: int, gradients: bool = True) -> int:
         """How many rows may be resumed at once when the prompts have `tokens` columns from the site on."""
         return _rows(self.lm, max(1, self.lm.layers - entry_of(spot)) if gradients else 1, tokens)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
 
@@ -13,7 +12,6 @@ from das.circuits.noise import Noised, ends
 from das.circuits.tracing import KINDS, best, by_noise, by_source, cells, traced
 from das.errors import DasError, unknown
 from das.ground.checks import number, whole
-from das.ground.storage import write_json
 from das.interchange.engine import Engine, HookEngine, ResumeEngine
 from das.network.site import single_layers
 from das.pairs.dataset import Dataset
@@ -21,6 +19,8 @@ from das.progress import Reporter, silent
 from das.run.experiment import Experiment
 from das.run.material import Material
 from das.text import aligned
+from das.use.finding import Finding
+from das.use.one_hypothesis import one_hypothesis
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,10 +34,12 @@ ORDER = list(KINDS)
 
 
 @dataclass(frozen=True)
-class CausalTrace:
+class CausalTrace(Finding):
     """table: see `das.circuits.tracing.Traced`. tokens: position → the token there in an example prompt. about: hypothesis, lm,
     corrupted_by, window (layers whose MLPs or attentions are restored together), pairs, clean and corrupted (the mean
     probability of the clean answer in either run)."""
+
+    stem: ClassVar[str] = "trace"
 
     table: pd.DataFrame
     tokens: dict[str, str]
@@ -66,15 +68,6 @@ class CausalTrace:
         from das.draw.causal_trace import causal_trace_figure
 
         return causal_trace_figure(self.table, self.tokens, self.about)
-
-    def write(self, folder: str | Path) -> list[Path]:
-        """trace.json, trace.csv and trace.png into a folder."""
-        paths = [Path(folder) / f"trace.{ending}" for ending in ("json", "csv", "png")]
-        paths[0].parent.mkdir(parents=True, exist_ok=True)
-        write_json(paths[0], self.plain())
-        self.table.to_csv(paths[1], index=False)
-        self.figure().savefig(paths[2], dpi=150)
-        return paths
 
     def plain(self) -> dict[str, Any]:
         """All of it as plain data."""
@@ -108,9 +101,8 @@ def causal_trace(
         if kind not in KINDS:
             raise unknown("kind of what is restored", kind, KINDS)
     runs = Corrupted(corrupt, field, number("sigmas", sigmas, 0, 100, above=True))
-    sizes = {"test_pairs": whole("pairs", pairs, 2, 10**6), "train_pairs": 2, "val_pairs": 2}
     components = list(dict.fromkeys(["block_output", *(KINDS[kind] for kind in kinds)]))
-    asked = Experiment(task, lm, components=components, hypotheses=hypothesis and [hypothesis], **sizes, **settings)
+    asked = one_hypothesis(task, lm, hypothesis, pairs, components=components, **settings)
     name, depth = asked.hypotheses[0], asked.network.layers
     wide = max(1, round(depth / 5)) if window is None else whole("window", window, 1, depth)
     wanted = cells(kinds, single_layers(asked.layers), asked.positions, wide, depth)

@@ -91,6 +91,19 @@ def test_captured_states_are_those_of_the_network_itself(lm):
     torch.testing.assert_close(capture.logits, clean.logits[:, -1], rtol=1e-4, atol=1e-5)
 
 
+LAST = {
+    "llama": lambda m: m.model.norm,
+    "gpt2": lambda m: m.transformer.ln_f,
+    "gpt_neox": lambda m: m.gpt_neox.final_layer_norm,
+}
+
+
+def test_the_lens_is_the_networks_own_last_norm_and_head(lm):
+    states = torch.randn(3, 32, generator=torch.Generator().manual_seed(2))
+    by_hand = lm.model.get_output_embeddings()(LAST[lm.model.config.model_type](lm.model)(states))
+    torch.testing.assert_close(ResumeEngine(lm).lens(states), by_hand, rtol=1e-5, atol=1e-5)
+
+
 def test_a_shared_prefix_changes_nothing(lm):
     batch = prompts()
     start = batch.ids.shape[1] - batch.lengths

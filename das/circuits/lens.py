@@ -1,0 +1,62 @@
+"""Lens: how likely the answer stands in a network's states, layer by layer, when its own last norm and head read them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from das.errors import DasError
+from das.interchange.captures import AT_ONCE
+from das.interchange.engine import ResumeEngine
+from das.interchange.score import predictions
+from das.interchange.vectors import vectors
+from das.network.site import Site
+from das.pairs.dataset import Dataset
+
+QUARTERS = 0.25, 0.5, 0.75
+
+
+def trajectory(engine: ResumeEngine, data: Dataset, name: str, layers: Sequence[int], positions: Sequence[str]) -> pd.DataFrame:
+    """A row per layer and position, over a hypothesis' distinct base prompts that the network answers rightly: of the answer's
+    first token `probability`, its mean, and `rank` (1: the likeliest of all), its median; `_low` and `_high` are the quartiles
+    over prompts; `first`, the share of prompts in which it is the likeliest; `prompts`, how many.
+
+    DasError where the network answers none of the prompts rightly."""
+    p = data.pairs[name]
+    right = data.right(predictions(engine, data.prompts, data.answers), name, "base")
+    rows, at = np.unique(p.base[right], return_index=True)
+    if not len(rows):
+        raise DasError(f"the network answers none of {len(p)} prompts as it should: no answer is on its way in it")
+    token = torch.from_numpy(data.answers.spelling(p.base_label[right][at])[:, 0])
+    sites = [Site(layer, position) for layer in layers for position in positions]
+    return pd.DataFrame([_row(site, *_read(engine, states, token)) for site, states in vectors(engine, data, rows, sites)])
+
+
+def _read(engine: ResumeEngine, states: Tensor, token: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """The probability and the rank of each row's token."""
+    parts = [_standing(engine.lens(some).cpu(), own) for some, own in _parts(states, token)]
+    probability, rank = (torch.cat(each).numpy() for each in zip(*parts, strict=True))
+    return probability, rank
+
+
+def _parts(states: Tensor, token: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    yield from zip(states.split(AT_ONCE), token.split(AT_ONCE), strict=True)
+
+
+def _standing(logits: Tensor, token: Tensor) -> tuple[Tensor, Tensor]:
+    own = logits.gather(1, token[:, None])
+    return own[:, 0].sub(logits.logsumexp(1)).exp(), 1 + (logits > own).sum(1)
+
+
+def _row(site: Site, probability: np.ndarray, rank: np.ndarray) -> dict[str, object]:
+    low, _, high = np.quantile(probability, QUARTERS)
+    rank_low, middle, rank_high = np.quantile(rank, QUARTERS)
+    return {
+        "layer": site.layer, "position": site.position, "probability": float(probability.mean()), "probability_low": low,
+        "probability_high": high, "rank": middle, "rank_low": rank_low, "rank_high": rank_high,
+        "first": float((rank == 1).mean()), "prompts": len(rank),
+    }  # fmt: skip

@@ -1,0 +1,42 @@
+"""Finding: a table of what was found, with its text and picture, that can be written into a folder."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import pandas as pd
+
+from das.ground.storage import write_json
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class Finding(ABC):
+    """stem: what its files are called."""
+
+    stem: ClassVar[str]
+    table: pd.DataFrame
+
+    @abstractmethod
+    def text(self) -> str:
+        """It in short."""
+
+    @abstractmethod
+    def plain(self) -> dict[str, Any]:
+        """All of it as plain data."""
+
+    @abstractmethod
+    def figure(self) -> Figure:
+        """It as a picture."""
+
+    def write(self, folder: str | Path) -> list[Path]:
+        """Its data, its table and its picture, `.json`, `.csv` and `.png`, into a folder."""
+        paths = [Path(folder) / f"{self.stem}.{ending}" for ending in ("json", "csv", "png")]
+        paths[0].parent.mkdir(parents=True, exist_ok=True)
+        write_json(paths[0], self.plain())
+        self.table.to_csv(paths[1], index=False)
+        self.figure().savefig(paths[2], dpi=150)
+        return paths

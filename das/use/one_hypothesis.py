@@ -1,0 +1,17 @@
+"""One hypothesis of a task and a network, with pairs to look at and none to train on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from das.ground.checks import whole
+from das.run.experiment import Experiment
+
+
+def one_hypothesis(task: Any, lm: Any, hypothesis: str | None, pairs: int, **settings: Any) -> Experiment:
+    """An experiment of a hypothesis, by default the task's first, whose test split has so many pairs. settings: as of
+    `das.Settings`."""
+    sizes = {"test_pairs": whole("pairs", pairs, 2, 10**6), "train_pairs": 2, "val_pairs": 2}
+    made = Experiment(task, lm, hypotheses=hypothesis and [hypothesis], **sizes, **settings)
+    made.hypotheses = made.hypotheses[:1]
+    return made
