@@ -28,9 +28,9 @@ from das.task.files import load_task
 
 ASKED = {
     "ioi": ["base"], "agreement": ["base"], "copying": ["base"], "countries": ["base"],
-    "price_tagging": ["base", "few_shot:2", "few_shot:4", "chat"],
+    "price_tagging": ["base", "few_shot:2", "few_shot:4", "chat"], "honesty": ["base", "few_shot:4"],
 }  # fmt: skip
-PROMPTS = {"price_tagging": 100}
+PROMPTS = {"price_tagging": 100, "honesty": 100}
 """Of 256 otherwise: these are long."""
 
 

@@ -56,6 +56,7 @@ __getattr__, __all__ = handing_on(
         "use.steer": "steer steered",
         "use.causal_trace": "causal_trace",
         "use.trajectory": "trajectory",
+        "use.monitor": "monitor",
         "use.pyvene": "to_pyvene from_pyvene",
         "use.fit": "fit",
     },

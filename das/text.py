@@ -49,6 +49,12 @@ def html_table(rows: Iterable[Sequence[object]], head: Sequence[object] = (), ca
     return "".join(["<table>", *top, *([_html_row(head, "th", "th")] if head else []), *lines, "</table>"])
 
 
+def html_frame(title: str, page: str, height: int, rights: str = "") -> str:
+    """For a notebook: a whole page in a frame, which has no more rights than these. height: in pixels."""
+    style = "width:100%;border:1px solid #ddd;border-radius:8px"
+    return f'<iframe title="{title}" sandbox="{rights}" style="{style}" height="{height}" srcdoc="{escape(page)}"></iframe>'
+
+
 def _html_row(row: Sequence[object], first: str, others: str) -> str:
     tags = [first] + [others] * (len(row) - 1)
     texts = [f"{value:.3g}" if isinstance(value, float) else str(value) for value in row]

@@ -73,6 +73,9 @@ GROUPS = {
     ],
     "see": [
         Command("ls", "[FOLDER]", "runs: task, network, cells done, verdicts, when", "--json"),
+        Command(
+            "monitor", "RUN CELL [TEXT]", "a text whose tokens are coloured by what was found", "--file FILE --layers 3..6"
+        ),
         Command("look", "RUN CELL", "inside an alignment: prompts in its columns, entries, heads, tokens, angles"),
         Command("report", "RUN", "a run as one HTML page, to look into and to show", "--out FILE"),
         Command("push", "RUN CELL", "share an alignment, with a card", "--folder … | --repo …"),

@@ -165,6 +165,12 @@ class Alignment(ModelHubMixin):
 
         return das.steered(lm, self, **how)
 
+    def monitor(self, lm: Any, texts: Any, **how: Any) -> Any:
+        """Every token of texts read along this (see `das.use.monitor.monitor`)."""
+        import das
+
+        return das.monitor(lm, self, texts, **how)
+
     # --- huggingface_hub ---
 
     def _save_pretrained(self, save_directory: Path) -> None:

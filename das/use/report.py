@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from html import escape
 from pathlib import Path
 
 from das.draw.page.assemble import page
 from das.ground.storage import write as write_whole
 from das.run.folder import Folder
+from das.text import html_frame
 
 FILE = "report.html"
 HEIGHT = 900
@@ -18,11 +18,7 @@ class Page(type(Path())):  # type: ignore[misc]
     """The path of a page; a notebook shows the page itself."""
 
     def _repr_html_(self) -> str:
-        frame = "width:100%;border:1px solid #ddd;border-radius:8px"
-        return (
-            f'<iframe title="das report" sandbox="allow-scripts allow-downloads" style="{frame}" height="{HEIGHT}" '
-            f'srcdoc="{escape(self.read_text("utf-8"))}"></iframe>'
-        )
+        return html_frame("das report", self.read_text("utf-8"), HEIGHT, "allow-scripts allow-downloads")
 
 
 def write(run: str | Path | Folder, out: str | Path | None = None) -> Page:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from das.use.applied import Applied
     from das.use.generated import Generated
     from das.use.inside import Inside
+    from das.use.monitored import Monitored
     from das.use.report import Page
     from das.use.steerer import Steerer
     from das.use.swapper import Swapper
@@ -152,6 +153,12 @@ class Run(Folder):
     def steered(self, cell: str, **way: Any) -> AbstractContextManager[Any]:
         """Steers every call of the network in a `with` block (see `das.use.steer.steered`). cell: see `swapper`."""
         return self.steerer(cell).steering(**way)
+
+    def monitor(self, cell: str, texts: Any, variable: Any = None, layers: Any = None) -> Monitored:
+        """Every token of texts read along an alignment of the run (see `das.use.monitor.monitor`). cell: see `swapper`."""
+        from das.use.monitor import Monitor
+
+        return Monitor(self.alignment(cell_id(self, cell)), *self._made_from(None, None)).read(texts, variable, layers)
 
     def share(self, cell: str) -> Alignment:
         """An alignment with what is to be said of it, ready for `save_pretrained(folder)` or `push_to_hub(repo)`. cell: an id,

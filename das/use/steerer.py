@@ -5,61 +5,34 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from das.errors import DasError, unknown
-from das.find.alignment import Alignment
-from das.interchange.applied import AT_ONCE
-from das.interchange.calls import Where, frame_of
+from das.errors import DasError
+from das.interchange.calls import Where
 from das.interchange.contrast import Contrast
-from das.interchange.engine import HookEngine
 from das.interchange.feature import Feature
 from das.interchange.operators import Add, Operator, Piecewise, Replace, zero_ablation
 from das.interchange.steering import Marks, Operators, Push, Tokens, every_token, steering
 from das.interchange.subspace import Subspace, orthonormal
-from das.network.limits import check_limits
-from das.network.lm import LM
-from das.network.net import Net
-from das.network.site import Spot, parse_component
+from das.network.site import Spot
 from das.pairs.dataset import Rows
 from das.task.encoded import Encoded
 from das.task.rendered import Indices, Prompts
-from das.task.task import Task
 from das.use.applied import AFTER, BEFORE
 from das.use.asked import Asked, asked, placed
 from das.use.calling import PLACE, of_base, pointed
+from das.use.directed import Directed
 from das.use.generated import Generated, continued
 from das.use.own_pairs import Pointed
-from das.use.swapper import Swapper
 from das.use.way import ALL, Way
-
-NATURAL = 256
-"""Prompts of the task by which the natural spread along a direction is measured."""
 
 
 @dataclass(frozen=True)
-class Steerer:
+class Steerer(Directed):
     """An alignment and a network, ready to steer. task: with it prompts may be values of its inputs, and doses spreads."""
-
-    alignment: Alignment
-    lm: LM
-    task: Task | None = None
-
-    def __post_init__(self) -> None:
-        if isinstance(self.lm, Net):
-            raise DasError(f"{self.lm.name} takes tensors: what reads and writes text is steered")
-        if not self.alignment.cell.site.single:
-            raise DasError(f"{self.alignment.cell.site} is a site of several places: an alignment at one place steers")
-
-    @cached_property
-    def variables(self) -> list[str]:
-        """The aligned variables; numbers from 1 where no task names them."""
-        return Swapper(self.alignment, self.lm, self.task).variables
 
     def steer(
         self, prompts: Any, *also: tuple[Steerer, Way], tokens: int = 20, options: Mapping[str, Any] | None = None, **way: Any
@@ -96,10 +69,7 @@ class Steerer:
             found: Prompts = prompts.rendered.encode(self.lm.tokenizer)
         else:
             found = placed(prompts, self.lm.tokenizer, PLACE, position, self.task)
-        if not isinstance(found, Encoded):
-            raise DasError("texts are steered: this task puts none")
-        check_limits(getattr(self.lm.model, "config", None), found, np.zeros(0, np.int64), self.lm.tokenizer)
-        return found
+        return self.checked(found)
 
     def prepared(self, way: Way, prompts: Encoded | None) -> Callable[[Rows | None], AbstractContextManager[None]]:
         """What steers some of the prompts, or where none are given those of any call."""
@@ -115,20 +85,7 @@ class Steerer:
     # --- where ---
 
     def _spots(self, way: Way) -> list[Spot]:
-        component, own = self.alignment.cell.site.spot
-        layers, depth = way.layers_of(own), self.lm.layers
-        if outside := [layer for layer in layers if layer >= depth]:
-            raise DasError(f"layer {outside[0]} is steered, and {self.lm.name} has layers 0 to {depth - 1}")
-        if layers != [own] and parse_component(component) is None and "{layer}" not in component:
-            raise DasError(f"{component} is one module and in no band of layers: leave layers out")
-        spots = [(component, layer) for layer in layers]
-        for spot in spots:
-            if way.operator != "contrast" and not self.alignment.feature.fits(self.lm.size(*spot)):
-                raise DasError(
-                    f"{self.alignment.cell.id} is not of vectors of {self.lm.size(*spot)} entries, which a token has at "
-                    f"{spot[0]}[{spot[1]}]: an alignment of one token in a network of its width steers"
-                )
-        return spots
+        return self.spots(way.layers_of(self.alignment.cell.site.spot[1]), way.operator != "contrast")
 
     def _marks(self, way: Way, prompts: Encoded | None) -> Marks | None:
         if way.position is None:
@@ -182,71 +139,34 @@ class Steerer:
             return {spot: Replace(feature, rows.expand(feature.variables, -1, -1)) for spot, rows in self._sources(way).items()}
         if way.operator == "project_out":
             return {spot: zero_ablation(self._feature(way), self.lm.size(*spot)) for spot in spots}
-        vector = self._directions(self._number(way))[:, 0]
+        vector = self.directions(self.number(way.variable))[:, 0]
         spread = dict.fromkeys(spots, 1.0) if way.spreads is None else self._spread(spots, vector)
         dose = way.alpha if way.spreads is None else way.spreads
         assert dose is not None
         kind = Add if way.operator == "add" else Piecewise
         return {spot: kind(vector, dose * spread[spot]) for spot in spots}
 
-    def _number(self, way: Way) -> int:
-        """The variable that is meant, by its place among the aligned ones."""
-        named = self.variables
-        if way.variable is None and len(named) > 1:
-            raise DasError(f"the alignment has a direction for each of {', '.join(named)}: say which, variable=…")
-        if way.variable is not None and str(way.variable) not in named:
-            raise unknown("aligned variable", str(way.variable), named)
-        return 0 if way.variable is None else named.index(str(way.variable))
-
-    def _directions(self, variable: int) -> Tensor:
-        found = self.alignment.feature.directions(variable)
-        if found is None:
-            raise DasError(f"{self.alignment.cell.id} has no directions of its own: operator interchange does without")
-        return torch.nn.functional.normalize(found, dim=0)
-
     def _feature(self, way: Way, whole: bool = False) -> Feature:
         """What is put out or swapped: the directions of a variable, or of all. whole: the alignment's own, if it may be."""
         if whole and way.variable is None:
             return self.alignment.feature
-        wanted = range(len(self.variables)) if way.variable is None else [self._number(way)]
-        columns = orthonormal(torch.cat([self._directions(i) for i in wanted], 1))
+        wanted = range(len(self.variables)) if way.variable is None else [self.number(way.variable)]
+        columns = orthonormal(torch.cat([self.directions(i) for i in wanted], 1))
         return Subspace(columns[:, None], torch.ones(1, columns.shape[1]))
 
-    # --- what natural prompts have ---
-
-    @property
-    def _position(self) -> str:
-        """Where the alignment lies; in a decoder beside an encoder at the token that the answer begins with, read after the
-        prompt's last."""
-        (place,) = self.alignment.cell.site.places
-        return "last" if frame_of(self.lm, self.lm.tap(*place.spot).module)[1] else place.position
+    # --- what prompts have ---
 
     def _sources(self, way: Way) -> dict[Spot, Tensor]:
         """What the sources have at each spot, (sources, size)."""
         given = asked(way.source, self.task, "source")
-        prompts = placed(given, self.lm.tokenizer, self._position, way.source_position, self.task)
-        return self._vectors(prompts, self._spots(way))
+        prompts = placed(given, self.lm.tokenizer, self.position, way.source_position, self.task)
+        return self.vectors(prompts, self._spots(way))
 
     def _spread(self, spots: Sequence[Spot], vector: Tensor) -> dict[Spot, float]:
         """The standard deviation of natural prompts along a direction of length 1, at each spot."""
         if self.task is None:
             raise DasError("spreads are measured on the task's prompts: give task=, or alpha=, a length along the direction")
-        drawn = self.task.model.sample(np.random.default_rng(0), NATURAL)
-        prompts = self.task.encode(drawn, self.lm.tokenizer, [self._position])
-        return {spot: float((rows @ vector.to(rows)).std()) for spot, rows in self._vectors(prompts, spots).items()}
-
-    @torch.no_grad()
-    def _vectors(self, prompts: Prompts, spots: Sequence[Spot]) -> dict[Spot, Tensor]:
-        """What prompts have at the alignment's position, at each spot, (prompts, size)."""
-        columns = prompts.positions[self._position]
-        if columns.shape[1] != 1:
-            raise DasError(f"the place in a source covers {columns.shape[1]} tokens: point at one of them")
-        parts: dict[Spot, list[Tensor]] = {spot: [] for spot in spots}
-        for rows in np.array_split(np.arange(len(prompts)), -(-len(prompts) // AT_ONCE)):
-            capture = HookEngine(self.lm).capture(prompts.take(rows), spots)
-            for spot in spots:
-                parts[spot].append(capture.at(spot, torch.from_numpy(columns[rows])).flatten(1).float())
-        return {spot: torch.cat(each) for spot, each in parts.items()}
+        return {spot: float((rows @ vector.to(rows)).std()) for spot, rows in self.natural(spots)[1].items()}
 
 
 def _check_count(what: str, count: int, prompts: int | None) -> None:

@@ -73,18 +73,23 @@ class Way:
         return tuple(whole("new", one, 0, MOST_NEW) for one in each)
 
     def layers_of(self, own: int) -> list[int]:
-        """The layers that are named, as a number, a list, or a band `3..6`; by default the alignment's own."""
-        if self.layers is None:
-            return [own]
-        if isinstance(self.layers, str) and (band := re.fullmatch(r"\s*(\d{1,6})\s*\.\.\s*(\d{1,6})\s*", self.layers)):
-            first, last = map(int, band.groups())
-            if last < first:
-                raise DasError(f"layers {self.layers!r}: a band goes from the lower layer to the higher")
-            return list(range(first, last + 1))
-        each = [self.layers] if isinstance(self.layers, int | str) else self.layers
-        if not isinstance(each, Sequence) or not each:
-            raise DasError(f"layers are {shown(self.layers)}: expected a number, a list of numbers, or a band such as 3..6")
-        return list(dict.fromkeys(whole("layers", _number(one), 0, 10**6) for one in each))
+        """The layers that are named; by default the alignment's own."""
+        return layers_of(self.layers, own)
+
+
+def layers_of(given: Any, own: int) -> list[int]:
+    """The layers that are named, as a number, a list, or a band `3..6`; by default one's own."""
+    if given is None:
+        return [own]
+    if isinstance(given, str) and (band := re.fullmatch(r"\s*(\d{1,6})\s*\.\.\s*(\d{1,6})\s*", given)):
+        first, last = map(int, band.groups())
+        if last < first:
+            raise DasError(f"layers {given!r}: a band goes from the lower layer to the higher")
+        return list(range(first, last + 1))
+    each = [given] if isinstance(given, int | str) else given
+    if not isinstance(each, Sequence) or not each:
+        raise DasError(f"layers are {shown(given)}: expected a number, a list of numbers, or a band such as 3..6")
+    return list(dict.fromkeys(whole("layers", _number(one), 0, 10**6) for one in each))
 
 
 def _number(given: Any) -> Any:

@@ -30,6 +30,8 @@ VENDOR = ("d3.min.js", "plot.umd.min.js")
 SCRIPTS = ("page.js", "data.js", "charts.js", "heatmap.js", "examples.js", "inside.js", "cell.js", "sections.js", "main.js")
 """In the order in which they run; each is one inline script."""
 
+STYLES = ("palette.css", "page.css")
+
 
 def page(run: Folder) -> str:
     """The HTML of a run's folder, finished or not; DasError where it is no run folder."""
@@ -37,17 +39,17 @@ def page(run: Folder) -> str:
         raise DasError(f"{run.folder} is no run folder: expected one that das run has written")
     blobs = Blobs()
     data = gathered(run, blobs)
-    scripts = [_shipped(f"vendor/{name}") for name in VENDOR] + [_shipped(name) for name in SCRIPTS]
+    scripts = [shipped(f"vendor/{name}") for name in VENDOR] + [shipped(name) for name in SCRIPTS]
     parts = {
         "policy": _policy(scripts),
         "title": escape(f"{data['task']} · {data['lm']}"),
-        "style": _shipped("page.css"),
+        "style": "".join(shipped(name) for name in STYLES),
         "plain": _plain(data["hypotheses"]),
         "data": _json(data),
         "blobs": "\n".join(f'<script type="text/plain" id="blob-{i}">{b}</script>' for i, b in enumerate(blobs.packed)),
         "scripts": "\n".join(f"<script>{script}</script>" for script in scripts),
     }
-    return re.sub(r"<!--(\w+)-->", lambda found: parts[found[1]], _shipped("page.html"))
+    return re.sub(r"<!--(\w+)-->", lambda found: parts[found[1]], shipped("page.html"))
 
 
 def gathered(run: Folder, blobs: Blobs) -> dict[str, Any]:
@@ -89,7 +91,8 @@ def _summary(run: Folder) -> dict[str, Any] | None:
         return None
 
 
-def _shipped(name: str) -> str:
+def shipped(name: str) -> str:
+    """A file of the folder `static`."""
     return (STATIC / name).read_text("utf-8")
 
 
