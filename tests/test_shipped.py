@@ -32,6 +32,7 @@ def test_a_shipped_network_solves_its_task_and_every_shift(name):
         assert accuracy[variant] + error_of_the_sample >= bar, variant
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ADAPTERS)
 def test_a_shipped_adapter_solves_its_task(name):
     base = base_of(MODELS / name)

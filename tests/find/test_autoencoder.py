@@ -8,6 +8,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 
 from das.errors import DasError
+from das.find import autoencoder
 from das.find.autoencoder import Autoencoder, Law
 from das.interchange.latents import Latents
 from das.interchange.sae import quality
@@ -90,19 +91,22 @@ def test_a_swap_of_a_latent_lies_between_the_best_neuron_and_the_true_direction(
     assert neuron + 0.3 < latent < direction
 
 
-def test_dead_latents_come_back_to_life():
+@pytest.mark.parametrize(("aux", "revived"), [(autoencoder.AUX, True), (0.0, False)])
+def test_dead_latents_come_back_to_life_by_the_loss_for_them_alone(aux, revived, monkeypatch):
     """All latents but three begin where nothing reaches them."""
+    monkeypatch.setattr(autoencoder, "AUX", aux)
     _, rows = drawn(2000, generator(4))
     model = Autoencoder(Law("topk", FEATURES, ACTIVE), rows)
     with torch.no_grad():
-        model.bias[3:] = -50.0
-    optimizer = torch.optim.Adam(model.parameters(), 3e-2)
-    assert quality(model.frozen(), rows).dead > 0.9
+        model.bias[3:] = -8.0
+    optimizer, batches = torch.optim.Adam(model.parameters(), 3e-2), generator(5)
+    before = quality(model.frozen(), rows).dead
     for _ in range(220):
         optimizer.zero_grad()
-        model.loss(rows[torch.randint(len(rows), (128,), generator=generator(5))]).backward()
+        model.loss(rows[torch.randint(len(rows), (128,), generator=batches)]).backward()
         optimizer.step()
-    assert quality(model.frozen(), rows).dead < 0.9
+    assert before > 0.9
+    assert quality(model.frozen(), rows).dead < 0.5 if revived else quality(model.frozen(), rows).dead == before
 
 
 def test_the_frozen_one_is_the_trained_one():
