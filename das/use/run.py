@@ -160,6 +160,28 @@ class Run(Folder):
 
         return Monitor(self.alignment(cell_id(self, cell)), *self._made_from(None, None)).read(texts, variable, layers)
 
+    def edits(
+        self, cell: str, input: str, moves: Sequence[tuple[Any, Any]], shifts: Sequence[str] = ("base",),
+        doses: Sequence[float] | None = None,
+    ) -> pd.DataFrame:  # fmt: skip
+        """What is answered when an alignment of the run moves its variable from what it is under one value of an input to what
+        it is under another (see `das.judge.edits.Edits.outcomes`). cell: see `swapper`; shifts: those of
+        the task under which it is asked; moves: pairs of values."""
+        from das.judge.edits import DOSES, Edits
+
+        made = self.swapper(cell)
+        assert made.task is not None
+        return Edits(made.alignment, made.lm, made.task, input, moves, doses or DOSES).outcomes(shifts)
+
+    def matches(
+        self, cell: str, sets: Mapping[str, Sequence[tuple[str, str]]], alphas: Sequence[float], **given: Any
+    ) -> pd.DataFrame:
+        """Which prompts the network goes on from as is wanted when an alignment of the run steers it, beside random directions
+        (see `das.use.matches.matches`). cell: see `swapper`."""
+        from das.use.matches import matches
+
+        return matches(self.steerer(cell), sets, alphas, **given)
+
     def share(self, cell: str) -> Alignment:
         """An alignment with what is to be said of it, ready for `save_pretrained(folder)` or `push_to_hub(repo)`. cell: an id,
         or a hypothesis, whose chosen cell is meant."""

@@ -25,7 +25,7 @@ from das.use.applied import AFTER, BEFORE
 from das.use.asked import Asked, asked, placed
 from das.use.calling import PLACE, of_base, pointed
 from das.use.directed import Directed
-from das.use.generated import Generated, continued
+from das.use.generated import Generated, Under, continued
 from das.use.own_pairs import Pointed
 from das.use.way import ALL, Way
 
@@ -39,19 +39,9 @@ class Steerer(Directed):
     ) -> Generated:
         """See `steer`. also: further alignments that steer at once, each in its way."""
         given = asked(prompts, self.task, "prompt")
-        ways = [(self, Way.of(way)), *also]
-        parts = [one.prepared(each, one.encoded(given, each.position)) for one, each in ways]
-        encoded = self.encoded(given)
-
-        @contextmanager
-        def under(rows: Rows) -> Iterator[None]:
-            with ExitStack() as stack:
-                for part in parts:
-                    stack.enter_context(part(rows))
-                yield
-
+        ways, encoded = [(self, Way.of(way)), *also], self.encoded(given)
         said = {BEFORE: continued(self.lm, encoded, tokens, options or {})}
-        said[AFTER] = continued(self.lm, encoded, tokens, options or {}, under)
+        said[AFTER] = continued(self.lm, encoded, tokens, options or {}, under(given, ways))
         what = "; ".join(f"{each.operator} at {one.alignment.cell.id}" for one, each in ways)
         return Generated(what, self.lm.tokenizer, {BEFORE: given.names}, said)
 
@@ -70,6 +60,13 @@ class Steerer(Directed):
         else:
             found = placed(prompts, self.lm.tokenizer, PLACE, position, self.task)
         return self.checked(found)
+
+    def reads(self, prompts: Any, position: Pointed = None, variable: Any = None) -> Tensor:
+        """How far prompts lie along the direction at the alignment's position, or at another place, (prompts,)."""
+        given = asked(prompts, self.task, "prompt")
+        there = placed(given, self.lm.tokenizer, self.position, position, self.task)
+        (rows,) = self.vectors(there, self.spots([self.alignment.cell.site.spot[1]])).values()
+        return rows @ self.directions(self.number(variable))[:, 0].to(rows)
 
     def prepared(self, way: Way, prompts: Encoded | None) -> Callable[[Rows | None], AbstractContextManager[None]]:
         """What steers some of the prompts, or where none are given those of any call."""
@@ -167,6 +164,20 @@ class Steerer(Directed):
         if self.task is None:
             raise DasError("spreads are measured on the task's prompts: give task=, or alpha=, a length along the direction")
         return {spot: float((rows @ vector.to(rows)).std()) for spot, rows in self.natural(spots)[1].items()}
+
+
+def under(given: Asked, ways: Sequence[tuple[Steerer, Way]]) -> Under:
+    """What steers some of the prompts while they are gone on from, each alignment in its way."""
+    parts = [one.prepared(each, one.encoded(given, each.position)) for one, each in ways]
+
+    @contextmanager
+    def steered(rows: Rows) -> Iterator[None]:
+        with ExitStack() as stack:
+            for part in parts:
+                stack.enter_context(part(rows))
+            yield
+
+    return steered
 
 
 def _check_count(what: str, count: int, prompts: int | None) -> None:
