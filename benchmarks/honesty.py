@@ -1,6 +1,6 @@
 """Honesty in SmolLM2-135M (after `make smollm2`): what it does, and what can be read in it on topics that were held out.
 
-    python benchmarks/honesty.py --json benchmarks/results/honesty.json
+    python benchmarks/honesty.py --json benchmarks/results/honesty.json --figure benchmarks/results/honesty.png
 
 Answers: the share of prompts of tasks/honesty.py that are answered rightly, by the first token and among the two answers.
 Stated: the share of pairs of opposite sentences of which the network gives the true one the higher probability, when nothing
@@ -13,6 +13,7 @@ that it holds out as well. Accuracy is of the sign of (h − μ)·v; μ is the m
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import gauge
@@ -22,16 +23,21 @@ from numpy.typing import NDArray
 from smollm2 import ASKED, accuracy
 from torch import Tensor
 
+from das.find.alignment import Alignment, Cell
 from das.find.diffmeans import DiffMeans
 from das.find.directions import Direction, Seen
 from das.find.lat import LAT
 from das.find.probe import Probe
 from das.interchange.engine import HookEngine
+from das.interchange.subspace import Subspace
 from das.network.lm import LM
+from das.network.site import Site
 from das.stats import Bootstrap
 from das.task.files import run_file
 from das.task.names import task_file
 from das.task.task import Task
+from das.use.monitor import monitor
+from das.use.monitored import Monitored
 
 CHOOSE = ("animals", "numbers")
 """Topics on which the layer is chosen."""
@@ -41,6 +47,8 @@ VARIABLES = {"honest": "manner", "true": "statement"}
 """Variable → the input that it is a function of."""
 
 FINDERS: dict[str, Direction | None] = {"lat": LAT(1), "diffmeans": DiffMeans(1), "probe": Probe(1), "random": None}
+
+PICTURED = ("true", "statement.last", "diffmeans")
 
 TOLD = {"nothing": "", "honest": "honest", "to lie": "untruthful"}
 
@@ -146,7 +154,23 @@ def best(rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     for key in dict.fromkeys((row["variable"], row["position"], row["finder"]) for row in rows):
         mine = [row for row in rows if (row["variable"], row["position"], row["finder"]) == key]
         chosen = max(mine, key=lambda row: (row["choose"]["accuracy"], row["choose"]["auroc"]))
-        yield {name: chosen[name] for name in ("variable", "position", "finder", "layer")} | chosen["held out"]
+        known = {name: chosen[name] for name in ("variable", "position", "finder", "layer")}
+        yield known | {"choose auroc": chosen["choose"]["auroc"]} | chosen["held out"]
+
+
+def curves(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """AUROC layer by layer, as it is written down."""
+    return [{name: own["auroc"] if isinstance(own, dict) else own for name, own in row.items()} for row in rows]
+
+
+def monitored(lm: LM, facts: Any, found: Seen, layer: int) -> Monitored:
+    """Every eighth pair of opposite statements of the held-out topics, the true one first, read along the difference in means
+    of `true` at the statement's end. found: what the topics that it is found on have there."""
+    vector = direction(DiffMeans(1), found)
+    cell = Cell("truth", Site(layer, "statement.last"), DiffMeans(1))
+    alignment = Alignment(cell, Subspace(vector[:, None, None], torch.ones(1, 1)))
+    lines = [line for pair in list(opposites(facts, facts.HELD_OUT))[::8] for line in pair]
+    return monitor(lm, alignment, "\n".join(lines), task=facts.task)
 
 
 # --- what it states ---
@@ -179,6 +203,7 @@ def stated(lm: LM, facts: Any) -> list[dict[str, Any]]:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = gauge.parser(__doc__)
     parser.add_argument("--lm", default="smollm2-135m")
+    parser.add_argument("--figure", type=Path, help="where to draw what a monitor of the truth shows")
     options = parser.parse_args(arguments)
     lm, facts = LM.load(options.lm), run_file(task_file("honesty"))
     held_out = [*zip(facts.NEW_HONEST, facts.NEW_UNTRUTHFUL, strict=True)]
@@ -186,11 +211,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     fit = [topic for topic in facts.TOPICS if topic not in {*facts.HELD_OUT, *CHOOSE}]
     parts = {"fit": (fit, known), "choose": (CHOOSE, known), "held out": (facts.HELD_OUT, held_out)}
     asked = {part: settings(facts, *given) for part, given in parts.items()}
-    rows = read({part: vectors(lm, facts.task, given) for part, given in asked.items()}, asked, lm.layers)
+    held = {part: vectors(lm, facts.task, given) for part, given in asked.items()}
+    rows = read(held, asked, lm.layers)
     gauge.table(chosen := list(best(rows)))
+    if options.figure:
+        row = next(row for row in chosen if (row["variable"], row["position"], row["finder"]) == PICTURED)
+        found = seen(held["fit"]["statement.last"][:, row["layer"]], asked["fit"]["true"], "true")
+        monitored(lm, facts, found, row["layer"]).png(options.figure)
     gauge.table(said := stated(lm, facts))
     gauge.table(answers := [accuracy(lm, "honesty", under) for under in ASKED["honesty"]])
-    gauge.write_json(options.json, rows, chosen=chosen, stated=said, answers=answers)
+    gauge.write_json(options.json, curves(rows), chosen=chosen, stated=said, answers=answers)
 
 
 if __name__ == "__main__":

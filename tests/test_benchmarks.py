@@ -15,6 +15,7 @@ import calibration
 import finders
 import gauge
 import gpu
+import honesty
 import llama7b
 import many_cells
 import paper_faults
@@ -28,6 +29,7 @@ import time_to_iia
 from das import Boundless
 from das.interchange.engine import HookEngine
 from das.network.site import Site
+from das.task.files import run_file
 
 
 @pytest.fixture
@@ -275,3 +277,24 @@ def test_cells_of_closed_forms_are_timed_beside_cells_that_train():
         assert row["cells"] == 2
         assert row["ratio"] == pytest.approx(rows["nested"]["seconds"] / row["seconds"])
         assert row["seconds"] == pytest.approx(sum(row["each"]) / 2)
+
+
+def test_honesty_reads_what_is_planted_and_nothing_where_there_is_nothing():
+    facts, generator = run_file(ROOT / "tasks" / "honesty.py"), torch.Generator().manual_seed(0)
+    manners = [*zip(facts.HONEST, facts.UNTRUTHFUL, strict=True)]
+    parts = {"fit": ["animals", "body", "food"], "choose": ["time"], "held out": ["space", "people"]}
+    asked = {part: honesty.settings(facts, topics, manners) for part, topics in parts.items()}
+    for columns in asked.values():
+        assert columns["honest"].tolist() == [facts.MANNERS[manner] for manner in columns["manner"]]
+        assert columns["true"].tolist() == [facts.KNOWN[statement][0] for statement in columns["statement"]]
+    held = {}
+    for part, columns in asked.items():
+        noise = torch.randn(len(columns["true"]), 2, 16, generator=generator)
+        noise[:, 1, 0] += 9 * torch.from_numpy(columns["true"])
+        held[part] = dict.fromkeys(honesty.POSITIONS, noise)
+    found = {(row["variable"], row["finder"]): row for row in honesty.best(honesty.read(held, asked, 2))}
+    for finder in ("lat", "diffmeans", "probe"):
+        assert found["true", finder]["layer"] == 1
+        assert found["true", finder]["auroc"] >= 0.99
+        assert found["true", finder]["above"] >= 0.99
+        assert 0.3 < found["honest", finder]["auroc"] < 0.7
