@@ -17,6 +17,7 @@ import gauge
 import gpu
 import honesty
 import llama7b
+import losses
 import many_cells
 import paper_faults
 import remembering
@@ -298,3 +299,11 @@ def test_honesty_reads_what_is_planted_and_nothing_where_there_is_nothing():
         assert found["true", finder]["auroc"] >= 0.99
         assert found["true", finder]["above"] >= 0.99
         assert 0.3 < found["honest", finder]["auroc"] < 0.7
+
+
+def test_losses_are_held_against_the_difference_in_means_at_every_site(run, monkeypatch):
+    monkeypatch.setattr(losses, "TRAINED", losses.TRAINED[:2])
+    rows = run(losses, "--steps", "2", "--pairs", "40")["rows"]
+    assert [(row["layer"], row["found by"]) for row in rows[:3]] == [(3, "diffmeans"), (3, "fixed:k=1"), (3, "fixed:k=1")]
+    for row in rows:
+        assert row["iia"] == pytest.approx((row["flip"] + row["stay"]) / 2)

@@ -8,6 +8,9 @@ from typing import Any
 from das.network.site import place_text
 from das.text import aligned
 
+DICTIONARY = {"explained": ".3f", "l0": ".1f", "dead": ".3f", "clean": ".3f", "reconstruction": ".3f"}
+"""Figure of a dictionary → how it is written."""
+
 
 def outcome(summary: dict[str, Any]) -> str:
     """Tables of scores and of evidence, and the verdicts, of a run's summary."""
@@ -15,6 +18,7 @@ def outcome(summary: dict[str, Any]) -> str:
     parts = [
         f"task accuracy {_figure(summary['task_accuracy'], '.3f')}, {summary['cells']} cells\n{aligned(_scores(entries))}",
         aligned(_evidence(entries)) if any(entry.get("scorecard") for entry in entries) else "",
+        aligned(_dictionaries(entries)),
         "\n".join(entry["verdict"]["sentence"] for entry in entries if entry.get("verdict")),
     ]
     return "\n\n".join(filter(None, parts))
@@ -51,6 +55,21 @@ def _evidence(entries: list[dict[str, Any]]) -> list[tuple[str, ...]]:
         rows = rows or [("hypothesis", "subspace", "verdict", "p", *figures)]
         told = entry["hypothesis"], name, verdict["verdict"], _figure(verdict["p"], ".2g")
         rows.append((*told, *map(_figure, figures.values())))
+    return rows
+
+
+def _dictionaries(entries: list[dict[str, Any]]) -> list[tuple[str, ...]]:
+    """A row per dictionary: what it reconstructs, and how often prompts are answered right with nothing swapped, by the network
+    itself and with the vector replaced by its reconstruction; none where none was tried."""
+    rows: list[tuple[str, ...]] = []
+    for entry in entries:
+        for name, found in _kinds(entry).items():
+            if known := found.get("dictionary"):
+                rows = rows or [
+                    ("hypothesis", "dictionary", "explained", "L0", "dead", "right as it is", "right reconstructed")
+                ]
+                told = (_figure(known.get(figure), form) for figure, form in DICTIONARY.items())
+                rows.append((entry["hypothesis"], name, *told))
     return rows
 
 

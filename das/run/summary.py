@@ -142,6 +142,7 @@ class Summary:
             "flip_baselines": {name: _number(over("test", f"flip_{name}")) for name in ("whole", "random")},
             "scorecard": _mean(scorecards) if scorecards else None,
             "seeds": [_seed(c, self.cards[c]) for c in cells],
+            "dictionary": _dictionary([self.cards[c].get("dictionary") for c in cells]),
         }
 
     def _nulls(self, name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -278,6 +279,13 @@ def _mean(values: Sequence[Any]) -> Any:
 def _seed(cell: Cell, card: Mapping[str, Any]) -> dict[str, Any]:
     named = {f"{s}_{m}": card["metrics"][s].get(m) for s in ("val", "test") for m in ("iia", "flip_iia")}
     return {"seed": cell.seed, "rank": card["rank"], "steps": card["steps"], **named}
+
+
+def _dictionary(known: Sequence[Mapping[str, Any] | None]) -> dict[str, Any] | None:
+    """How good the dictionary is whose latents were swapped (see `das.find.choosing`), means over cells; None of others."""
+    some = [each for each in known if each]
+    names = [name for name in some[0] if name != "latents"] if some else []
+    return {name: _number([each[name] for each in some]) for name in names} or None
 
 
 def _head(cell: Cell) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from das import Experiment
+from das.draw.outcome import outcome
 from das.errors import DasError
 from das.find.alignment import Cell
 from das.find.kinds import parse_kind, plain_kind
@@ -93,6 +94,9 @@ def test_an_experiment_is_judged_saved_and_read_again(folder, tmp_path):
     assert set(card["dictionary"]["latents"][0]) == {6, 7}
     (summary,) = run.summary["hypotheses"].values()
     assert summary["verdict"]["verdict"] in ("supported", "partly")
+    known = summary["dictionary"]
+    assert known["reconstruction"] == known["clean"], "its latents make up every vector"
+    assert "right reconstructed" in outcome(run.summary)
 
 
 def test_kinds_are_read_as_they_are_written(folder):

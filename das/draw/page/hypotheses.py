@@ -32,12 +32,19 @@ def _hypothesis(
     if entry:
         body |= {"full": entry["hypothesis"], "luck": luck(entry), "nulls": _null_curves(nulls, name, entry)}
         found = {entry["subspace"]: entry, **entry["beside"]}
-        body["evidence"] = {kind: evidence_figures(each.get("scorecard") or {}) for kind, each in found.items()}
+        body["evidence"] = {kind: _evidence(each) for kind, each in found.items()}
         if card := entry.get("scorecard"):
             rows, columns, shares = effects(card)
             body["effects"] = {"rows": rows, "columns": columns, "shares": shares.tolist()}
             body["levels"] = [asdict(step) for step in levels(card)]
     return body
+
+
+def _evidence(found: Mapping[str, Any]) -> dict[str, float | None]:
+    """Of a kind of subspace the figures of its scorecard; of a dictionary also how often prompts are answered right with the
+    vector replaced by its reconstruction."""
+    figures = evidence_figures(found.get("scorecard") or {})
+    return figures | {"right reconstructed": (found.get("dictionary") or {}).get("reconstruction")}
 
 
 def _dag(parents: Mapping[str, Sequence[str]], aligned: Sequence[str]) -> dict[str, Any]:

@@ -101,7 +101,7 @@ function seedTable(cells, own) {
 }
 
 /** What of a scorecard tells kinds apart. */
-const EVIDENCE = ["decoding", "cause", "isolate", "ablation", "recovery"];
+const EVIDENCE = ["decoding", "cause", "isolate", "ablation", "recovery", "right reconstructed"];
 
 /** Everything that was found at a cell, trained or not, side by side. */
 function kindTable(cells, entry, kinds, chosen) {
