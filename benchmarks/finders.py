@@ -193,7 +193,7 @@ def apart(comparisons: Sequence[Mapping[str, Any]], entry: Mapping[str, Any], la
     own = f"{entry['hypothesis']}: {entry['subspace']}"
     for each in comparisons:
         if (each["one"], each["other"]) == (own, label):
-            return {"to_first": -each["mean"], "low": -each["high"], "high": -each["low"]}
+            return {"to_first": 0.0 - each["mean"], "low": 0.0 - each["high"], "high": 0.0 - each["low"]}
     return {"to_first": 0.0, "low": 0.0, "high": 0.0}
 
 
@@ -251,11 +251,9 @@ def main() -> None:
     rows = gauge.kept_rows(arguments.json)
     for name in [name for name in arguments.cases if name not in {row["case"] for row in rows}]:
         with tempfile.TemporaryDirectory() as folder:
-            mine = list(rows_of(name, Path(folder)))
-        gauge.table([told(row) for row in mine])
-        rows += mine
+            rows += rows_of(name, Path(folder))
         gauge.write_json(arguments.json, rows)
-    print()
+        print(f"{name}: done", flush=True)
     gauge.table([told(row) for row in rows])
     if arguments.figure:
         figure(rows).savefig(arguments.figure, dpi=150)
