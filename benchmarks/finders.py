@@ -214,32 +214,37 @@ def told(row: Mapping[str, Any]) -> dict[str, str]:
 STYLES = {
     "nested": ("#0072B2", "o"), "boundless": ("#56B4E9", "o"), "fixed": ("#0072B2", "s"), "neurons": ("#009E73", "D"),
     "dictionary": ("#009E73", "P"), "diffmeans": ("#E69F00", "^"), "probe": ("#D55E00", "v"), "lat": ("#CC79A7", "<"),
-    "pca": ("#CC79A7", ">"), "random": ("0.6", "X"), "full": ("0.0", "*"),
+    "pca": ("0.35", ">"), "random": ("0.6", "X"), "full": ("0.0", "*"),
 }  # fmt: skip
-"""Colours of Okabe and Ito, which the colour-blind tell apart: blue for rotations, green for masks and latents, warm ones for
-closed forms, grey for what looks for nothing."""
+"""Colours of Okabe and Ito, which the colour-blind tell apart, and a mark for each: blue for rotations, green for masks and
+latents, warm ones for closed forms, grey and black for what does not go by the variable."""
 
 
 def figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """Reading against acting, a panel per network, a point per finder and case."""
-    drawn = Figure(figsize=(11, 4.2), layout="constrained")
-    for ax, (title, mine) in zip(drawn.subplots(1, 3, sharey=True), by_network(rows).items(), strict=True):
+    panels = by_network(rows)
+    drawn = Figure(figsize=(2.2 + 3.2 * len(panels), 4.2), layout="constrained")
+    axes = drawn.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
+    for ax, (title, mine) in zip(axes, panels.items(), strict=True):
         for row in mine:
             colour, mark = STYLES[row["finder"]]
-            ax.plot(row["selectivity"], row["flip_iia"], mark, color=colour, markersize=8, markeredgecolor="white", alpha=0.9)
-        ax.set(title=title, xlabel="reads: held-out decoding less that of arbitrary values", ylim=(-0.04, 1.04))
+            ax.plot(row["selectivity"], row["flip_iia"], mark, color=colour, markersize=9, markeredgecolor="white", alpha=0.8)
+        ax.set(title=title, ylim=(-0.05, 1.05))
         ax.grid(alpha=0.3)
-    drawn.axes[0].set_ylabel("acts: IIA on pairs that flip the answer")
+    axes[0].set_ylabel("acts: IIA on pairs that flip the answer")
+    drawn.supxlabel("reads: held-out decoding less that of arbitrary values", fontsize=10)
+    shown = {row["finder"] for row in rows}
     for name, (colour, mark) in STYLES.items():
-        drawn.axes[-1].plot([], [], mark, color=colour, label=name, markersize=8)
+        axes[0].plot([], [], mark, color=colour, markersize=9, markeredgecolor="white", label=name if name in shown else None)
     drawn.legend(loc="outside right center", fontsize=9)
     return drawn
 
 
 def by_network(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
-    """The rows that have both figures, by the network that their case is of."""
+    """The rows that have both figures, by the network that their case is of; none without rows."""
     both = [row for row in rows if row.get("selectivity") is not None and row.get("flip_iia") is not None]
-    return {title: [row for row in both if CASES[row["case"]].network == title] for title in NETWORKS}
+    panels = {title: [row for row in both if CASES[row["case"]].network == title] for title in NETWORKS}
+    return {title: mine for title, mine in panels.items() if mine}
 
 
 def main() -> None:
