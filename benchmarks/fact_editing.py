@@ -1,12 +1,12 @@
 """Fact editing on a language model: a country's capital is moved; what moves, what follows, what stays?
 
     das run configs/smollm2/fact_editing.yaml
-    python benchmarks/fact_editing.py runs/smollm2-fact-editing --json benchmarks/results/smollm2/fact_editing.json
+    python benchmarks/fact_editing.py runs/smollm2-fact-editing/cells/*nested* --json …/results/smollm2/fact_editing.json
 
-Draws moves between countries whose capitals, languages and continents all differ, and makes each with every alignment of the
-run's chosen site: by a swap, by adding the direction, by a random direction of the same length, and by the whole vector. Asked
+Draws moves between countries whose capitals, languages and continents all differ, and makes each with alignments of a run:
+by a swap, by adding the direction, by a random direction of the same length, and by the whole vector. Asked
 are the questions that directions were found on, paraphrases, what follows from the capital, and what must stay. Draws a figure
-for each kind beside the JSON file. One thread.
+for each beside the JSON file. One thread.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import pandas as pd
 
 import das
 from das.draw.edits import edits_figure, shares
+from das.judge.edits import Edits
 from das.task.task import Task
 
 SHIFTS = ("base", "moved", "follows", "kept")
@@ -49,31 +50,22 @@ def outcome(table: pd.DataFrame) -> pd.Series:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = gauge.parser(__doc__)
-    parser.add_argument("run", type=Path, help="folder of the finished run")
+    parser.add_argument("cells", type=Path, nargs="+", help="folders of alignments, runs/…/cells/…")
+    parser.add_argument("--lm", default="smollm2-135m", help="the network that they were found in")
     parser.add_argument("--moves", type=int, default=12, help="how many are drawn")
-    parser.add_argument("--cells", nargs="*", help="ids of cells; by default all of the chosen site")
     options = parser.parse_args(arguments)
-    run = das.Run.open(options.run)
-    moves, rows = moves_of(das.load_task("fact_editing"), options.moves), []
-    for name in options.cells or chosen(run):
-        found = run.edits(name, "country", moves, SHIFTS, DOSES)
-        found = found.assign(outcome=outcome(found), kind=run.alignment(name).cell.kind.label)
+    task, lm, rows = das.load_task("fact_editing"), das.LM.load(options.lm), []
+    moves = moves_of(task, options.moves)
+    for alignment in map(das.Alignment.load, options.cells):
+        found = Edits(alignment, lm, task, "country", moves, DOSES).outcomes(SHIFTS)
+        name = alignment.cell.id
+        found = found.assign(outcome=outcome(found), cell=name, rank=alignment.rank)
         rows += of_table(found)
+        gauge.table([row for row in rows if row["question"] == "all" and row["cell"] == name])
+        gauge.write_json(options.json, rows, moves=[" → ".join(move) for move in moves])
         if options.json:
-            options.json.parent.mkdir(parents=True, exist_ok=True)
-            edits_figure(found, "outcome").savefig(
-                options.json.with_name(f"{options.json.stem}_{found['kind'][0]}.png"), dpi=110
-            )
-    gauge.table([row for row in rows if row["question"] == "all"])
-    gauge.write_json(options.json, rows, moves=[" → ".join(move) for move in moves])
-
-
-def chosen(run: das.Run) -> list[str]:
-    """The cells at the site that validation chose, of every kind."""
-    table = run.table()
-    entry = next(iter(run.summary["hypotheses"].values()))
-    here = table[(table["layer"] == entry["layer"]) & (table["position"] == entry["position"])]
-    return list(here["cell"])
+            figure = edits_figure(found, "outcome")
+            figure.savefig(options.json.with_name(f"{options.json.stem}_layer{alignment.cell.site.layer}.png"), dpi=110)
 
 
 def of_table(found: pd.DataFrame) -> list[dict[str, object]]:
@@ -82,7 +74,7 @@ def of_table(found: pd.DataFrame) -> list[dict[str, object]]:
     for name, each in found.groupby("outcome", sort=False):
         parts = {"all": each} | dict(list(each.groupby("question", sort=False)))
         for question, part in parts.items():
-            head = {"kind": part["kind"].iloc[0], "outcome": name, "question": question}
+            head = {"cell": part["cell"].iloc[0], "rank": int(part["rank"].iloc[0]), "outcome": name, "question": question}
             rows += [head | row for row in shares(part).round(3).to_dict("records")]
     return rows
 

@@ -1,32 +1,48 @@
 """Memorisation on a language model: does taking out "known by heart" take recall, and leave facts?
 
-    das run configs/smollm2/memorisation.yaml
-    python benchmarks/memorisation.py runs/smollm2-memorisation --json benchmarks/results/smollm2/memorisation.json
+    python benchmarks/memorisation.py --json benchmarks/results/smollm2/memorisation.json
 
-First every layer's direction is tried on lines that it was found on, both ways, and the layer is taken where recall falls most.
-Then each kind of direction there is added to held-out lines and to facts (capitals and languages), beside random directions of
-the same length: the share of lines that are completed to the letter, and of facts that are right. How well held-out lines are
-told from made-up ones by the direction stands beside it. The direction's sign is turned so that + is towards remembered.
+Directions from made-up lines to those known by heart, each with the one of its form, are found at the end of their openings by
+several kinds. First that of the first kind is added at each layer, both ways, on lines that it was found on, and the layer is
+taken where recall falls most. Then each kind's is added there on held-out lines and on facts (capitals and languages), beside
+random directions of the same length: the share of lines that are completed to the letter, and of facts that are right. How well
+a direction tells held-out lines from made-up ones stands beside it; it is turned so that + is towards remembered.
 Draws the figure beside the JSON file. One thread.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gauge
-import numpy as np
 import pandas as pd
+import torch
+from torch import Tensor
 
 import das
 from das.draw.matches import matches_figure, rates
+from das.find.alignment import Alignment, Cell
+from das.find.directions import Direction, Seen
+from das.find.kinds import parse_kind
+from das.interchange.engine import HookEngine
+from das.interchange.subspace import Subspace
+from das.network.lm import LM
+from das.network.site import Site
 from das.task.task import Task
-from das.use.matches import FOUND
+from das.task.texts import Texts
+from das.use.matches import FOUND, matches
 from das.use.steerer import Steerer
 
-TRIED, DOSES = (-4.0, 4.0), (-6.0, -4.0, -2.0, 0.0, 2.0, 4.0, 6.0)
+KINDS, LAYERS = ("lat:k=1", "diffmeans:k=1", "probe:k=1"), (8, 14, 20)
+
+At = tuple[int, str]
+"""A layer and a kind."""
+
+Lines = Sequence[tuple[str, str]]
+"""Openings and endings."""
+
+TRIED, DOSES = (-4.0, 4.0), (-4.0, -2.0, 0.0, 2.0, 4.0)
 """In natural spreads along the direction."""
 
 
@@ -46,63 +62,86 @@ def facts() -> list[tuple[str, str]]:
     return list(zip(task.render(values).texts, values[task.model.output].tolist(), strict=True))
 
 
-def readings(steerer: Steerer, task: Task, shift: str) -> list[np.ndarray]:
-    """Where the openings of remembered lines lie along the direction, and those of made-up ones."""
-    return [steerer.reads([o for o, _ in lines(task, shift, known)], "last").numpy() for known in (True, False)]
+def held(lm: LM, lines: Lines, layers: Sequence[int]) -> dict[int, Tensor]:
+    """What openings have at their last token after each layer, (lines, d)."""
+    prompts = Texts([opening for opening, _ in lines], {}).encode(lm.tokenizer, ["last"])
+    spots = {layer: ("block_output", layer) for layer in layers}
+    capture, last = HookEngine(lm).capture(prompts, list(spots.values())), torch.from_numpy(prompts.positions["last"])
+    return {layer: capture.at(spot, last).flatten(1).float() for layer, spot in spots.items()}
 
 
-def natural(steerer: Steerer, task: Task) -> float:
-    """The standard deviation along the direction of the lines it was found on; negative where remembered ones lie below."""
-    one, other = readings(steerer, task, "base")
-    return float(np.concatenate([one, other]).std() * np.sign(one.mean() - other.mean()))
+def direction(kind: Direction, layer: int, known: Tensor, made_up: Tensor) -> Alignment:
+    """From made-up lines to known ones, each a pair with its own; both stand as bases, since some kinds go by their values."""
+    bases, values = torch.cat([made_up, known]), torch.arange(2).repeat_interleave(len(known))
+    differ = torch.ones(1, len(bases), dtype=torch.bool)
+    (columns,) = kind.columns(Seen(bases, torch.cat([known, made_up])[None], values[None], differ, differ))
+    vector = columns[:, :1] * torch.sign((known - made_up).mean(0) @ columns[:, :1])
+    feature = Subspace(torch.nn.functional.normalize(vector, dim=0)[:, None], torch.ones(1, 1))
+    return Alignment(Cell("remembered", Site(layer, "opening.last"), kind), feature)
 
 
-def auroc(one: np.ndarray, other: np.ndarray) -> float:
-    """How often a draw of the first is larger than one of the other."""
-    return float((one[:, None] > other).mean() + (one[:, None] == other).mean() / 2)
+def read(alignment: Alignment, known: Tensor, made_up: Tensor) -> tuple[float, float]:
+    """The standard deviation of lines along a direction, and how often a known one lies farther along it than a made-up one."""
+    vector = alignment.feature.directions(0)[:, 0]
+    one, other = known @ vector, made_up @ vector
+    return float(torch.cat([one, other]).std()), float((one[:, None] > other).float().mean())
 
 
-def added(run: das.Run, cell: str, unit: float, sets: dict[str, Any], doses: Sequence[float], randoms: int) -> pd.DataFrame:
+def added(
+    lm: LM, alignment: Alignment, unit: float, sets: Mapping[str, Any], doses: Sequence[float], randoms: int = 0
+) -> pd.DataFrame:  # fmt: skip
     """Matches against natural spreads towards remembered."""
-    found = run.matches(cell, sets, [dose * unit for dose in doses], randoms=randoms)
-    return found.assign(alpha=(found["alpha"] / unit).round(6))
+    found = matches(Steerer(alignment, lm), sets, [dose * unit for dose in doses], randoms=randoms)
+    return found.assign(alpha=(found["alpha"] / unit).round(6)).replace({"direction": {FOUND: alignment.cell.kind.label}})
 
 
-def by_layer(run: das.Run, cells: pd.DataFrame, task: Task) -> list[dict[str, Any]]:
-    """Recall of the lines that directions were found on, when each layer's is added both ways."""
+def readings(found: Mapping[At, Alignment], have: Mapping[tuple[str, bool], Mapping[int, Tensor]]) -> list[dict[str, Any]]:
+    """Of each direction the spread on the lines that it was found on, and how well it tells apart those that are held out."""
     rows = []
-    for cell, layer in zip(cells["cell"], cells["layer"], strict=True):
-        unit = natural(run.steerer(cell), task)
-        shares = rates(added(run, cell, unit, {"lines": lines(task, "base", True)}, TRIED, 0))["share"]
-        rows.append({"layer": int(layer), "spread": abs(unit), "less": shares[0], "more": shares[1]})
-        print(rows[-1], flush=True)
+    for (layer, kind), each in found.items():
+        (spread, _), (_, apart) = (read(each, have[s, True][layer], have[s, False][layer]) for s in ("base", "held_out"))
+        rows.append({"kind": kind, "layer": layer, "spread": spread, "told apart": apart})
+    gauge.table(rows)
+    return rows
+
+
+def tried(
+    lm: LM, found: Mapping[At, Alignment], units: Mapping[At, float], known: Sequence[tuple[str, str]]
+) -> list[dict[str, Any]]:
+    """Recall of lines that directions were found on, with the first kind's taken out and put in at each layer."""
+    rows = []
+    for at in (at for at in found if at[1] == KINDS[0]):
+        shares = rates(added(lm, found[at], units[at], {"lines": known}, TRIED))["share"]
+        rows.append({"layer": at[0], "less": shares[0], "more": shares[1]})
+    gauge.table(rows)
     return rows
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = gauge.parser(__doc__)
-    parser.add_argument("run", type=Path, help="folder of the finished run")
-    parser.add_argument("--randoms", type=int, default=3, help="random directions")
+    parser.add_argument("--lm", default="smollm2-135m")
+    parser.add_argument("--layers", type=int, nargs="+", default=LAYERS)
+    parser.add_argument("--randoms", type=int, default=2, help="random directions")
     options = parser.parse_args(arguments)
-    run, task = das.Run.open(options.run), das.load_task("memorisation")
-    table = run.table()
-    layers = by_layer(run, table[table["subspace"] == run.settings().kind.label], task)
-    layer = min(layers, key=lambda row: row["less"])["layer"]
-    sets, parts, read = {"lines by heart": lines(task, "held_out", True), "facts": facts()}, [], []
-    for cell, kind in table[table["layer"] == layer][["cell", "subspace"]].itertuples(index=False):
-        unit = natural(run.steerer(cell), task)
-        one, other = readings(run.steerer(cell), task, "held_out")
-        sure = auroc(np.sign(unit) * one, np.sign(unit) * other)
-        read.append({"kind": kind, "layer": layer, "spread": abs(unit), "held out, told apart": sure})
-        found = added(run, cell, unit, sets, DOSES, 0 if parts else options.randoms)
-        parts.append(found.replace({"direction": {FOUND: kind}}))
-    found = pd.concat(parts, ignore_index=True)
-    rows = rates(found).round(3).to_dict("records")
-    gauge.table(read)
-    gauge.table(rows)
-    gauge.write_json(options.json, rows, layers=layers, readings=read, lines={name: len(each) for name, each in sets.items()})
+    lm, task, layers = LM.load(options.lm), das.load_task("memorisation"), options.layers
+    here = {(shift, known): lines(task, shift, known) for shift in ("base", "held_out") for known in (True, False)}
+    have = {which: held(lm, some, layers) for which, some in here.items()}
+    known, made_up = have["base", True], have["base", False]
+    found = {
+        (layer, kind): direction(parse_kind(kind), layer, known[layer], made_up[layer]) for layer in layers for kind in KINDS
+    }
+    told = readings(found, have)
+    units = {(row["layer"], row["kind"]): row["spread"] for row in told}
+    by_layer = tried(lm, found, units, here["base", True])
+    layer = min(by_layer, key=lambda row: row["less"])["layer"]
+    sets, parts = {"lines by heart": here["held_out", True], "facts": facts()}, []
+    for i, at in enumerate((layer, kind) for kind in KINDS):
+        parts.append(added(lm, found[at], units[at], sets, DOSES, 0 if i else options.randoms))
+        gauge.table(rates(parts[-1]).round(3).to_dict("records"))
+    table = pd.concat(parts, ignore_index=True)
+    gauge.write_json(options.json, rates(table).round(3).to_dict("records"), layer=layer, tried=by_layer, readings=told)
     if options.json:
-        matches_figure(found, "natural spreads towards remembered").savefig(options.json.with_suffix(".png"), dpi=110)
+        matches_figure(table, "natural spreads towards remembered").savefig(options.json.with_suffix(".png"), dpi=110)
 
 
 if __name__ == "__main__":

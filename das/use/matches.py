@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 
 import pandas as pd
 import torch
 
 from das.errors import DasError, shown
-from das.use.asked import asked
-from das.use.generated import continued
+from das.use.asked import Asked, asked
+from das.use.generated import Under, continued
 from das.use.steerer import Steerer, under
 from das.use.way import Way
 
@@ -30,31 +31,41 @@ def matches(
     steerer: Steerer, sets: Mapping[str, Wanted], alphas: Sequence[float], *, randoms: int = 3, most: int = 24, **way: object
 ) -> pd.DataFrame:  # fmt: skip
     """Which prompts are gone on from as is wanted, greedily, when a direction is added (`das.use.steer.steer`): a row per
-    direction, length, set and prompt, columns `direction`, `alpha`, `set`, `prompt`, `said`, `match`.
+    direction, length, set and prompt, columns `direction`, `alpha`, `set`, `prompt`, `wanted`, `said`, `match`.
 
     sets: name → (prompt, wanted) pairs. alphas: lengths along the direction; 0 is without steering. randoms: so many random
-    directions beside the `found` one, as long each time. most: tokens that are generated, where what is wanted has no fewer.
+    directions beside the `found` one, as long each time. most: tokens that are generated for a prompt; no more are than what
+    is wanted has, and one, by which it is seen to end there.
     """
     for name, pairs in sets.items():
         if not pairs or any(not rest.strip() for _, rest in pairs):
             raise DasError(f"the set {name} is {shown(pairs)}: expected pairs of a prompt and what it should go on with")
+    each = list(product(_directions(steerer, randoms), alphas))
     rows = []
     for name, pairs in sets.items():
-        given = asked([prompt for prompt, _ in pairs], None, name)
-        encoded, tokens = steerer.encoded(given), min(most, 1 + _longest(steerer, pairs))
-        plain = continued(steerer.lm, encoded, tokens, {})
-        for direction, one in _directions(steerer, randoms):
-            for alpha in alphas:
-                how = [(one, Way.of({"alpha": alpha, **way}))]
-                said = continued(steerer.lm, encoded, tokens, {}, under(given, how)) if alpha else plain
-                texts = [steerer.lm.tokenizer.decode(ids, skip_special_tokens=True) for ids in said]
-                for (prompt, rest), text in zip(pairs, texts, strict=True):
-                    rows.append((direction, alpha, name, prompt, text, goes_on(text, rest)))
-    return pd.DataFrame(rows, columns=["direction", "alpha", "set", "prompt", "said", "match"])
+        for tokens, some in _by_length(steerer, pairs).items():
+            given = asked([prompt for prompt, _ in some], None, name)
+            plain = _said(steerer, given, min(most, tokens))
+            for (direction, one), alpha in each:
+                steered = under(given, [(one, Way.of({"alpha": alpha, **way}))])
+                texts = _said(steerer, given, min(most, tokens), steered) if alpha else plain
+                rows += [(direction, alpha, name, *pair, text) for pair, text in zip(some, texts, strict=True)]
+    table = pd.DataFrame(rows, columns=["direction", "alpha", "set", "prompt", "wanted", "said"])
+    return table.assign(match=[goes_on(*texts) for texts in zip(table["said"], table["wanted"], strict=True)])
 
 
-def _longest(steerer: Steerer, pairs: Wanted) -> int:
-    return max(len(steerer.lm.tokenizer(" " + rest.strip())["input_ids"]) for _, rest in pairs)
+def _said(steerer: Steerer, given: Asked, tokens: int, steered: Under | None = None) -> list[str]:
+    said = continued(steerer.lm, steerer.encoded(given), tokens, {}, steered)
+    return [steerer.lm.tokenizer.decode(ids, skip_special_tokens=True) for ids in said]
+
+
+def _by_length(steerer: Steerer, pairs: Wanted) -> dict[int, list[tuple[str, str]]]:
+    """How many tokens must be generated, that of the next word among them, → the pairs of which it is so many."""
+    found: dict[int, list[tuple[str, str]]] = {}
+    for prompt, rest in pairs:
+        tokens = 1 + len(steerer.lm.tokenizer(" " + rest.strip())["input_ids"])
+        found.setdefault(tokens, []).append((prompt, rest))
+    return found
 
 
 def _directions(steerer: Steerer, randoms: int) -> Iterator[tuple[str, Steerer]]:
