@@ -76,3 +76,15 @@ def price_tagging() -> Task:
 def tokenizer(price_tagging: Task) -> Tokenizer:
     """Knows the words and digits of every prompt of price tagging."""
     return make_tokenizer(corpus(price_tagging))
+
+
+def byte_tokenizer() -> Tokenizer:
+    """A token for every byte, as byte-level tokenizers write them, with one that begins each text."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE({name: i for i, name in enumerate(["<s>", *letters])}, []))
+    tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    tokenizer.post_processor = processors.TemplateProcessing("<s> $A", special_tokens=[("<s>", 0)])
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", pad_token="<s>")

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pytest
+import torch
+from conftest import byte_tokenizer
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from das.network.named import NAMED
 
@@ -16,7 +19,7 @@ SMALL = {
     "layers": [1], "positions": ["last"], "steps": 2, "batch": 8, "check_every": 2, "train_pairs": 40, "val_pairs": 20,
     "test_pairs": 40, "chosen_seeds": 1, "nulls": 2,
 }  # fmt: skip
-"""In place of `size` in a notebook's cell that is tagged `parameters`."""
+"""In place of `size` in a notebook's cell that is tagged `parameters`; a network that does not ship with das is one of bytes."""
 
 LARGE = "smollm2-135m"
 """A notebook that names it is left out where it is not to be had."""
@@ -27,6 +30,17 @@ def folder(tmp_path_factory):
     made = tmp_path_factory.mktemp("repository") / "notebooks"
     made.mkdir()
     return made
+
+
+@pytest.fixture(scope="module")
+def network(folder):
+    """An untrained network that reads any text, byte by byte."""
+    made, tokenizer = folder.parent / "models" / "bytes", byte_tokenizer()
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **sizes)).save_pretrained(made)
+    tokenizer.save_pretrained(made)
+    return str(made)
 
 
 def code(path):
@@ -43,7 +57,7 @@ def shown(source, names):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_runs(path, folder, monkeypatch):
+def test_a_notebook_runs(path, folder, network, monkeypatch):
     if LARGE in path.read_text("utf-8") and not (NAMED[LARGE].cached or NAMED[LARGE].file):
         pytest.skip(f"needs {LARGE}: {NAMED[LARGE].how}")
     monkeypatch.chdir(folder)
@@ -51,7 +65,7 @@ def test_a_notebook_runs(path, folder, monkeypatch):
     for cell in code(path):
         shown("".join(cell["source"]), names)
         if "parameters" in cell["metadata"].get("tags", ()):
-            names |= {"size": {key: SMALL[key] for key in names["size"]}, "anew": 0.0}
+            names |= {"size": {key: (SMALL | {"lm": network})[key] for key in names["size"]}, "anew": 0.0}
     plt.close("all")
 
 

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
-from transformers import PreTrainedTokenizerFast
+from conftest import byte_tokenizer
 
 import das
 from das import DasError, load_task
@@ -32,15 +31,6 @@ NETWORKS = {
     "gpt2": ("GPT2LMHeadModel", {"n_positions": 128} | ENDS),
 }
 TEXTS = ["( 2 + 3 ) * 4 =", "naïve 🙂 日本\n\n  then\ttab <b>&amp;</b>", "x"]
-
-
-def byte_tokenizer():
-    """A token for every byte, as byte-level tokenizers write them, with one that begins each text."""
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE({name: i for i, name in enumerate(["<s>", *letters])}, []))
-    tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    tokenizer.post_processor = processors.TemplateProcessing("<s> $A", special_tokens=[("<s>", 0)])
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", pad_token="<s>")
 
 
 @cache
