@@ -53,9 +53,11 @@ def _by_model(task: Task, name: str, hypothesis: Hypothesis, pairs: Pairs) -> di
 
 
 def _without(claim: Claim, other: str) -> dict[str, float | bool | None]:
-    """What a rival allows without inputs, and without the claimed variable under another name too; whether all were tried."""
+    """What a rival allows without inputs, and without the claimed variable under another name too; whether all were tried, and
+    whether it is of the claim's own causal model."""
     apart = claim.apart[other]
-    return {"computed": claim.entry(other)[1], "apart": apart.iia if apart else None, "exhausted": claim.exhausted[other]}
+    left = {"computed": claim.entry(other)[1], "apart": apart.iia if apart else None, "exhausted": claim.exhausted[other]}
+    return left | {"sibling": other in claim.siblings}
 
 
 def _shares(column: Column) -> dict[str, float]:
@@ -80,8 +82,8 @@ def audit_text(name: str, report: Mapping[str, Any]) -> str:
     lines += [f"  {variable}: {shares(table)}" for variable, table in report["variables"].items()]
     for other, same in report["same_label_as"].items():
         lines.append(f"  {'CANNOT be told from' if same == 1 else 'same label as'} {other} on {same:.2f}")
-    if report["could_be"]:
-        other, worst = max(report["could_be"].items(), key=lambda item: (item[1]["iia"], item[1]["computed"]))
+    if rivals := {other: best for other, best in report["could_be"].items() if not best["sibling"]}:
+        other, worst = max(rivals.items(), key=lambda item: (item[1]["iia"], item[1]["computed"]))
         through = f"through {way_text(worst['through'])}; {worst['computed']:.2f} without inputs"
         more = "" if worst["exhausted"] else " or more (not every set of variables was tried)"
         lines.append(f"  IIA could come to {worst['iia']:.2f}{more} if {other} were true: {through}")

@@ -8,7 +8,7 @@ evidence for the claim against that rival: either the rival's model implies the 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
@@ -59,6 +59,7 @@ class Claim:
     apart: the best of the ways of a rival that interchange anything but the claimed variables themselves, inputs, or copies of
         one input, all told by their values: what could be mistaken for the claim. None where there is no such way.
     exhausted: hypothesis true in the network → whether all sets were tried; where not, more may be possible.
+    siblings: the others that are of the claim's own causal model: they are true together, so no pairs tell them apart.
 
     `largest` is over whole variables. A subspace may also carry a part of one or a blend of several, and then score more.
     """
@@ -72,6 +73,7 @@ class Claim:
     computed: dict[str, Best]
     apart: dict[str, Best | None]
     exhausted: dict[str, bool]
+    siblings: list[str] = field(default_factory=list)
 
     @property
     def rivals(self) -> dict[str, Best]:
@@ -120,6 +122,7 @@ def examine(task: Task, name: str, pairs: Pairs) -> Claim:
         computed={other: _best(several) for other, several in computed.items()},
         apart=apart,
         exhausted={other: whole for other, (_, whole) in tried.items()},
+        siblings=[other for other, h in task.hypotheses.items() if other != name and h.model is claimed.model],
     )
 
 
@@ -203,13 +206,15 @@ class Report:
             for other in claim.rivals:
                 iia = claim.computed[other].iia
                 told = "do not tell the two apart: see the families below" if iia >= SAME else "tell the two apart"
-                lines.append(f"{name} against {other}: what {other} computes would score {iia:.3f} as {name}; they {told}")
+                against = f"what {other} computes would score {iia:.3f} as {name}; they {told}"
+                both = f"of one causal model, so that both are true or neither: no rivals, for all that {name} can be in both"
+                lines.append(f"{name} against {other}: {both if other in claim.siblings else against}")
         return "\n".join(lines)
 
     def _separation(self) -> str:
         rows = [("claimed", "if true", *self.alone, "best", f"through, on {'+'.join(self.families)}")]
         for name, claim in self.table.items():
-            for other, best in claim.rivals.items():
+            for other, best in ((o, b) for o, b in claim.rivals.items() if o not in claim.siblings):
                 found = {family: claims[name].figures(other) for family, claims in self.alone.items() if name in claims}
                 cells = ["{:.2f}{} ({:.2f})".format(*found[f]) if f in found else "–" for f in self.alone]
                 rows.append((name, other, *cells, _best_family(found), way_text(best.through)))

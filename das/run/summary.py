@@ -29,6 +29,9 @@ from das.stats import Bootstrap, Difference, Null
 BESIDE = ("noop", "whole", "random", "majority", "lm_base", "lm_source", "ceiling")
 """The baselines that stand beside every IIA."""
 
+OWN = "its own causal model"
+"""What a rival is called that is another variable of the claim's own model."""
+
 
 class Summary:
     """Of the finished cells of a run.
@@ -179,7 +182,7 @@ class Summary:
             **{part: beside[part] for part in (*UNLEARNED, "ceiling")},
             p={null: figures["p"] for null, figures in found["nulls"].items()},
             **{part: float(np.mean(shares)) for part, shares in flips.items()},
-            rival=rival,
+            rival=OWN if rival and audit["could_be"][rival].get("sibling") else rival,
             rival_iia=rivals[rival] if rival else None,
             failing=next((group["text"] for group in found["failures"]), None),
             exhausted=all(best.get("exhausted", True) for best in audit["could_be"].values()),

@@ -299,6 +299,18 @@ def test_equivalent_models_are_reported_as_not_identifiable():
     assert "IIA could come to 1.00 if difference were true: through difference; 1.00 without inputs" in text
 
 
+def test_variables_of_one_model_are_no_rivals():
+    """They are true together: no pairs can tell them apart, and none need to."""
+    model = CausalModel(difference, sign, above_zero, inputs=NUMBERS)
+    both = {name: Hypothesis(model, name) for name in ("difference", "sign")}
+    task = Task(Prompt("{a} {b}", {True: "yes", False: "no"}), both)
+    report = identify(task, n=500)
+    assert report.table["sign"].siblings == ["difference"]
+    assert "sign against difference: of one causal model" in report.text()
+    pairs = make_pairs(both["sign"], model.enumerate(), 200, np.random.default_rng(0))
+    assert "were true" not in audit_text("sign", audit(task, "sign", pairs))
+
+
 # --- pairs that separate ---
 
 
