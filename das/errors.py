@@ -43,7 +43,8 @@ def unknown(kind: str, given: object, known: Iterable[object]) -> DasError:
     "unknown variable 'amout': did you mean 'amount'? Known: amount, lower"
     """
     names = [str(name) for name in known]
-    return DasError(f"unknown {kind} {shown(str(given))}:{nearest(given, names)} Known: {', '.join(names) or 'none'}")
+    near = nearest(given, names)
+    return DasError(f"unknown {kind} {shown(str(given))}{f':{near}' if near else '.'} Known: {', '.join(names) or 'none'}")
 
 
 def nearest(given: object, names: Iterable[str]) -> str:

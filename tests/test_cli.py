@@ -159,7 +159,7 @@ KINDS = {
     "nested:k=2.5": "nested.k is '2.5': expected a whole number",
     "fixed:lr=fast": "fixed.lr is 'fast': expected a number",
     "fixed:k=0": "fixed.k is 0: expected at least 1",
-    "full:k=3": "unknown setting of full 'k': Known: none",
+    "full:k=3": "unknown setting of full 'k'. Known: none",
 }
 
 
@@ -194,6 +194,10 @@ FILES = {
 )
 def test_one_value_stands_for_a_list_of_one(given, hint, listed):
     assert fitted("setting", given, hint) == fitted("setting", listed, hint) == listed
+
+
+def test_names_may_stand_in_one_text_with_commas_between_them():
+    assert Settings("t", "x", hypotheses="one, two", positions="a.last,last").hypotheses == ["one", "two"]
 
 
 @pytest.mark.parametrize("name", FILES)

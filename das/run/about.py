@@ -50,7 +50,7 @@ def _uses(folder: str | Path, hypothesis: str) -> list[tuple[str, str]]:
     at = quote(str(folder))
     return [
         (f"das report {at}", "all of it as one page"),
-        (f"das apply {at} {hypothesis} BASE --source SOURCE", "swap it: both are texts, or values as '{amount: 4}'"),
+        (f"das apply {at} {hypothesis} BASE --source SOURCE", "swap it: both are texts, or values of all inputs"),
         (f"das look {at} {hypothesis}", "where it lies, and what it promotes"),
     ]
 
@@ -61,7 +61,8 @@ def onward(folder: str | Path, task: str, summary: Mapping[str, Any]) -> str:
     steps = _uses(folder, quote(next(iter(entries))))
     if any((entry.get("verdict") or {}).get("verdict") == "not identifiable" for entry in entries.values()):
         steps.append((f"das identify {quote(task)}", "which pairs and rivals would tell what is not identifiable"))
-    return "next:\n" + aligned([("", *step) for step in steps])
+    lines = aligned([("", *step) for step in steps])
+    return f"docs/reading-a-verdict.md says what verdicts and columns mean; next:\n{lines}"
 
 
 def about(folder: Path, task: str, lm: str) -> str:

@@ -28,8 +28,10 @@ def shares(name: str, given: Any) -> dict[str, float]:
 
 
 def several(name: str, given: Any, kind: Any) -> list[Any]:
-    """A list of different entries, from a list or a single entry."""
+    """A list of different entries, from a list or a single entry; of texts also with commas between them."""
     entries = fitted(name, given, list[kind])
+    if kind is str:
+        entries = [part.strip() for entry in entries for part in entry.split(",")]
     if not entries:
         raise DasError(f"{name} is empty: expected at least one")
     for entry in entries:

@@ -10,7 +10,7 @@ from das.run.summary import Summary
 from das.text import two
 
 PURPOSES = {
-    "pairs": "pairs of prompts are drawn and labelled by the causal models",
+    "pairs": "pairs of prompts, drawn or brought, and the answers that a swap should lead to",
     "screen": "how much every site matters to the answer, so that the budget goes to the best",
     "grid": "an alignment is trained for every hypothesis at every site",
     "closed forms": "what can be had at every site without training, to be held against what was trained",

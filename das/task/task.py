@@ -220,7 +220,10 @@ class Task:
         for name, hypothesis in self.hypotheses.items():
             _check_steady(name, hypothesis.model, drawn)
             if row := self.model.difference(hypothesis.model, n=n):
-                raise DasError(f"hypothesis {name!r} does not answer as the first hypothesis does on {row}")
+                raise DasError(
+                    f"hypothesis {name!r} does not answer as the first hypothesis does on {row}: all hypotheses of a task give "
+                    "the same answers, and differ in what they compute on the way; one that answers otherwise is no rival"
+                )
         asked, where = self.variant(BASE), self.positions if positions is None else positions
         try:
             _check_asked(asked, drawn, self.outputs(drawn), tokenizer, where)

@@ -20,6 +20,9 @@ NEEDS = {
 }
 """Operator → what has to be said of it."""
 
+HOW = {"alpha or spreads": ", one of them: a length, or natural spreads, of which 2 are much"}
+"""How it is said, where that is not plain."""
+
 ALL = "all"
 MOST_NEW = 100_000
 
@@ -52,7 +55,7 @@ class Way:
         if other := [name for name in given if name not in takes]:
             raise DasError(f"operator {self.operator} takes no {other[0]}; it takes {' and '.join(sorted(takes)) or 'nothing'}")
         if lacking := [need for need in needs if sum(name in given for name in need.split(" or ")) != 1]:
-            raise DasError(f"operator {self.operator} needs {lacking[0]}" + (", one of them" if " or " in lacking[0] else ""))
+            raise DasError(f"operator {self.operator} needs {lacking[0]}{HOW.get(lacking[0], '')}")
         self.new_tokens  # noqa: B018  (what cannot be read is reported here)
         self.layers_of(0)
 
