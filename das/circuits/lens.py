@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -38,13 +38,11 @@ def trajectory(engine: ResumeEngine, data: Dataset, name: str, layers: Sequence[
 
 def _read(engine: ResumeEngine, states: Tensor, token: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """The probability and the rank of each row's token."""
-    parts = [_standing(engine.lens(some).cpu(), own) for some, own in _parts(states, token)]
+    parts = [
+        _standing(engine.lens(some).cpu(), own) for some, own in zip(states.split(AT_ONCE), token.split(AT_ONCE), strict=True)
+    ]
     probability, rank = (torch.cat(each).numpy() for each in zip(*parts, strict=True))
     return probability, rank
-
-
-def _parts(states: Tensor, token: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    yield from zip(states.split(AT_ONCE), token.split(AT_ONCE), strict=True)
 
 
 def _standing(logits: Tensor, token: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 
-from das.text import fitted
+from das.text import fitted, plain
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
 
 
@@ -22,6 +23,25 @@ def inches_of(ax: Axes) -> tuple[float, float]:
     """About how wide and high the axes will be."""
     box, dpi = ax.get_window_extent(), ax.get_figure(root=True).dpi  # type: ignore[union-attr]
     return box.width / dpi, box.height / dpi
+
+
+def share_panels(
+    groups: Iterable[tuple[Any, pd.DataFrame]], draw: Callable[[Axes, pd.DataFrame], None], size: tuple[float, float],
+    what: str, against: str,
+) -> Figure:  # fmt: skip
+    """A panel for each group of a table, side by side, of shares against something. draw: what fills a panel with the group's
+    rows; size: of a panel in inches."""
+    panels = list(groups)
+    figure = Figure(figsize=(size[0] * len(panels) + 0.6, size[1]), layout="constrained")
+    for ax, (name, each) in zip(figure.subplots(1, len(panels), squeeze=False, sharey=True)[0], panels, strict=True):
+        draw(ax, each)
+        ax.set_title(plain(str(name)), fontsize=9)
+        ax.set_ylim(-0.03, 1.03)
+        ax.grid(color="#eeeeee")
+    figure.axes[0].set_ylabel(what, fontsize=9)
+    figure.axes[0].legend(fontsize=7.5, frameon=False)
+    figure.supxlabel(against, fontsize=9)
+    return figure
 
 
 def title(ax: Axes, entry: Mapping[str, Any], text: str) -> None:

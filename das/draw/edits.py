@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from das.causal.columns import codes
+from das.draw.axes import share_panels
 from das.stats import Bootstrap
-from das.text import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 LINES = {"add": ("the direction", "#0072b2", "-"), "random": ("a random one", "#777777", "--")}
 MARKS = {"interchange": ("a swap", "#d55e00", "s"), "whole": ("the whole vector", "#000000", "x")}
@@ -22,15 +22,10 @@ MARKS = {"interchange": ("a swap", "#d55e00", "s"), "whole": ("the whole vector"
 def edits_figure(table: pd.DataFrame, by: str = "under") -> Figure:
     """A panel for each value of the column `by`: the share of questions that are answered as they should be after an edit, with
     its 95 % interval over edits, against the dose. table: see `das.judge.edits.Edits.outcomes`."""
-    panels = list(table.groupby(by, sort=False))
-    figure = Figure(figsize=(2.9 * len(panels) + 0.6, 3.0), layout="constrained")
-    for ax, (name, each) in zip(figure.subplots(1, len(panels), squeeze=False, sharey=True)[0], panels, strict=True):
-        _panel(ax, each)
-        ax.set_title(plain(str(name)), fontsize=9)
-    figure.axes[0].set_ylabel("share answered as it should be", fontsize=9)
-    figure.axes[0].legend(fontsize=7.5, frameon=False)
-    figure.supxlabel("dose: times the direction from one value to the other", fontsize=9)
-    return figure
+    groups = table.groupby(by, sort=False)
+    return share_panels(
+        groups, _panel, (2.9, 3.0), "share answered as it should be", "dose: times the direction from one value to the other"
+    )
 
 
 def shares(table: pd.DataFrame) -> pd.DataFrame:
@@ -50,5 +45,3 @@ def _panel(ax: Axes, table: pd.DataFrame) -> None:
         line = style if operator in LINES else "none"
         ax.plot(own["dose"], own["share"], line, color=ink, marker="." if operator in LINES else style, label=label)
         ax.vlines(own["dose"], own["low"], own["high"], color=ink, linewidth=1)
-    ax.set_ylim(-0.03, 1.03)
-    ax.grid(color="#eeeeee")

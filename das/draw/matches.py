@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pandas as pd
-from matplotlib.figure import Figure
 
+from das.draw.axes import share_panels
 from das.stats import Bootstrap
-from das.text import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 INKS, CHANCE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"), "#999999"
 """Colours of Okabe and Ito for the directions that were found; that of random ones."""
@@ -30,16 +30,8 @@ def rates(table: pd.DataFrame) -> pd.DataFrame:
 def matches_figure(table: pd.DataFrame, unit: str = "length that is added along the direction") -> Figure:
     """A panel per set of prompts: the share that match against how much is added, with 95 % intervals. table: see
     `das.use.matches.matches`. unit: of its `alpha`."""
-    found = rates(table)
-    panels = list(found.groupby("set", sort=False))
-    figure = Figure(figsize=(3.4 * len(panels) + 0.6, 3.1), layout="constrained")
-    for ax, (name, each) in zip(figure.subplots(1, len(panels), squeeze=False, sharey=True)[0], panels, strict=True):
-        _panel(ax, each)
-        ax.set_title(plain(str(name)), fontsize=9)
-    figure.axes[0].set_ylabel("share that goes on as wanted", fontsize=9)
-    figure.axes[0].legend(fontsize=7.5, frameon=False)
-    figure.supxlabel(unit, fontsize=9)
-    return figure
+    groups = rates(table).groupby("set", sort=False)
+    return share_panels(groups, _panel, (3.4, 3.1), "share that goes on as wanted", unit)
 
 
 def _panel(ax: Axes, found: pd.DataFrame) -> None:
@@ -50,5 +42,3 @@ def _panel(ax: Axes, found: pd.DataFrame) -> None:
         ink, own = CHANCE if chance else next(inks), own.sort_values("alpha")
         ax.plot(own["alpha"], own["share"], "--" if chance else "-", color=ink, marker=".", label=label)
         ax.fill_between(own["alpha"], own["low"], own["high"], color=ink, alpha=0.1, linewidth=0)
-    ax.set_ylim(-0.03, 1.03)
-    ax.grid(color="#eeeeee")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from das.network.site import place_text
@@ -30,7 +30,7 @@ def _scores(entries: list[dict[str, Any]]) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     rows.append(("hypothesis", "chosen cell", "subspace", "val IIA", "test IIA", "95 % interval", "flip", "rank", *beside))
     for entry in entries:
-        for name, found in _kinds(entry).items():
+        for name, found in kinds_of(entry).items():
             sd = f" ± {found['test_iia_sd']:.3f}" if found["test_iia_sd"] is not None else ""
             low, high = found["test_ci"]
             rows.append(
@@ -46,7 +46,7 @@ def _scores(entries: list[dict[str, Any]]) -> list[tuple[str, ...]]:
 def _evidence(entries: list[dict[str, Any]]) -> list[tuple[str, ...]]:
     """A row per hypothesis and kind of subspace that has a scorecard, and its verdict."""
     rows: list[tuple[str, ...]] = []
-    every = [(entry, name, found) for entry in entries for name, found in _kinds(entry).items()]
+    every = [(entry, name, found) for entry in entries for name, found in kinds_of(entry).items()]
     for entry, name, found in every:
         if found is not entry and not found.get("scorecard"):
             continue
@@ -63,7 +63,7 @@ def _dictionaries(entries: list[dict[str, Any]]) -> list[tuple[str, ...]]:
     itself and with the vector replaced by its reconstruction; none where none was tried."""
     rows: list[tuple[str, ...]] = []
     for entry in entries:
-        for name, found in _kinds(entry).items():
+        for name, found in kinds_of(entry).items():
             if known := found.get("dictionary"):
                 rows = rows or [
                     ("hypothesis", "dictionary", "explained", "L0", "dead", "right as it is", "right reconstructed")
@@ -73,12 +73,12 @@ def _dictionaries(entries: list[dict[str, Any]]) -> list[tuple[str, ...]]:
     return rows
 
 
-def _kinds(entry: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def kinds_of(entry: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """What was found of a hypothesis, by the kind of subspace; the run's own first."""
     return {entry["subspace"]: entry, **entry["beside"]}
 
 
-def evidence_figures(card: dict[str, Any]) -> dict[str, float | None]:
+def evidence_figures(card: Mapping[str, Any]) -> dict[str, float | None]:
     """The figures of a scorecard, means over variables."""
     isolate = [share for kept in card.get("isolate", {}).values() for share in kept.values()]
     return {

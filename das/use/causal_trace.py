@@ -10,9 +10,9 @@ import pandas as pd
 
 from das.circuits.noise import Noised, ends
 from das.circuits.tracing import KINDS, best, by_noise, by_source, cells, traced
-from das.errors import DasError, unknown
+from das.errors import unknown
 from das.ground.checks import number, whole
-from das.interchange.engine import Engine, HookEngine, ResumeEngine
+from das.interchange.engine import Engine
 from das.network.site import single_layers
 from das.pairs.dataset import Dataset
 from das.progress import Reporter, silent
@@ -20,7 +20,7 @@ from das.run.experiment import Experiment
 from das.run.material import Material
 from das.text import aligned
 from das.use.finding import Finding
-from das.use.one_hypothesis import one_hypothesis
+from das.use.one_hypothesis import one_hypothesis, resumed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -135,8 +135,6 @@ class Corrupted:
             raise unknown("field for noise", str(self.field), fields)
         positions = list(dict.fromkeys([*asked.positions, *ends(self.field)]))
         material = Material.make(asked.settings, asked.network, asked.task, asked.hypotheses, positions)
-        if not isinstance(material.engine, ResumeEngine):
-            why = material.engine.why if isinstance(material.engine, HookEngine) else ""
-            raise DasError(f"noise needs a network that can be resumed ({why}): corrupt by the pair's source")
-        data = by_noise(material.engine, material.data["test"], name)
-        return Noised(material.engine, self.field, data.prompts, self.sigmas, asked.settings.seed), data
+        engine = resumed(material.engine, "noise", "; corrupt by the pair's source")
+        data = by_noise(engine, material.data["test"], name)
+        return Noised(engine, self.field, data.prompts, self.sigmas, asked.settings.seed), data

@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from das.errors import DasError
 from das.ground.checks import whole
+from das.interchange.engine import Engine, HookEngine, ResumeEngine
 from das.run.experiment import Experiment
+
+
+def resumed(engine: Engine, what: str, instead: str = "") -> ResumeEngine:
+    """The engine of a network that can be resumed. DasError of any other: what needs it, and what to do instead."""
+    if isinstance(engine, ResumeEngine):
+        return engine
+    why = engine.why if isinstance(engine, HookEngine) else ""
+    raise DasError(f"{what} needs a network that can be resumed: {why}{instead}")
 
 
 def one_hypothesis(task: Any, lm: Any, hypothesis: str | None, pairs: int, **settings: Any) -> Experiment:

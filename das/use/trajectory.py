@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pandas as pd
 
 from das.circuits.lens import trajectory as found_by
-from das.errors import DasError
-from das.interchange.engine import HookEngine, ResumeEngine
 from das.network.site import single_layers
 from das.text import aligned
 from das.use.finding import Finding
-from das.use.one_hypothesis import one_hypothesis
+from das.use.one_hypothesis import one_hypothesis, resumed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -74,9 +72,7 @@ def trajectory(task: Any, lm: Any, hypothesis: str | None = None, *, pairs: int 
     """
     asked = one_hypothesis(task, lm, hypothesis, pairs, **settings)
     material, name = asked.material(), asked.hypotheses[0]
-    if not isinstance(material.engine, ResumeEngine):
-        why = material.engine.why if isinstance(material.engine, HookEngine) else ""
-        raise DasError(f"a trajectory needs a network that can be resumed: {why}")
-    table = found_by(material.engine, material.data["test"], name, single_layers(asked.layers), asked.positions)
+    engine = resumed(material.engine, "a trajectory")
+    table = found_by(engine, material.data["test"], name, single_layers(asked.layers), asked.positions)
     tokens = asked.task.tokens_at(asked.tokenizer, asked.positions)
     return Trajectory(table, tokens, material.lm.name, asked.task.name)

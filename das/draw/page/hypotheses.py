@@ -11,7 +11,7 @@ import pandas as pd
 
 from das.draw.dag import levels as floors
 from das.draw.evidence import NULLS, effects, levels, luck
-from das.draw.outcome import evidence_figures
+from das.draw.outcome import evidence_figures, kinds_of
 from das.run.folder import Folder
 
 
@@ -31,8 +31,7 @@ def _hypothesis(
         body |= {"full": f"{name}.{'+'.join(made['variables'])}", "dag": _dag(made["parents"], made["variables"])}
     if entry:
         body |= {"full": entry["hypothesis"], "luck": luck(entry), "nulls": _null_curves(nulls, name, entry)}
-        found = {entry["subspace"]: entry, **entry["beside"]}
-        body["evidence"] = {kind: _evidence(each) for kind, each in found.items()}
+        body["evidence"] = {kind: _evidence(each) for kind, each in kinds_of(entry).items()}
         if card := entry.get("scorecard"):
             rows, columns, shares = effects(card)
             body["effects"] = {"rows": rows, "columns": columns, "shares": shares.tolist()}
