@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -30,6 +31,14 @@ def spread(values: Iterable[float]) -> str:
     """From the least to the greatest, leaving out what is not defined."""
     known = [value for value in values if value == value]
     return f"{two(min(known))} to {two(max(known))}" if known else "–"
+
+
+def count(n: int, things: str) -> str:
+    """
+    >>> count(1, "columns"), count(1, "entries"), count(3, "columns")
+    ('1 column', '1 entry', '3 columns')
+    """
+    return f"{n} {things}" if n != 1 else f"1 {re.sub('(ie)?s$', lambda end: 'y' if end[1] else '', things)}"
 
 
 def plain(text: str) -> str:

@@ -135,7 +135,7 @@ WORDS = {
     "plan TASK": "required: lm",
     "new": "required: name",
     "new my-task": "'my-task' is no name for a task: use letters, digits and underscores",
-    "check price": "no task file at tasks/price.py. unknown task 'price'",
+    "check price": "no task file at tasks/price.py: unknown task 'price'",
     "run my/own.py --lm x": "no task file at my/own.py",
     "fit-lm absent": "no task file at tasks/absent.py",
     "check TASK --lm ./absent": "no model at ./absent: give a folder, a GGUF file, a hub id or one of:",

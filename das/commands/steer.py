@@ -9,7 +9,7 @@ def steer(
     run: str, cell: str, prompt: str, operator: str = "add", alpha: float | None = None, spreads: float | None = None,
     variable: str | None = None, layers: str | int | list[int] | None = None, position: str | None = None,
     new: str | int | list[int] | None = None, source: str | None = None, source_position: str | None = None,
-    plus: str | None = None, minus: str | None = None, also: list[dict[str, Any]] | None = None, tokens: int = 20,
+    plus: str | None = None, minus: str | None = None, also: list[dict[str, Any]] | None = None, tokens: int | None = None,
     json: str | None = None,
 ) -> None:  # fmt: skip
     """Steer a network by what an alignment found: how a text goes on before and after.
@@ -31,7 +31,7 @@ def steer(
         plus: Of contrast, the prompt to go towards.
         minus: Of contrast, the prompt to go away from.
         also: What steers at once, each with its own cell and options, as in [{cell: other, alpha: -2}].
-        tokens: How many tokens are generated.
+        tokens: How many tokens are generated; by default as many as the task's answers have, and 20 after a text.
         json: A file to write it to as well, as JSON; without a file it is printed so, in the text's place.
     """
     from das.commands.told import tell

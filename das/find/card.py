@@ -10,6 +10,7 @@ import yaml
 from das.errors import one_line
 from das.interchange.subspace import Subspace
 from das.interchange.units import Units
+from das.text import count
 
 if TYPE_CHECKING:
     from das.find.alignment import Alignment
@@ -64,7 +65,7 @@ def _claim(alignment: Alignment, about: Mapping[str, Any]) -> Iterator[str]:
     rows = {
         "network": _code(about["network"]) if "network" in about else None,
         "site": f"{_code(cell.site)}, vectors of {about['width']} entries" if "width" in about else _code(cell.site),
-        "subspace": f"{_code(cell.kind.label)}, seed {cell.seed}: {alignment.rank} {alignment.feature.counted}",
+        "subspace": f"{_code(cell.kind.label)}, seed {cell.seed}: {count(alignment.rank, alignment.feature.counted)}",
         **{name: _plain(text) for name, text in (about.get("figures") or {}).items()},
     }
     yield "\n| | |\n|---|---|"

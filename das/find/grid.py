@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -40,6 +41,8 @@ class GridTrainer(pl.LightningModule):
 
     best: Tensor
     learned: Tensor
+    last: Tensor
+    late: Tensor
     stale: Tensor
     stopped: Tensor
 
@@ -60,6 +63,8 @@ class GridTrainer(pl.LightningModule):
         self.place = {i: (s, j) for s, mine in enumerate(members) for j, i in enumerate(mine)}
         self.kept: Any = copy.deepcopy(self.stacks).requires_grad_(False)
         self.register_buffer("best", torch.full((len(cells),), -1.0))
+        self.register_buffer("last", torch.full((len(cells),), torch.nan))
+        self.register_buffer("late", torch.full((len(cells),), torch.nan))
         self.register_buffer("learned", torch.zeros(len(cells), dtype=torch.bool))
         self.register_buffer("stale", torch.zeros(len(cells), dtype=torch.long))
         self.register_buffer("stopped", torch.full((len(cells),), schedule.steps))
@@ -198,6 +203,7 @@ class GridTrainer(pl.LightningModule):
         for i, iia in scores.items():
             if iia >= self.best[i] - 2 * self.schedule.gain:
                 self._keep(i)
+            self.late[i], self.last[i] = iia - max(float(self.last[i]), float(self.best[i])), iia
             gained = iia > self.best[i] + self.schedule.gain
             self.stale[i] = 0 if gained else self.stale[i] + 1
             self.best[i] = max(float(self.best[i]), iia)
@@ -266,8 +272,14 @@ class GridTrainer(pl.LightningModule):
     def alignments(self) -> list[Alignment]:
         """Every cell with what was kept of it."""
         parts = [_kept(stack) for stack in self.kept]
-        every = [(cell, *self.place[i], int(self.stopped[i])) for i, cell in enumerate(self.cells)]
-        return [Alignment(cell, *parts[stack][j], steps) for cell, stack, j, steps in every]
+        every = [(cell, *self.place[i], int(self.stopped[i]), self._late(i)) for i, cell in enumerate(self.cells)]
+        return [Alignment(cell, *parts[stack][j], steps, about=late) for cell, stack, j, steps, late in every]
+
+    def _late(self, i: int) -> dict[str, float]:
+        """How much the cell's validation IIA rose at its last check, over the one before and over the best since its width was
+        found; nothing where there were not two."""
+        late = float(self.late[i])
+        return {} if math.isnan(late) else {"late": late}
 
 
 def _stack(cells: Sequence[Cell], grounds: Sequence[Ground], mine: Sequence[int]) -> Stack:

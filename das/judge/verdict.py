@@ -31,9 +31,9 @@ from das.pairs.rivals import SAME
 from das.stats import Difference
 from das.text import html_table
 
-ALPHA, READ, SUPPORTED, LEGIBLE = 0.05, 0.5, 0.8, 0.6
+ALPHA, READ, SUPPORTED, LEGIBLE, LATE = 0.05, 0.5, 0.8, 0.6, 0.03
 """LEGIBLE is above .5, which a linear rule has of a parity: it can be right about three quarters of the values of two or three
-bits."""
+bits. LATE: six times what counts as a gain while training (see `das.find.schedule`)."""
 
 UNLEARNED = ("noop", "majority", "random")
 """Baselines that take no learning."""
@@ -52,7 +52,7 @@ class Added:
 
     def __str__(self) -> str:
         flips = "" if self.flips is None else f", on pairs that flip {_signed(self.flips)}"
-        return f"; to {self.to} training adds {_signed(self.iia)}{flips}"
+        return f"to {self.to} training adds {_signed(self.iia)}{flips}"
 
 
 def _signed(difference: Difference) -> str:
@@ -70,8 +70,8 @@ class Facts:
     failing: the largest group of failures, in words. exhausted: whether all sets of the rivals' variables were tried.
     upstream: cause of the variables → answers that an alignment of it flips where the variables stay the same. legible: how far
     from the commonest value to 1 the variable that is read worst can be read; None where it was not asked. accuracy, ceiling:
-    None where nobody says which answers are right. model: whether there is a causal model. added: what training adds; no
-    rule goes by it.
+    None where nobody says which answers are right. model: whether there is a causal model. added: what training adds. late:
+    how much the validation IIA rose at the training's last check. No rule goes by these two.
     """
 
     hypothesis: str
@@ -94,6 +94,7 @@ class Facts:
     legible: float | None = None
     model: bool = True
     added: Added | None = None
+    late: float | None = None
 
     def normalised(self, share: float) -> float:
         """A share on the scale from no-op (0) to ceiling (1)."""
@@ -101,9 +102,21 @@ class Facts:
         return (share - self.noop) / span if span > 1e-9 else 0.0
 
     @property
-    def beside(self) -> str:
-        """What an IIA is told with."""
-        return f"no-op {self.noop:.2f}" + ("" if self.ceiling is None else f", ceiling {self.ceiling:.2f}")
+    def told(self) -> str:
+        """The IIA, and what it lies between."""
+        most = "" if self.ceiling is None else f", and {self.ceiling:.2f} is the most to be expected (ceiling)"
+        return f"IIA {self.iia:.2f}: so often a swap leads to the hypothesis' answer; without it {self.noop:.2f} (no-op){most}"
+
+    @property
+    def nulls(self) -> str:
+        return f"nulls run: {', '.join(self.p)}" if self.p else "no nulls were run"
+
+    @property
+    def late_gain(self) -> str:
+        """That the training might have gone on, in words; empty where it had settled."""
+        if self.late is None or self.late < LATE:
+            return ""
+        return f"its validation IIA still rose by {self.late:.2f} at the training's last check: more steps may find more"
 
     @property
     def not_asked(self) -> str:
@@ -111,7 +124,7 @@ class Facts:
         parts = [] if self.accuracy is not None else ["whether the network solves the task (no base_label)"]
         unasked = "a rival, what the variable is computed from, and whether it can be read (no causal model)"
         parts += [] if self.model else [unasked]
-        return f"; not asked: {'; '.join(parts)}" if parts else ""
+        return f"not asked: {'; '.join(parts)}" if parts else ""
 
     @property
     def floor(self) -> float:
@@ -121,7 +134,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One of `VERDICTS`, the one sentence that says why, and the worst p-value (None: no nulls were run)."""
+    """One of `VERDICTS`; in words, by what, and what else is known; and the worst p-value (None: no nulls were run)."""
 
     verdict: str
     sentence: str
@@ -136,15 +149,15 @@ class Verdict:
 
 def judge(facts: Facts) -> Verdict:
     """The verdict of this module's rule."""
-    verdict, why = _rule(facts)
+    verdict, *why = _rule(facts)
+    known = [*why, facts.late_gain, str(facts.added or ""), facts.not_asked, facts.nulls]
+    sentence = " ".join(f"{part[0].upper()}{part[1:]}." for part in known if part)
     p = max(facts.p.values(), default=None)
-    ran = f"nulls run: {', '.join(facts.p)}" if facts.p else "no nulls were run"
-    added = facts.added or ""
-    return Verdict(verdict, f"{facts.hypothesis}: {verdict}; {why}{added}{facts.not_asked} ({ran}).", p, asdict(facts))
+    return Verdict(verdict, f"{facts.hypothesis}: {verdict}. {sentence}", p, asdict(facts))
 
 
-def _rule(f: Facts) -> tuple[str, str]:
-    """Verdict and reason."""
+def _rule(f: Facts) -> tuple[str, ...]:
+    """Verdict, and reasons."""
     if f.accuracy is not None and not solves(f.accuracy, f.commonest):
         return "task not solved", f"the network answers {f.accuracy:.2f} of the prompts, the commonest answer {f.commonest:.2f}"
     if f.low <= f.floor:
@@ -157,18 +170,16 @@ def _rule(f: Facts) -> tuple[str, str]:
         return "not above the null", f"a grid's best reaches IIA {f.iia:.2f} by luck with p = {f.p[worst]:.2g} ({worst})"
     if f.cause and f.read_cause is not None and f.read_cause < READ * f.cause:
         natural = f"what base and source differ by where it is read flips {f.read_cause:.2f}"
-        return "illusory", f"the subspace flips {f.cause:.2f}, {natural}"
+        return "illusory", f"the subspace flips {f.cause:.2f} of the answers, {natural}"
     if f.rival_iia is not None and f.rival_iia >= SAME:
         return "not identifiable", f"were {f.rival} true, something else could score {f.rival_iia:.2f} on these pairs"
     if f.normalised(f.iia) >= SUPPORTED and (why := _computed_later(f)):
         return "not identifiable", why
     explained = f.rival_iia is not None and f.rival_iia >= f.low
     if f.normalised(f.low) >= SUPPORTED and not explained:
-        tried = "" if f.exhausted else "; the rivals have more sets of variables than were tried"
-        return "supported", f"IIA {f.iia:.2f} ({f.beside}){tried}"
-    rival = f"; were {f.rival} true, something else could score {f.rival_iia:.2f}" if explained else ""
-    failing = f"; it fails most on {f.failing}" if f.failing else ""
-    return "partly", f"IIA {f.iia:.2f} ({f.beside}){rival}{failing}"
+        return "supported", f.told, "" if f.exhausted else "the rivals have more sets of variables than were tried"
+    rival = f"were {f.rival} true, something else could score {f.rival_iia:.2f}" if explained else ""
+    return "partly", f.told, rival, f"it fails most on {f.failing}" if f.failing else ""
 
 
 def _computed_later(f: Facts) -> str:

@@ -47,11 +47,15 @@ def told(
     """What is found, part by part. name: the network's; prompts: how many it is asked, 0 for none and no weights; like: see
     `compared`, by default the network itself if it has a name. DasError where the two do not fit."""
     tokenizer = network.tokenizer
-    check_askable(task, network, positions)
+    asked = f"task {task.name}, network {name} (--lm names another)"
+    try:
+        check_askable(task, network, positions)
+    except DasError as error:
+        raise DasError(f"{asked}: {error}") from error
     like = like or (name if name in NAMED and task.name in NAMED[name].known else None)
     if like:
         compared(task, tokenizer, like, None)  # before weights are loaded
-    yield f"task {task.name}, network {name} (--lm names another)\n\n{task.show(tokenizer, positions)}\n"
+    yield f"{asked}\n\n{task.show(tokenizer, positions)}\n"
     rows, notes, known = check(task, tokenizer, positions, network.lm if prompts else None, prompts)
     yield "\n".join([aligned(rows), "", *notes])
     if like:

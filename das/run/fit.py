@@ -38,6 +38,7 @@ from das.task.shifts import in_words
 from das.task.task import Task
 from das.task.tokenizer import Tokenizer, make_tokenizer
 from das.task.variant import BASE
+from das.text import count
 
 Mix = Mapping[str, float]
 
@@ -266,7 +267,7 @@ def _exam(task: Task, lm: LM, n: int, report: Reporter) -> dict[str, float]:
     """Variant → the accuracy on `n` prompts of it."""
     names = variants(task)
     scores: dict[str, float] = {}
-    with report.task(f"{task.name}: accuracy on {n} prompts of {len(names)} variants", len(names)) as step:
+    with report.task(f"{task.name}: accuracy on {n} prompts of {count(len(names), 'variants')}", len(names)) as step:
         for done, name in enumerate(names, 1):
             scores |= task_accuracy(task, lm, n, [name])
             step(done, f"{name} {scores[name]:.3f}")

@@ -18,6 +18,7 @@ from das.network.lm import LM
 from das.network.parts import a_few
 from das.network.site import single_components, single_layers
 from das.pairs.dataset import Dataset, Rows
+from das.pairs.origin import Given as GivenPairs
 from das.pairs.origin import Origin, origins
 from das.pairs.pairs import Pairs
 from das.run.settings import Settings
@@ -34,7 +35,8 @@ class Material:
     """pairs: split → hypothesis → pairs. data: split → the same as tokens. pool: the test split's prompts. outputs: the
     values that answers of any split may have, each once: where answers end, and which are near, is the same for all pairs.
 
-    prefix, longest: what all prompts begin with, and how many tokens the longest has. trial: a few prompts, by which
+    left_out: hypothesis → how many of the pairs that were brought are not used, since the network answers a prompt of theirs
+    wrongly. prefix, longest: what all prompts begin with, and how many tokens the longest has. trial: a few prompts, by which
     an engine is tried.
     """
 
@@ -44,6 +46,7 @@ class Material:
     data: dict[str, Dataset]
     pool: Columns
     outputs: Column
+    left_out: dict[str, int]
     components: Sequence[str]
     layers: Sequence[int] | None
     prefix: Rows
@@ -72,7 +75,8 @@ class Material:
         trial = a_few(type(every[0].prompts).concat([a_few(d.prompts) for d in every]))
         components, layers = single_components(s.components), None if isinstance(s.layers, str) else single_layers(s.layers)
         engine = make_engine(network.lm, prefix, components, longest, trial, layers)
-        return cls(network.lm, engine, pairs, data, pool, outputs, components, layers, prefix, longest, trial)
+        left_out = _left_out(task, origin)
+        return cls(network.lm, engine, pairs, data, pool, outputs, left_out, components, layers, prefix, longest, trial)
 
     def engine_of(self, lm: LM) -> Engine:
         """An engine like this one for another network."""
@@ -87,6 +91,12 @@ def origins_of(s: Settings, network: Given, task: Task, hypotheses: Sequence[str
         accept = partial(correct, asked, network.lm, engine=make_engine(network.lm))
     identity = partial(identities, asked, [*task.hypotheses.values()], network.tokenizer)
     return origins(task, hypotheses, sizes, s.seed, s.families, identity, accept)
+
+
+def _left_out(task: Task, origin: Mapping[str, Origin]) -> dict[str, int]:
+    """Hypothesis → how many of the pairs that were brought are in no split."""
+    given = [some.brought for some in origin.values() if isinstance(some, GivenPairs)]
+    return {name: len(every) - sum(len(some[name]) for some in given) for name, every in task.pairs.items()}
 
 
 def _outputs(task: Task, origin: Mapping[str, Origin], pairs: Mapping[str, Mapping[str, Pairs]]) -> Column:

@@ -33,6 +33,6 @@ def so_far(summary: Summary, stage: str) -> tuple[dict[str, Any], pd.DataFrame]:
     for entry in body["hypotheses"].values():
         for found in (entry, *entry["beside"].values()):
             noop, ceiling = (two(found["baselines"][name]) for name in ("noop", "ceiling"))
-            sentence = f"{entry['hypothesis']}: {OPEN}; IIA {two(found['test_iia'])} so far (no-op {noop}, ceiling {ceiling})."
+            sentence = f"{entry['hypothesis']}: {OPEN}. IIA {two(found['test_iia'])} so far (no-op {noop}, ceiling {ceiling})."
             found["verdict"] |= {"verdict": OPEN, "sentence": sentence, "p": None}
     return body, summary.results()

@@ -82,6 +82,9 @@ class Work:
         write_json(folder / "audit.json", audits)
         for name in self.layout.hypotheses:
             self.report.say(audit_text(name, audits["test"][name]))
+            if left := m.left_out.get(name):
+                every = f"{left} of the {len(self.layout.task.pairs[name])} pairs brought"
+                self.report.say(f"  {every} are left out: the network answers a prompt of theirs wrongly")
         for line in left_out(self.layout.measures, m.data["test"]):
             self.report.say(line)
 

@@ -73,11 +73,6 @@ class Encoded(Prompts):
             tail,
         )
 
-    def count(self, token: int | None) -> float:
-        """The share of a token among those that are not padding."""
-        real = np.arange(self.ids.shape[1]) >= (self.ids.shape[1] - self.lengths)[:, None]
-        return float((self.ids[real] == token).mean())
-
     def prefix(self, most: int) -> Indices:
         start, n = self.width - int(self.lengths[0]), min(self.common_prefix(), int(self.lengths.min()) - self.steps)
         return self.ids[0, start : start + min(n, most)]

@@ -47,7 +47,7 @@ def _named(source: str | Path, folder: str | Path) -> Task:
         return _from_file(path)
     if point := offered().get(str(source)):
         return _from_package(str(source), point)
-    raise DasError(f"no task file at {path}. {unknown('task', Path(source).stem, task_names(path.parent, folder))}")
+    raise DasError(f"no task file at {path}: {unknown('task', Path(source).stem, task_names(path.parent, folder))}")
 
 
 def _plain_name(path: Path) -> str:

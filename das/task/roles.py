@@ -50,7 +50,8 @@ class Roles:
             if not side or (column[len(side)] == "." and known is not None and name not in known):
                 error = unknown(f"column of {self.table.name},", column, [*self._expected(sides, known)])
                 raise DasError(
-                    f"{error}. One that has no part in it must go: columns={{{column!r}: None}} leaves it out (in Python)"
+                    f'{error}. One that has no part in it must go: --columns "{{{column}: null}}" leaves it out (in Python '
+                    f"columns={{{column!r}: None}})"
                 )
             if not re.fullmatch(r"(?!\d)\w+", name) or (column[len(side)] == "@" and name in ("first", "last")):
                 raise DasError(f"{self.table.name}: column {column!r} names {name!r}: expected letters, digits and _")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from das.errors import DasError
+from das.errors import DasError, shown
 from das.task.encoded import Encoded, encode, of_tokens
 from das.task.positions import expand_positions, in_order, joined_positions, joined_text, single_positions
 from das.task.rendered import Indices, Rendered
@@ -43,12 +43,26 @@ class Texts(Rendered):
 
     def check(self, tokenizer: Tokenizer, positions: Sequence[str]) -> None:
         self._check_fields(tokenizer)
-        prompts = encode(self, tokenizer, expand_positions(positions))
-        if (unread := prompts.count(tokenizer.unk_token_id)) > 0:
+        encode(self, tokenizer, expand_positions(positions))
+        self.check_read(tokenizer)
+
+    def check_read(self, tokenizer: Tokenizer) -> None:
+        """DasError where the tokenizer knows no token for some of the texts."""
+        if unread := self._unread(tokenizer):
+            tokens = sum(map(len, tokenizer(self.texts)["input_ids"]))
             raise DasError(
-                f"{unread:.0%} of the prompts' tokens are unknown to the tokenizer: the network cannot read "
-                "them. Use other words, or another network (das fit-lm trains one on a task)"
+                f"{len(unread) / tokens:.0%} of the prompts' tokens are unknown to the tokenizer, such as "
+                f"{shown(unread[0])}: the network cannot read them. Use other words, or another network (das fit-lm trains one "
+                "on a task)"
             )
+
+    def _unread(self, tokenizer: Tokenizer) -> list[str]:
+        """The pieces of the texts in whose place there is the token for what is unknown. Some tokenizers begin every text with
+        this token, or end it so: there it stands for none of the text."""
+        found, unknown = tokenizer(self.texts, return_offsets_mapping=True), tokenizer.unk_token_id
+        rows = zip(self.texts, found["input_ids"], found["offset_mapping"], strict=True)
+        pieces = [text[a:b] for text, ids, at in rows for token, (a, b) in zip(ids, at, strict=True) if token == unknown]
+        return [piece for piece in pieces if piece.strip() not in ("", tokenizer.unk_token)]
 
     def _check_fields(self, tokenizer: Tokenizer) -> None:
         """DasError where what a field writes has no token: the network would not read it. A field may well write nothing."""

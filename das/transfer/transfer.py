@@ -38,6 +38,11 @@ from das.transfer.scored import ShiftFolder
 FEW = 30
 """Pairs without a prompt that was trained on, of which there must be so many for a score."""
 
+NO_SHIFTS = (
+    "the task declares no shifts: give some, as in --shifts \"{frogs: {context: 'Frogs sing.', where: before}}\" "
+    "(see das shift --help)"
+)
+
 
 def transfer(
     run: Folder, shifts: Any, retrain: float | Mapping[str, float], report: Reporter, task: Any, lm: Any
@@ -65,7 +70,7 @@ def _specs(run: Folder, settings: Settings, shifts: Any, report: Reporter) -> di
     tokenizer = network.tokenizer
     run.same_as(provenance(task.under(settings.under, tokenizer), tokenizer, network.printed))
     specs, notes = askable(task, tokenizer, shifts)
-    for note in notes or ([] if specs else ["the task declares no shifts: give some"]):
+    for note in notes or ([] if specs else [NO_SHIFTS]):
         report.say(note)
     for name, spec in specs.items():
         asked = task.variant(spec, tokenizer)

@@ -34,6 +34,16 @@ class Asked:
             return self.rendered.names
         return [_in_words(row_of(self.values, row)) for row in range(len(self))]
 
+    def encoded(self, tokenizer: Tokenizer, positions: Sequence[str] = ()) -> Prompts:
+        """As tokens, with named positions. DasError where the tokenizer knows no token for some of a text."""
+        self.check_read(tokenizer)
+        return self.rendered.encode(tokenizer, positions)
+
+    def check_read(self, tokenizer: Tokenizer) -> None:
+        """DasError where the tokenizer knows no token for some of a text."""
+        if isinstance(self.rendered, Texts):
+            self.rendered.check_read(tokenizer)
+
     def spread(self, rows: int, what: str) -> Asked:
         """The same, or one prompt so many times. DasError where there are others, and not so many."""
         if len(self) == rows:
@@ -118,6 +128,7 @@ def placed(
     if tokenizer is None:
         raise DasError("this network has no tokenizer to read prompts with: make it das.LM(model, tokenizer)")
     if pointer is not None:
+        prompts.check_read(tokenizer)
         for each in pointer if isinstance(pointer, list) else [pointer]:
             _check_no_field(prompts, each, task)
         return encode_at(prompts.rendered, tokenizer, position, pointer)
@@ -126,7 +137,7 @@ def placed(
             f"the alignment lies at {position}, a place in the task's prompt: of a text of your own say where that is, "
             "position (--position on a command line): the number of a token, from the end with -1, or a piece of the text"
         )
-    return prompts.rendered.encode(tokenizer, [position])
+    return prompts.encoded(tokenizer, [position])
 
 
 def _check_no_field(prompts: Asked, pointer: Pointer, task: Task | None) -> None:

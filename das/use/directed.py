@@ -11,16 +11,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from das.causal.columns import Columns
+from das.causal.columns import Column, Columns
 from das.errors import DasError, unknown
 from das.find.alignment import Alignment
 from das.interchange.applied import AT_ONCE
 from das.interchange.calls import frame_of
 from das.interchange.engine import HookEngine
+from das.judge.decoding import classes
 from das.network.limits import check_limits
 from das.network.lm import LM
 from das.network.net import Net
 from das.network.site import Spot, parse_component
+from das.pairs.dataset import Rows
 from das.task.encoded import Encoded
 from das.task.rendered import Prompts
 from das.task.task import Task
@@ -110,6 +112,12 @@ class Directed:
         drawn = self.task.model.sample(np.random.default_rng(0), NATURAL)
         return drawn, self.vectors(self.task.encode(drawn, self.lm.tokenizer, [self.position]), spots)
 
+    def levels(self, drawn: Columns, variable: int) -> tuple[list[str], list[Rows]]:
+        """A variable's levels by name, with the rows of drawn prompts that are at each (see `levels_of`)."""
+        assert self.task is not None
+        hypothesis = self.task.hypothesis(self.alignment.cell.hypothesis)
+        return levels_of(hypothesis.model.run(drawn)[hypothesis.variables[variable]])
+
     @torch.no_grad()
     def vectors(self, prompts: Prompts, spots: Sequence[Spot]) -> dict[Spot, Tensor]:
         """What prompts have at the alignment's position, at each spot, (prompts, size)."""
@@ -122,3 +130,16 @@ class Directed:
             for spot in spots:
                 parts[spot].append(capture.at(spot, torch.from_numpy(columns[rows])).flatten(1).float())
         return {spot: torch.cat(each) for spot, each in parts.items()}
+
+
+def levels_of(values: Column) -> tuple[list[str], list[Rows]]:
+    """A variable's levels (see `das.judge.decoding.classes`) by name, with the rows that are at each; none of values that have
+    none."""
+    found = classes(values, values) if values.ndim == 1 else []
+    names, groups = list[str](), list[Rows]()
+    for level in range(found[0][0].max() + 1 if found else 0):
+        rows = np.flatnonzero(found[0][0] == level)
+        own = list(dict.fromkeys(values[rows].tolist()))
+        names.append(str(own[0]) if len(own) == 1 else f"{min(own)} to {max(own)}")
+        groups.append(rows)
+    return names, groups

@@ -13,7 +13,7 @@ import pandas as pd
 
 from das.find.alignment import Alignment
 from das.ground.storage import write_json
-from das.text import aligned, short
+from das.text import aligned, count, short
 from das.use.tracing import Trace
 
 if TYPE_CHECKING:
@@ -56,10 +56,8 @@ class Inside:
 
     def text(self) -> str:
         """The tables in short."""
-        cell = self.alignment.cell
-        parts = [
-            f"{cell.id}\n{'+'.join(self.variables)} at {cell.site}: {self.alignment.rank} {self.alignment.feature.counted}"
-        ]
+        cell, swapped = self.alignment.cell, count(self.alignment.rank, self.alignment.feature.counted)
+        parts = [f"{cell.id}\n{'+'.join(self.variables)} at {cell.site}: {swapped}"]
         for variable in self.variables:
             parts += [part for part in (self._spread_text(variable), self._tokens_text(variable)) if part]
         parts += [f"{name}: {note}" for name, note in self.notes.items()]

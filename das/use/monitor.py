@@ -13,11 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from das.causal.columns import Column
 from das.errors import DasError
 from das.find.alignment import Alignment
 from das.interchange.engine import HookEngine
-from das.judge.decoding import classes
 from das.network.lm import LM
 from das.network.site import Spot
 from das.pairs.dataset import Rows
@@ -76,7 +74,7 @@ class Monitor(Directed):
                 f"{self.alignment.cell.site} lies in a decoder, whose tokens are the answer's: a text has none there"
             )
         spots, vector = self.spots(layers_of(layers, self.alignment.cell.site.spot[1])), self.directions(which)[:, 0]
-        prompts = self.checked(given.rendered.encode(self.lm.tokenizer))
+        prompts = self.checked(given.encoded(self.lm.tokenizer))
         names, known = self._known(spots, vector, which)
         along = self._along(prompts, spots, vector)
         centred = [np.stack([each[row] - known[spot].mean for spot, each in along.items()]) for row in range(len(prompts))]
@@ -95,9 +93,7 @@ class Monitor(Directed):
     def _known(self, spots: Sequence[Spot], vector: Tensor, which: int) -> tuple[list[str], dict[Spot, _Natural]]:
         """What is natural at each spot, and the names of the variable's levels."""
         drawn, rows = self.natural(spots)
-        assert self.task is not None
-        hypothesis = self.task.hypothesis(self.alignment.cell.hypothesis)
-        names, groups = levels_of(hypothesis.model.run(drawn)[hypothesis.variables[which]])
+        names, groups = self.levels(drawn, which)
         return names, {spot: _Natural.of(_read(each, vector), groups, spot) for spot, each in rows.items()}
 
     @torch.no_grad()
@@ -118,16 +114,3 @@ def _read(held: Tensor, vector: Tensor) -> NDArray[np.float64]:
     """h·v of vectors (…, d)."""
     along: NDArray[np.float64] = (held @ vector.to(held)).cpu().double().numpy()
     return along
-
-
-def levels_of(values: Column) -> tuple[list[str], list[Rows]]:
-    """A variable's levels (see `das.judge.decoding.classes`) by name, with the rows that are at each; none of values that have
-    none."""
-    found = classes(values, values) if values.ndim == 1 else []
-    names, groups = list[str](), list[Rows]()
-    for level in range(found[0][0].max() + 1 if found else 0):
-        rows = np.flatnonzero(found[0][0] == level)
-        own = list(dict.fromkeys(values[rows].tolist()))
-        names.append(str(own[0]) if len(own) == 1 else f"{min(own)} to {max(own)}")
-        groups.append(rows)
-    return names, groups

@@ -34,10 +34,11 @@ def steerer(lm: LM | str, alignment: Alignment | str | Path, task: Task | str | 
 
 
 def steer(
-    lm: LM | str, alignment: Alignment | str | Path, prompts: Any, *, tokens: int = 20, task: Task | str | None = None,
+    lm: LM | str, alignment: Alignment | str | Path, prompts: Any, *, tokens: int | None = None, task: Task | str | None = None,
     options: Mapping[str, Any] | None = None, **way: Any,
 ) -> Generated:  # fmt: skip
-    """How the network goes on from prompts before and after it is steered by what an alignment found, up to `tokens` tokens.
+    """How the network goes on from prompts before and after it is steered by what an alignment found, up to `tokens` tokens: by
+    default as many as the answers have where the prompts are values of the task's inputs, and 20 of texts.
 
     prompts: texts, or values of the task's inputs, as in `das.apply`; several of unequal length at once. way:
     operator: `add` (h + α·v), `piecewise` (h + α·sign(h·v)·v), `project_out` (all of the alignment's directions, or the

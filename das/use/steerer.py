@@ -29,21 +29,45 @@ from das.use.generated import Generated, Under, continued
 from das.use.own_pairs import Pointed
 from das.use.way import ALL, Way
 
+TOKENS = 20
+"""That a text goes on by, where nothing says how long an answer is."""
+
 
 @dataclass(frozen=True)
 class Steerer(Directed):
     """An alignment and a network, ready to steer. task: with it prompts may be values of its inputs, and doses spreads."""
 
     def steer(
-        self, prompts: Any, *also: tuple[Steerer, Way], tokens: int = 20, options: Mapping[str, Any] | None = None, **way: Any
-    ) -> Generated:
+        self, prompts: Any, *also: tuple[Steerer, Way], tokens: int | None = None, options: Mapping[str, Any] | None = None,
+        **way: Any,
+    ) -> Generated:  # fmt: skip
         """See `steer`. also: further alignments that steer at once, each in its way."""
         given = asked(prompts, self.task, "prompt")
         ways, encoded = [(self, Way.of(way)), *also], self.encoded(given)
-        said = {BEFORE: continued(self.lm, encoded, tokens, options or {})}
-        said[AFTER] = continued(self.lm, encoded, tokens, options or {}, under(given, ways))
-        what = "; ".join(f"{each.operator} at {one.alignment.cell.id}" for one, each in ways)
+        count = self._answer_length(given) if tokens is None else tokens
+        said = {BEFORE: continued(self.lm, encoded, count, options or {})}
+        said[AFTER] = continued(self.lm, encoded, count, options or {}, under(given, ways))
+        what = "\n".join(f"{each.operator} at {one.alignment.cell.id}{one.ends(each)}" for one, each in ways)
         return Generated(what, self.lm.tokenizer, {BEFORE: given.names}, said)
+
+    def ends(self, way: Way) -> str:
+        """Where the task's prompts lie along the direction that is added, by the variable's value, so that a reader knows which
+        end is which; empty where nothing is added, or where nobody says the values."""
+        if way.operator not in ("add", "piecewise") or self.task is None or not self.task.model.complete:
+            return ""
+        which, (own,) = self.number(way.variable), self.spots([self.alignment.cell.site.spot[1]])
+        drawn, rows = self.natural([own])
+        along = rows[own] @ self.directions(which)[:, 0].to(rows[own])
+        means = [f"{along[group].mean():+.2f} ({name})" for name, group in zip(*self.levels(drawn, which), strict=True)]
+        where = f", along which prompts of the task lie at {', '.join(means)}, by {self.variables[which]}"
+        return where.replace("-", "−") if means else ""
+
+    def _answer_length(self, prompts: Asked) -> int:
+        """So many tokens as the answers of a task's own prompts have; of texts `TOKENS`."""
+        if self.task is None or prompts.values is None or not self.task.model.complete:
+            return TOKENS
+        answers, numbers = self.task.spelled(self.task.outputs(prompts.values), prompts.values, self.lm.tokenizer)
+        return int((answers.spelling(numbers) >= 0).sum(1).max())
 
     @contextmanager
     def steering(self, base: Any = None, **way: Any) -> Iterator[Any]:
@@ -56,7 +80,7 @@ class Steerer(Directed):
     def encoded(self, prompts: Asked, position: Pointed = None) -> Encoded:
         """Prompts as tokens, with the place that is steered in them."""
         if position is None or position == ALL:
-            found: Prompts = prompts.rendered.encode(self.lm.tokenizer)
+            found: Prompts = prompts.encoded(self.lm.tokenizer)
         else:
             found = placed(prompts, self.lm.tokenizer, PLACE, position, self.task)
         return self.checked(found)

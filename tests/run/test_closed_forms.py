@@ -76,7 +76,7 @@ def test_the_verdict_says_what_training_adds_to_the_better_one(run):
         flips = entry["test_flip_iia"] - entry["beside"][better]["test_flip_iia"]
         assert added["flips"]["mean"] == pytest.approx(flips)
         mean = f"{added['iia']['mean']:+.2f}".replace("-", "−")
-        assert f"to {better} training adds {mean} (" in entry["verdict"]["sentence"]
+        assert f"To {better} training adds {mean} (" in entry["verdict"]["sentence"]
         assert any(
             c["other"] == better and c["mean"] == pytest.approx(added["iia"]["mean"]) for c in run.summary["comparisons"]
         )

@@ -274,7 +274,7 @@ def test_nulls_may_be_added_to_a_finished_run(tmp_path):
     before = plain.summary["hypotheses"]["sum"]
     assert plain.nulls() is None
     assert before["nulls"] == {}
-    assert "no nulls were run" in before["verdict"]["sentence"]
+    assert "No nulls were run" in before["verdict"]["sentence"]
     after = experiment(**small, nulls=2).run(tmp_path / "run").summary["hypotheses"]["sum"]
     assert set(after["nulls"]) == {"untrained", "shuffled", "random"}
     assert after["test_iia"] == before["test_iia"]

@@ -128,7 +128,7 @@ ONE = ROWS[:1]
         ([*ONE, ROWS[1] | {"base": None}], "row 2: base is empty"),
         ([*ONE, {k: v for k, v in ROWS[1].items() if k != "base_label"}], "row 2: base_label is empty"),
         ([r | {"sorce_label": "x"} for r in ROWS], "did you mean 'source_label'"),
-        ([r | {"id": 3} for r in ROWS], r"unknown column of the pairs, 'id'\. .* columns={'id': None} leaves it out"),
+        ([r | {"id": 3} for r in ROWS], r"unknown column of the pairs, 'id'\. .* --columns \"{id: null}\" leaves it out"),
         ([*ONE, ONE[0] | {"label": " Rome"}], "another row with the same prompts has ' Oslo'"),
         ([*ONE, ROWS[1] | {"base_label": " Oslo"}], "another row answers the same text ' Rome'"),
         ([r | {"split": "exam"} for r in ROWS], "unknown split in the pairs, row 1"),

@@ -4,11 +4,14 @@ import re
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
 
 from das import CausalModel, DasError, Hypothesis, Prompt, Range, Task
 from das.task.answers import answer_token, answer_tokens
 from das.task.encoded import Encoded, encode
 from das.task.positions import Position, expand_positions
+from das.task.texts import Texts
 
 # "<s> costs between 5 . 4 9 and 1 2 . 0 0 dollars" with one token per digit and mark
 TEMPLATE = "costs between {lower:.2f} and {upper:.2f} dollars"
@@ -343,6 +346,20 @@ def test_field_that_vanishes_is_an_error(template, tokenizer):
 def test_tokenizer_without_offsets_is_refused(rendered):
     with pytest.raises(DasError, match="no character offsets: load a fast tokenizer"):
         encode(rendered, object())
+
+
+def begun_with_unknown():
+    """A tokenizer such as OPT's: one token begins every text, ends it, and stands for what is unknown."""
+    words = Tokenizer(models.WordLevel({"</s>": 0, "a": 1, "b": 2}, unk_token="</s>"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    words.post_processor = processors.TemplateProcessing(single="</s> $A </s>", special_tokens=[("</s>", 0)])
+    return PreTrainedTokenizerFast(tokenizer_object=words, **dict.fromkeys(("unk_token", "bos_token", "pad_token"), "</s>"))
+
+
+def test_only_a_token_in_the_place_of_a_word_is_unknown():
+    Texts(["a b", "b a"], {}).check(begun_with_unknown(), ["last"])
+    with pytest.raises(DasError, match="10% of the prompts' tokens are unknown to the tokenizer, such as 'dogs'"):
+        Texts(["a b a", "b dogs a"], {}).check(begun_with_unknown(), ["last"])
 
 
 @pytest.mark.parametrize(("text", "answer"), [("it costs dol", "lars"), ("Response:", ""), ("Response:", " ")])

@@ -117,7 +117,7 @@ def test_a_run_without_a_causal_model_says_what_was_not_asked(lm, rows, tmp_path
     )
     assert ("ceiling –" in told[0]["sentence"]) is not answers
     entry = run.summary["hypotheses"]["pairs"]
-    assert "not asked" in entry["verdict"]["sentence"]
+    assert "Not asked" in entry["verdict"]["sentence"]
     assert "no causal model" in entry["verdict"]["sentence"]
     assert ("no base_label" in entry["verdict"]["sentence"]) is not answers
     assert (entry["baselines"]["ceiling"] is None) is not answers

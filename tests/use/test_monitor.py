@@ -21,8 +21,7 @@ from das.interchange.subspace import Subspace, random_basis
 from das.network.lm import LM
 from das.network.site import Site
 from das.task.pieces import pieces
-from das.use.directed import NATURAL
-from das.use.monitor import levels_of
+from das.use.directed import NATURAL, levels_of
 
 SMALL = {"vocab_size": 400, "hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4}
 ENDS = {"bos_token_id": None, "eos_token_id": None}

@@ -18,6 +18,7 @@ from das.interchange.subspace import Subspace, random_basis
 from das.network.lm import LM
 from das.network.site import Site
 from das.planted.planting import plant
+from das.use.directed import levels_of
 from das.use.steer import ways_of
 
 TEXTS = ["Compute (2 + 3) * 4 =", "Compute (5 + 13) * 4 =", "2 + 3 ="]
@@ -191,6 +192,20 @@ def test_a_spread_is_the_standard_deviation_of_the_tasks_prompts_along_the_direc
     assert found.tokens == mine.steer(lm(), TEXTS[:1], alpha=2 * float(along.std()), tokens=4).tokens
 
 
+def test_a_reader_is_told_which_end_of_the_direction_is_which_and_answers_are_as_long_as_the_tasks():
+    task, setting = load_task("arithmetic"), {"a": 2, "b": 3, "c": 4}
+    found = alignment().steer(lm(), setting, alpha=1, task=task)
+    assert [len(rows[0]) for rows in found.tokens.values()] == [1, 1]
+    inputs = task.model.sample(np.random.default_rng(0), 256)
+    along = (torch.stack([source(text) for text in task.render(inputs).names]) @ vector()).numpy()
+    names, groups = levels_of(task.hypothesis("sum").model.run(inputs)["total"])
+    for name, rows in zip(names, groups, strict=True):
+        assert f"{along[rows].mean():+.2f} ({name})".replace("-", "−") in found.what
+    longer = alignment().steer(lm(), TEXTS[0], alpha=1)
+    assert longer.what.endswith("s0")
+    assert len(longer.tokens["after"][0]) == 20
+
+
 # --- what is refused ---
 
 REFUSED = {
@@ -210,9 +225,10 @@ REFUSED = {
     "aligned variable 'b'": {"alpha": 1, "variable": "b"},
     "spreads are measured": {"spreads": 1},
     "2 sources and 3 prompts": {"operator": "interchange", "source": TEXTS[:2]},
-    "2 contrasting prompts": {"operator": "contrast", "plus": TEXTS[:2], "minus": "a"},
+    "2 contrasting prompts": {"operator": "contrast", "plus": TEXTS[:2], "minus": "2"},
     "leave position out": {"operator": "contrast", "plus": "1", "minus": "2", "position": 1},
     "no token 99": {"alpha": 1, "position": 99},
+    "unknown to the tokenizer, such as .foo": {"operator": "interchange", "source": "2 + foo ="},
 }
 
 

@@ -25,7 +25,7 @@ function verdictCard(entry) {
   if (!found) return h("article", { class: "verdict" }, h("h3", {}, entry.full), h("p", { class: "note" }, "Not judged yet."));
   const beside = Object.entries(BESIDE).map(([name, label]) => [label, found.baselines[name]]);
   const nulls = Object.entries(found.nulls ?? {}).map(([name, null_]) => `${name} p = ${null_.p.toPrecision(2)}`);
-  const sentence = verdict?.sentence.replace(`${entry.full}: ${verdict.verdict}; `, "") ?? "This folder kept no verdict.";
+  const sentence = verdict?.sentence.replace(`${entry.full}: ${verdict.verdict}`, "").replace(/^[.;] /, "") ?? "This folder kept no verdict.";
   return h("article", { class: "verdict" },
     h("h3", {}, entry.full), verdict && badge(verdict.verdict),
     h("p", { class: "sentence" }, sentence[0].toUpperCase() + sentence.slice(1)),
