@@ -86,10 +86,11 @@ class Alignment(ModelHubMixin):
     `save_pretrained(folder)`, `push_to_hub(repo)` and `from_pretrained(repo or folder)` are huggingface_hub's: they keep what
     `save` keeps, with a model card (see `das.find.card`).
 
-    feature: what is swapped. soft: what was swapped when the training ended, where that is something else (Boundless' last
-    mask). steps: of the training; 0 where nothing was trained. curve: width → validation IIA, by which the rank was chosen,
-    where the finder has such a curve. about: what else is known of it, as JSON can hold it: metrics and curves of its run, and
-    what `das.use.share` says of the claim.
+    feature: what is swapped. soft: what was swapped when the training ended, where that is something else: Boundless' last
+    mask, and of a trained mask (`das.find.masks`) the units that may be swapped, as far as their gates were open. steps: of the
+    training; 0 where nothing was trained. curve: width → validation IIA, by which the rank was chosen, where the finder has
+    such a curve. about: what else is known of it, as JSON can hold it: metrics and curves of its run, and what `das.use.share`
+    says of the claim.
     """
 
     cell: Cell
@@ -120,8 +121,8 @@ class Alignment(ModelHubMixin):
 
     @property
     def boundary(self) -> int:
-        """Columns below Boundless' boundary, those that nobody needs among them. Where they are not as many as `rank`, the
-        boundary had not settled when the training ended."""
+        """Columns below Boundless' boundary, or units whose gates were more open than closed, those that nobody needs among
+        them."""
         return (self.soft or self.feature).size
 
     def save(self, folder: str | Path, card: Mapping[str, Any] | None = None) -> None:

@@ -107,9 +107,16 @@ class MaskStack(Stack):
         """The k units with the widest gates, of which the first and all that are more open than closed are swapped."""
         return [self._feature(logits) for logits in state.detach().cpu()]
 
-    def _feature(self, logits: Tensor) -> Listed:
-        """logits: (variables, units)"""
+    def last(self, state: Tensor, cells: Tensor) -> list[Listed | None]:
+        """The same k units, each as far as its gate is open at the end; the penalty leaves few others open."""
+        logits = state.detach().cpu()
+        return [self._feature(own, gates) for own, gates in zip(logits, self.gates(logits, 1.0), strict=True)]
+
+    def _feature(self, logits: Tensor, gates: Tensor | None = None) -> Listed:
+        """The first k units, hard, or as far as their gates are open. Both (variables, units)."""
         units = first_of_each(logits, self.k)
+        if gates is not None:
+            return self.coordinates.feature(units, gates.gather(1, units))
         open_ = logits.gather(1, units) > 0
         open_[:, 0] = True
         return self.coordinates.feature(units, open_.float())

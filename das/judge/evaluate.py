@@ -117,8 +117,8 @@ def examine(
 
 
 def _wanted(alignments: Sequence[Alignment], soft: bool = True) -> dict[Any, tuple[str, Site, list[Feature]]]:
-    """What has to be scored: (cell, part), and the whole vector once per hypothesis and site. soft: Boundless cells' soft masks
-    too."""
+    """What has to be scored: (cell, part), and the whole vector once per hypothesis and site. soft: cells' soft masks too,
+    where they have such."""
     wanted: dict[Any, tuple[str, Site, list[Feature]]] = {}
     for i, a in enumerate(alignments):
         where = a.cell.hypothesis, a.cell.site

@@ -54,6 +54,19 @@ def test_the_soft_swap_of_open_and_closed_gates_is_the_hard_features(coordinates
         torch.testing.assert_close(change, feature.swap(base, sources), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("variables", [1, 2])
+def test_the_last_feature_is_the_swap_at_the_end_where_other_gates_are_shut(coordinates, variables):
+    made = stack(coordinates, variables, k=2)
+    cells, (base, sources) = torch.tensor([0, 1]), rows(variables)
+    with torch.no_grad():
+        made.logits.fill_(-9)
+        made.logits[:, 0, 0], made.logits[:, -1, 1] = 0.02, -0.03  # open by .60, and by .35: left by a hard mask
+    last, hard = made.last(made.state(cells), cells), made.hard(made.state(cells), cells)
+    for change, feature, kept in zip(soft(made, END).swap(base, sources), last, hard, strict=True):
+        torch.testing.assert_close(change, feature.swap(base, sources), rtol=1e-4, atol=1e-5)
+        assert (feature.mask.max() < 1) & (set(kept.mask.flatten().tolist()) == {0.0, 1.0})
+
+
 @pytest.mark.parametrize("now", [START, MIDDLE, END])
 def test_no_unit_is_swapped_more_than_once_by_all_variables_together(now):
     made = stack(Axes(D), variables=3, k=4)
