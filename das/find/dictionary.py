@@ -8,13 +8,14 @@ from functools import cache
 from pathlib import Path
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from das.errors import DasError
 from das.find.coordinates import Coordinates
 from das.find.masks import Masked
 from das.find.stack import Ground
-from das.interchange.latents import Latents
+from das.interchange.latents import Latents, candidates
 from das.interchange.sae import SAE
 from das.interchange.saelens import CONFIG, WEIGHTS, Kept, read
 from das.network.site import Site
@@ -46,6 +47,19 @@ class Dictionary(Masked):
         if not self.path:
             raise DasError("dictionary names no folder: expected dictionary:FOLDER, or dictionary:FOLDER,k=16,by=probe")
         object.__setattr__(self, "sum", self.sum or _checksum(self.path))
+
+    def units(self, entries: int) -> int:
+        return _kept(self).sae.latents
+
+    def parameters(self, entries: int, variables: int) -> int:
+        return super().parameters(entries, variables) if self.trains else 0
+
+    def kept(self, entries: int, variables: int) -> int:
+        sae, chosen = _kept(self).sae, variables * min(self.k, self.units(entries))
+        beside = chosen * candidates(chosen, sae.latents)
+        own = sae.only(torch.arange(min(chosen + beside, sae.latents)))
+        listed = super().kept(entries, variables) + 8 * (beside + own.latents)
+        return listed + sum(tensor.nbytes for tensor in own.tensors().values())
 
     @property
     def trains(self) -> bool:  # type: ignore[override]

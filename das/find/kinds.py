@@ -27,8 +27,9 @@ class Kind:
     trains: whether it has a training that can be gone on with; stack: by which type of `das.find.stack.Stack`, as module.Class;
     settles: whether a cell that has learned something trains to the end, since how much it takes is found on the way.
     learns: whether it looks for the variable at all. ordered: whether its columns come in order of importance, so that the
-    first of them are a finding too. by_value: whether it goes by what values the variables have. operand: the setting that all
-    of `KIND:…` gives, where that is one. A kind with a `tolerance` looks for its rank (see `das.find.rank.settle`).
+    first of them are a finding too. annealed: whether what it swaps while it trains is soft, and is kept beside what is swapped
+    at evaluation. by_value: whether it goes by what values the variables have. operand: the setting that all of `KIND:…` gives,
+    where that is one. A kind with a `tolerance` looks for its rank (see `das.find.rank.settle`).
     """
 
     finder: ClassVar[str] = ""
@@ -37,6 +38,7 @@ class Kind:
     settles: ClassVar[bool] = False
     learns: ClassVar[bool] = True
     ordered: ClassVar[bool] = False
+    annealed: ClassVar[bool] = False
     operand: ClassVar[str] = ""
     by_value: ClassVar[bool] = False
 
@@ -44,6 +46,14 @@ class Kind:
     def width(self) -> int:
         """The most columns per variable; 0 for a kind that has none."""
         return getattr(self, "k", 0)
+
+    def parameters(self, entries: int, variables: int) -> int:
+        """How many numbers of a cell train, at vectors of so many entries."""
+        return 0
+
+    def kept(self, entries: int, variables: int) -> int:
+        """Bytes of what is written of a cell's feature, at most."""
+        return 4 * variables * self.width * (entries + 1)
 
     @property
     def by_place(self) -> bool:
@@ -84,6 +94,9 @@ class Rotation(Kind):
     trains = True
     stack = "rotations.SubspaceStack"
 
+    def parameters(self, entries: int, variables: int) -> int:
+        return variables * self.width * entries
+
 
 @dataclass(frozen=True)
 class Boundless(Rotation):
@@ -99,6 +112,7 @@ class Boundless(Rotation):
     """
 
     settles = True
+    annealed = True
 
     k: int = 32
     penalty: float = 4.0

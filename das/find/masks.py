@@ -18,6 +18,9 @@ from das.interchange.feature import Listed
 SPREAD = 0.1
 """Of the logits at the start, which tells seeds apart."""
 
+LISTED, SIZES = 16, 16
+"""Bytes of a unit that may be swapped, which are its number and two masks, and of two sizes beside all of them."""
+
 
 @dataclass(frozen=True)
 class Masked(Kind):
@@ -28,6 +31,7 @@ class Masked(Kind):
     stack = "masks.MaskStack"
     settles = True
     ordered = True
+    annealed = True
 
     k: int = 16
     penalty: float = 1.0
@@ -39,6 +43,16 @@ class Masked(Kind):
     @property
     def width(self) -> int:
         return 0  # where there are fewer units than k, all of them may be swapped
+
+    def units(self, entries: int) -> int:
+        """How many there are at most in vectors of so many entries."""
+        return entries
+
+    def parameters(self, entries: int, variables: int) -> int:
+        return variables * self.units(entries)
+
+    def kept(self, entries: int, variables: int) -> int:
+        return LISTED * variables * min(self.k, self.units(entries)) + SIZES
 
     @abstractmethod
     def coordinates(self, ground: Ground) -> Coordinates:

@@ -37,6 +37,13 @@ class Neurons(Masked):
                 f"{self.label} at {site}: {others[0]} is not made of heads; give components that are: {', '.join(BY_HEAD)}"
             )
 
+    def units(self, entries: int) -> int:
+        return min(entries, COMPONENTS) if self.over == "pca" else entries
+
+    def kept(self, entries: int, variables: int) -> int:
+        columns = variables * min(self.k, self.units(entries)) if self.over == "pca" else 0
+        return super().kept(entries, variables) + 4 * columns * entries
+
     def coordinates(self, ground: Ground) -> Coordinates:
         if self.over == "pca":
             rows = ground.vectors()

@@ -17,6 +17,11 @@ CANDIDATES = 8
 many as are chosen where these are more, so that none is drawn twice."""
 
 
+def candidates(chosen: int, latents: int) -> int:
+    """How many are kept beside each of so many chosen ones, of a dictionary of so many latents."""
+    return min(max(CANDIDATES, chosen), latents - chosen)
+
+
 @dataclass(frozen=True, eq=False)
 class Latents(Listed):
     """Latents of a dictionary, of one or several variables, none of two: h' = h_b + Σ m_i (f_i(h_s) − f_i(h_b)) W_dec,i. All
@@ -42,7 +47,7 @@ class Latents(Listed):
         accounts for, by which the candidates for a random feature are found."""
         far = (activity.log1p() - activity[chosen.flatten()].log1p()[:, None]).abs()
         far[:, chosen.flatten()] = torch.inf
-        most = min(max(CANDIDATES, chosen.numel()), sae.latents - chosen.numel())
+        most = candidates(chosen.numel(), sae.latents)
         beside = far.topk(most, largest=False, sorted=True).indices
         numbers, place = torch.unique(torch.cat([chosen.flatten(), beside.flatten()]), return_inverse=True)
         own, others = place.split([chosen.numel(), beside.numel()])

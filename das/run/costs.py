@@ -7,7 +7,7 @@ from typing import Any
 
 from das.find.alignment import Cell
 from das.find.directions import ROWS
-from das.find.kinds import Boundless, Nested
+from das.find.kinds import Kind
 from das.find.rank import widths
 from das.find.screen import PAIRS
 from das.judge.nulls import SITES
@@ -39,24 +39,30 @@ def checked(s: Settings) -> int:
 
 
 def judged(s: Settings) -> float:
-    """Pairs times subspaces that a cell is judged on: its own, a random and a soft one, and once per site the whole vector; on
+    """Pairs times features that a cell is judged on: its own, a random and a soft one, and once per site the whole vector; on
     validation pairs its rank curve."""
-    each = 2 + isinstance(s.kind, Boundless) + 1 / s.seeds
-    curve = len(widths(s.kind.k)) if isinstance(s.kind, Nested) else 0
-    return each * (s.val_pairs + s.test_pairs) + curve * s.val_pairs
+    each = 2 + (s.kind.annealed and s.kind.trains) + 1 / s.seeds
+    return each * (s.val_pairs + s.test_pairs) + _curve(s.kind) * s.val_pairs
+
+
+def _curve(kind: Kind) -> int:
+    """How many widths are on the rank curve of a cell."""
+    return len(widths(getattr(kind, "k", 1))) if kind.ordered else 0
 
 
 def judged_closed(e: Layout, closed: int) -> float:
     """Pairs times subspaces that so many cells of closed forms are judged on, those of their rank curves among them."""
     s = e.settings
-    curves = [len(widths(kind.width)) * s.val_pairs for kind in s.kinds_closed]
+    curves = [_curve(kind) * s.val_pairs for kind in s.kinds_closed]
     each = 2 + 1 / max(1, len(curves))
     return closed * (each * (s.val_pairs + s.test_pairs) + sum(curves) / max(1, len(curves)))
 
 
-def flops(e: Layout, config: Any, own: int, cells: int, closed: int, costs: Sequence[float]) -> dict[str, float]:
-    """Floating-point operations by what they are for. closed: cells of closed forms. costs: of one row through the layers above
-    each cell of the grid."""
+def flops(
+    e: Layout, config: Any, own: int, cells: int, training: int, closed: int, costs: Sequence[float]
+) -> dict[str, float]:  # fmt: skip
+    """Floating-point operations by what they are for. training: of the cells, those that train; closed: cells of closed forms
+    beside them. costs: of one row through the layers above each cell of the grid."""
     s, size, each = e.settings, len(costs), sum(costs) / len(costs)
     capture = 2 * own * config.num_hidden_layers * _layer_flops(config)  # of a pair
     screened, every = min(PAIRS, s.train_pairs), len(e.hypotheses)
@@ -64,19 +70,20 @@ def flops(e: Layout, config: Any, own: int, cells: int, closed: int, costs: Sequ
     if s.budget is not None:
         slopes = 2 * max(costs)  # of all sites at once
         flops["screening"] = screened * (sum(costs) / s.seeds + every * (slopes + capture))
-    trained = 2 * s.steps * s.batch * cells * each + _captured(e, config, own) * capture
-    evaluated = judged(s) * cells * each + s.workers * _distinct(e, s.val_pairs + s.test_pairs) * capture
-    flops |= {"training": trained + checked(s) * cells * each, "evaluation": evaluated}
-    if closed:
+    if training:
+        trained = 2 * s.steps * s.batch * training * each + _captured(e, config, own) * capture
+        flops["training"] = trained + checked(s) * training * each
+    flops["evaluation"] = judged(s) * cells * each + s.workers * _distinct(e, s.val_pairs + s.test_pairs) * capture
+    if closed or not s.kind.trains:
         seen = _distinct(e, min(ROWS, s.train_pairs) + s.val_pairs + s.test_pairs)
         flops["closed forms"] = judged_closed(e, closed) * each + s.workers * seen * capture
     if s.nulls:
         searched = s.nulls * len(e.hypotheses) * min(SITES, size // len(e.hypotheses))  # cells of one null
-        steps = s.steps * s.batch * (4 * searched * each + (s.nulls + 1) * every * capture)
-        flops["nulls"] = steps + (2 * checked(s) + 3 * s.val_pairs) * searched * each
+        steps = s.kind.trains * s.steps * s.batch * (4 * searched * each + (s.nulls + 1) * every * capture)
+        flops["nulls"] = steps + (2 * s.kind.trains * checked(s) + 3 * s.val_pairs) * searched * each
     if shifts := named_shifts(s.shifts, e.task.shifts):
         shares = list(s.retrain.values()) if isinstance(s.retrain, dict) else [s.retrain] * len(shifts)
-        trained_anew = sum(shares) * (flops["training"] + flops["evaluation"])
+        trained_anew = sum(shares) * (flops.get("training", 0) + flops["evaluation"])
         flops["shifts"] = trained_anew + (1 + sum(shares)) * len(shifts) * 3 * s.test_pairs * cells * each
     return flops
 
@@ -133,14 +140,24 @@ def _layer_flops(config: Any) -> float:
     return 2.0 * weights
 
 
-def _subspace_bytes(e: Layout, config: Any, cells: int, width: int) -> float:
-    """Of the bases of so many cells of a kind of this width."""
-    return float(4 * cells * config.hidden_size * width * max(e.variables.values()))
+Cells = Mapping[Kind, float]
+"""How many there are of each kind."""
 
 
-def memory(e: Layout, config: Any, own: int, cells: int) -> dict[str, float]:
+def _sizes(e: Layout, config: Any) -> tuple[int, int]:
+    """Entries of the longest vector of a site, each token's a hidden state, and the most variables."""
+    tokens = (sum(e.sample.positions[place.position].shape[1] for place in site.places) for site in e.sites)
+    return config.hidden_size * max(tokens), max(e.variables.values())
+
+
+def _parameter_bytes(e: Layout, config: Any, cells: Cells) -> float:
+    """Of all that trains of cells."""
+    return sum(4 * count * kind.parameters(*_sizes(e, config)) for kind, count in cells.items())
+
+
+def memory(e: Layout, config: Any, own: int, cells: Cells) -> dict[str, float]:
     """Bytes by part: weights, a batch's captures, those that are kept between steps, what one cell's backward holds, the
-    subspaces with their optimiser."""
+    subspaces or masks with their optimiser."""
     s, depth, d = e.settings, config.num_hidden_layers, config.hidden_size
     size = _number_bytes(e)
     return {
@@ -148,7 +165,7 @@ def memory(e: Layout, config: Any, own: int, cells: int) -> dict[str, float]:
         "captures": _pair_bytes(e, config, own) * s.batch * len(e.hypotheses),
         "kept captures": min(_room(s), _every_capture(e, config, own)),
         "one cell": size * s.batch * own * 24 * d * depth / 2,
-        "subspaces": 6 * _subspace_bytes(e, config, cells, s.kind.width),
+        "subspaces": 6 * _parameter_bytes(e, config, cells),
         "prompts": 8 * own * POOL * len(e.hypotheses) * 2 * (s.train_pairs + s.val_pairs + s.test_pairs),
     }
 
@@ -168,15 +185,10 @@ def _room(s: Settings) -> float:
     return room(s.memory, device(s))
 
 
-def disk(e: Layout, config: Any, cells: int, closed: int) -> dict[str, float]:
+def disk(e: Layout, config: Any, cells: Cells) -> dict[str, float]:
     """Bytes in the run's folder: alignments, their hits on every test pair, pairs and tables; and while it trains, checkpoints
-    of bases with Adam's two moments."""
+    of what trains, as it is and at its best, with Adam's two moments."""
     s = e.settings
-    kept = _subspace_bytes(e, config, cells, s.kind.width)
-    beside = _subspace_bytes(e, config, closed, max((kind.width for kind in s.kinds_closed), default=0))
+    kept = sum(count * (kind.kept(*_sizes(e, config)) + s.test_pairs + 2**12) for kind, count in cells.items())
     pairs = len(e.hypotheses) * (s.train_pairs + s.val_pairs + s.test_pairs)
-    return {
-        "alignments": kept + beside + (cells + closed) * (s.test_pairs + 2**12),
-        "pairs": 50.0 * pairs,
-        "checkpoints": 3 * kept,
-    }
+    return {"alignments": kept, "pairs": 50.0 * pairs, "checkpoints": 4 * _parameter_bytes(e, config, cells)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -85,9 +86,16 @@ def duration(seconds: float) -> str:
     return f"{seconds:,.0f} s"
 
 
+def sized(size: float) -> str:
+    """Bytes, as a reader would say them."""
+    for unit, name in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
+        if size >= unit:
+            return f"{size / unit:,.3g} {name}" if size < 100 * unit else f"{size / unit:,.0f} {name}"
+    return f"{size:,.0f} B"
+
+
 def _bytes(parts: Mapping[str, float]) -> str:
-    sizes = ", ".join(f"{name} {size / 2**20:,.0f} MiB" for name, size in parts.items())
-    return f"{sizes}; together {sum(parts.values()) / 2**30:,.1f} GiB"
+    return f"{', '.join(f'{name} {sized(size)}' for name, size in parts.items())}; together {sized(sum(parts.values()))}"
 
 
 def plan_of(settings: Settings) -> Plan:
@@ -122,26 +130,30 @@ def plan(experiment: Layout) -> Plan:
     tokens = int(e.sample.lengths.max())
     own = tokens - len(e.sample.prefix(tokens - 1))
     grid, refined = e.grid(), e.refinement(dict.fromkeys(e.hypotheses, e.grid()[0].site))
-    chosen = len(set(refined) - set(grid))
+    chosen = [cell.kind for cell in dict.fromkeys(refined) if cell not in set(grid)]
     share = 1.0 if s.budget is None else s.budget
     trained = max(len(e.hypotheses) * s.seeds, round(share * len(grid)))
-    cells, closed = trained + chosen, round(share * len(e.closed((cell.hypothesis, cell.site) for cell in grid)))
-    flops = costs.flops(e, config, own, cells, closed, costs.cell_flops(e, grid))
-    judged = cells * (costs.checked(s) + costs.judged(s)) + costs.judged_closed(e, closed)
+    forms = Counter(cell.kind for cell in e.closed((cell.hypothesis, cell.site) for cell in grid))
+    own_cells = Counter({s.kind: trained}) + Counter(chosen)
+    every = {kind: own_cells[kind] + share * forms[kind] for kind in own_cells | forms}
+    cells, closed = own_cells.total(), round(share * forms.total())
+    training = sum(count for kind, count in own_cells.items() if kind.trains)
+    flops = costs.flops(e, config, own, cells, training, closed, costs.cell_flops(e, grid))
+    judged = training * costs.checked(s) + cells * costs.judged(s) + costs.judged_closed(e, closed)
     where, rate = machine.rate(config.hidden_size, s)
-    memory = costs.memory(e, config, own, cells)
+    memory = costs.memory(e, config, own, every)
     return Plan(
         grid=len(grid),
         trained=trained,
-        chosen=chosen,
+        chosen=len(chosen),
         closed=closed,
-        forwards=round(cells * s.steps + judged / s.batch),
+        forwards=round(training * s.steps + judged / s.batch),
         tokens=tokens,
         own_tokens=own,
         flops=flops,
         seconds={name: amount / rate / s.workers for name, amount in flops.items()},
         memory=memory,
-        disk=costs.disk(e, config, cells, closed),
+        disk=costs.disk(e, config, every),
         machine=where,
         limit=costs.limit(s, memory),
         notes=[] if e.network.config is not None else ["the network has no configuration: planned from its parameters alone"],

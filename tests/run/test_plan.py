@@ -1,18 +1,22 @@
 """A plan counts what a run does."""
 
+import importlib
 from dataclasses import replace
 
 import pytest
 import torch
 from conftest import ROOT
+from safetensors.torch import load_file
 
 from das import DasError, Experiment
 from das.cli import main
 from das.find.rank import widths
+from das.interchange import saelens
+from das.interchange.sae import SAE
 from das.network.lm import LM
 from das.run.costs import cell_flops
 from das.run.experiment import _shards
-from das.run.plan import duration, plan, plan_of
+from das.run.plan import duration, plan, plan_of, sized
 from das.run.settings import Settings, read_yaml
 
 
@@ -78,6 +82,42 @@ def test_what_is_kept_is_captured_once_and_every_worker_captures_for_itself():
 def test_hypotheses_share_a_pool_of_prompts():
     one, four = (planned(memory=100, hypotheses=names).memory["kept captures"] for names in (["left_boundary"], None))
     assert 2 * one < four < 3 * one  # a pool has three prompts for each pair of a hypothesis
+
+
+# --- bytes, as they are written ---
+
+FEW = {"layers": [3], "positions": ["last"], "train_pairs": 16, "val_pairs": 8, "test_pairs": 8, "closed_forms": []}
+WRITTEN = ["nested:k=8", "lat:k=4", "neurons:k=8", "neurons:over=pca,k=8", "dictionary:by=mask,k=2"]
+
+
+@pytest.fixture(scope="module")
+def dictionary(tmp_path_factory):
+    """A random one."""
+    at, d = tmp_path_factory.mktemp("dictionaries") / "random", LM.load("price-tagger-tiny").width
+    columns = torch.randn(d, 200, generator=torch.Generator().manual_seed(0))
+    saelens.write(at, SAE(columns, torch.zeros(200), columns.T, torch.zeros(d)), ("block_output", 3))
+    return at
+
+
+@pytest.mark.parametrize("kind", WRITTEN)
+def test_bytes_are_those_that_are_written(kind, dictionary, tmp_path, monkeypatch):
+    settings = FEW | {"subspace": kind.replace("dictionary:", f"dictionary:{dictionary},"), "steps": 2, "chosen_seeds": 1}
+    experiment = Experiment("price_tagging", "price-tagger-tiny", hypotheses=["left_boundary"], logger="none", **settings)
+    checkpoints, train = [], importlib.import_module("das.find.train")
+    monkeypatch.setattr(train, "write", lambda path, write: (write(path), checkpoints.append(path.stat().st_size)))
+    (cell,) = (experiment.run(tmp_path / "run").folder / "cells").iterdir()
+    tensors = sum(tensor.nbytes for tensor in load_file(cell / "alignment.safetensors").values())
+    found, beside = plan(experiment).disk, FEW["test_pairs"] + 2**12  # its hits, its cards
+    assert tensors == pytest.approx(found["alignments"] - beside, rel=0.02)
+    assert max(checkpoints, default=0) == pytest.approx(found["checkpoints"], abs=2**13)  # Lightning's own words
+
+
+def test_only_what_trains_is_planned_to_train():
+    found = planned(subspace="lat:k=1", beside=["diffmeans"])
+    assert set(found.flops) == {"evaluation", "closed forms"}
+    assert found.memory["subspaces"] == found.disk["checkpoints"] == 0
+    few, all_ = (planned(layers=[4, 5], **kinds) for kinds in ({"subspace": "lat", "beside": ["neurons"]}, {"subspace": "neurons"}))
+    assert 0 < few.flops["training"] < all_.flops["training"]
 
 
 # --- components that the network does not have ---
@@ -192,6 +232,10 @@ def test_a_run_of_a_network_that_is_not_here_names_the_page_and_leaves_nothing(a
 def test_the_time_on_this_machine_is_that_of_a_timed_product():
     assert planned().machine == "this machine"
     assert planned(device="cuda").machine.startswith("an A100")
+
+
+def test_sizes_are_said_as_a_reader_would():
+    assert [sized(size) for size in (0, 144, 2048, 3 * 2**20, 2**31)] == ["0 B", "144 B", "2 KiB", "3 MiB", "2 GiB"]
 
 
 def test_durations_are_said_as_a_reader_would():
