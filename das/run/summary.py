@@ -29,6 +29,8 @@ from das.stats import Bootstrap, Difference, Null
 BESIDE = ("noop", "whole", "random", "majority", "lm_base", "lm_source", "ceiling")
 """The baselines that stand beside every IIA."""
 
+RECONSTRUCTED = "right_reconstructed"
+
 OWN = "its own causal model"
 """What a rival is called that is another variable of the claim's own model."""
 
@@ -281,6 +283,13 @@ def _mean(values: Sequence[Any]) -> Any:
     return np.mean(known, axis=0).tolist()
 
 
+def _reconstructed(card: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """A cell's validation metrics with how often prompts are answered right with the vector replaced by its dictionary's
+    reconstruction, nothing swapped; nothing where that was not tried."""
+    share = (card.get("dictionary") or {}).get("reconstruction")
+    return {} if share is None else {"val": card["metrics"]["val"] | {RECONSTRUCTED: share}}
+
+
 def _seed(cell: Cell, card: Mapping[str, Any]) -> dict[str, Any]:
     named = {f"{s}_{m}": card["metrics"][s].get(m) for s in ("val", "test") for m in ("iia", "flip_iia")}
     return {"seed": cell.seed, "rank": card["rank"], "steps": card["steps"], **named}
@@ -302,7 +311,7 @@ def _head(cell: Cell) -> dict[str, Any]:
 def cell_rows(cell: Cell, card: Mapping[str, Any], scorecard: Mapping[str, Any]) -> list[dict[str, Any]]:
     """A cell's rows of the results table; a rank curve's points have their width, everything else has width 0."""
     head, rows = _head(cell), []
-    for split, metrics in card["metrics"].items():
+    for split, metrics in (card["metrics"] | _reconstructed(card)).items():
         rows += [head | {"split": split, "metric": m, "width": 0, "value": v} for m, v in metrics.items()]
     on_test = {"test": scorecard["curve"]} if scorecard.get("curve") else {}
     for split, curve in (card["curves"] | on_test).items():

@@ -7,6 +7,7 @@ import torch
 
 from das import Experiment
 from das.draw.outcome import outcome
+from das.draw.page.assemble import page
 from das.errors import DasError
 from das.find.alignment import Cell
 from das.find.kinds import parse_kind, plain_kind
@@ -97,6 +98,8 @@ def test_an_experiment_is_judged_saved_and_read_again(folder, tmp_path):
     known = summary["dictionary"]
     assert known["reconstruction"] == known["clean"], "its latents make up every vector"
     assert "right reconstructed" in outcome(run.summary)
+    assert row["val_right_reconstructed"] == known["reconstruction"] == row["val_lm_base"]
+    assert '{"name":"right_reconstructed"' in page(run).replace(" ", ""), "among what its heatmaps show"
 
 
 def test_kinds_are_read_as_they_are_written(folder):

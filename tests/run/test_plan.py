@@ -116,7 +116,9 @@ def test_only_what_trains_is_planned_to_train():
     found = planned(subspace="lat:k=1", beside=["diffmeans"])
     assert set(found.flops) == {"evaluation", "closed forms"}
     assert found.memory["subspaces"] == found.disk["checkpoints"] == 0
-    few, all_ = (planned(layers=[4, 5], **kinds) for kinds in ({"subspace": "lat", "beside": ["neurons"]}, {"subspace": "neurons"}))
+    few, all_ = (
+        planned(layers=[4, 5], **kinds) for kinds in ({"subspace": "lat", "beside": ["neurons"]}, {"subspace": "neurons"})
+    )
     assert 0 < few.flops["training"] < all_.flops["training"]
 
 
