@@ -3,6 +3,7 @@ folder, so that those which share a run make it once; `jupyter execute --inplace
 
 import ast
 import json
+from functools import cache
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -11,7 +12,8 @@ import torch
 from conftest import byte_tokenizer
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from das.network.named import NAMED
+from das.run.fit import fit
+from das.run.fit_settings import FitSettings
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -21,8 +23,8 @@ SMALL = {
 }  # fmt: skip
 """In place of `size` in a notebook's cell that is tagged `parameters`; a network that does not ship with das is one of bytes."""
 
-LARGE = "smollm2-135m"
-"""A notebook that names it beside its parameters is left out where it is not to be had."""
+TAUGHT = {"8_fact_editing": "fact_editing"}
+"""Notebooks that need a network which answers their task: a small one learns it first."""
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +45,20 @@ def network(folder):
     return str(made)
 
 
+@pytest.fixture(scope="module")
+def taught(folder):
+    """Task → a network of three layers that answers it, shifts among it."""
+
+    @cache
+    def made(task):
+        out, small = folder.parent / "models" / task, {"width": 64, "layers": 3, "heads": 2, "steps": 150, "batch": 64}
+        scores = fit(FitSettings(task, str(out), **small, lr=0.01, exam=100, threads=1))
+        assert min(scores.values()) > 0.8
+        return str(out)
+
+    return made
+
+
 def code(path):
     return [cell for cell in json.loads(path.read_text("utf-8"))["cells"] if cell["cell_type"] == "code"]
 
@@ -57,16 +73,13 @@ def shown(source, names):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_runs(path, folder, network, monkeypatch):
-    fixed = "".join("".join(cell["source"]) for cell in code(path) if "parameters" not in cell["metadata"].get("tags", ()))
-    if LARGE in fixed and not (NAMED[LARGE].cached or NAMED[LARGE].file):
-        pytest.skip(f"needs {LARGE}: {NAMED[LARGE].how}")
+def test_a_notebook_runs(path, folder, network, taught, monkeypatch):
     monkeypatch.chdir(folder)
-    names = {}
+    names, lm = {}, taught(TAUGHT[path.stem]) if path.stem in TAUGHT else network
     for cell in code(path):
         shown("".join(cell["source"]), names)
         if "parameters" in cell["metadata"].get("tags", ()):
-            names |= {"size": {key: (SMALL | {"lm": network})[key] for key in names["size"]}, "anew": 0.0}
+            names |= {"size": {key: (SMALL | {"lm": lm})[key] for key in names["size"]}, "anew": 0.0}
     plt.close("all")
 
 
