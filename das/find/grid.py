@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from das.find.alignment import Alignment, Cell
-from das.find.rank import choose_rank, learned, narrowest, uncut, unswapped
+from das.find.rank import Scores, choose_rank, learned, narrowest, uncut, unswapped
 from das.find.schedule import Schedule
 from das.find.stack import Ground, Moment, SoftSwap, Stack, stack_type
 from das.interchange.batch import Batch, Keep, Swap
@@ -222,8 +222,9 @@ class GridTrainer(pl.LightningModule):
         """Finds the width that nearly suffices of every cell that has learned something and draws its own widths: around it
         they are drawn from now on, and at it the cell is scored, from a new start."""
         now = self._features(i for i in self.active if self._settling(i) and self.stacks[self.place[i][0]].focuses)
-        wanted = {i: (self.cells[i].hypothesis, self.cells[i].site, uncut(feature), NEARLY) for i, feature in now.items()}
-        for i, curve in narrowest(wanted, self.data[0], self.data[2], self.captures[1]).items():
+        where = {i: (self.cells[i].hypothesis, self.cells[i].site) for i in now}
+        wanted = {i: (uncut(feature), NEARLY) for i, feature in now.items()}
+        for i, curve in narrowest(wanted, Scores(where, self.data[0], self.data[2], self.captures[1])).items():
             stack, j = self.place[i]
             self.stacks[stack].focus_on(j, choose_rank(curve, NEARLY))
             self.best[i] = -1

@@ -4,12 +4,14 @@ the units of a mask, too."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from das.find.alignment import Alignment, Curve
+from das.find.kinds import Kind
 from das.interchange.captures import Captures
 from das.interchange.engine import Engine
 from das.interchange.feature import Feature, Listed
@@ -30,6 +32,16 @@ def widths(k: int) -> list[int]:
         return list(range(1, k + 1))
     wide = np.geomspace(EVERY_WIDTH, k, 1 + round(4 * np.log2(k / EVERY_WIDTH))).round().astype(int)
     return sorted({*range(1, EVERY_WIDTH), *wide.tolist(), k})
+
+
+def doublings(k: int) -> list[int]:
+    """1, 2, 4, … and k."""
+    return [*(2**n for n in range((k - 1).bit_length())), k]
+
+
+def curve_widths(kind: Kind, k: int) -> list[int]:
+    """Those of a cell's curve; fewer of a closed form's, which stands beside every cell and takes longer to judge than to find."""
+    return widths(k) if kind.trains else doublings(k)
 
 
 def cut(feature: Listed, width: int) -> Listed:
@@ -77,43 +89,69 @@ def learned(iia: float, noop: float) -> bool:
     return iia > noop + LEARNED
 
 
+@dataclass
+class Scores:
+    """IIA of parts of what alignments swap, on one data set: a part that was asked for before is not scored again. Parts are
+    told apart by their columns, in whatever order these lie. where: number of an alignment → its hypothesis and site."""
+
+    where: Mapping[int, tuple[str, Site]]
+    engine: Engine
+    data: Dataset
+    captures: Captures | None = None
+    known: dict[int, dict[frozenset[int], float]] = field(default_factory=dict)
+    order: dict[int, Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, alignments: Sequence[Alignment], engine: Engine, data: Dataset, captures: Captures | None = None
+    ) -> Scores:  # fmt: skip
+        """Of alignments by their numbers in a list."""
+        return cls({i: (a.cell.hypothesis, a.cell.site) for i, a in enumerate(alignments)}, engine, data, captures)
+
+    def __call__(
+        self, parts: Mapping[int, Sequence[Listed]], progress: Callable[[float], None] | None = None
+    ) -> dict[int, list[float]]:
+        keys = {i: [self._key(i, part) for part in some] for i, some in parts.items()}
+        new = {i: dict(zip(keys[i], some, strict=True)) for i, some in parts.items()}
+        new = {i: {key: some[key] for key in some if key not in self.known.setdefault(i, {})} for i, some in new.items()}
+        wanted = {i: (*self.where[i], list(some.values())) for i, some in new.items() if some}
+        for i, hits in score(self.engine, self.data, wanted, progress=progress, captures=self.captures).items():
+            self.known[i] |= zip(new[i], hits.mean(1).tolist(), strict=True)
+        return {i: [self.known[i][key] for key in some] for i, some in keys.items()}
+
+    def _key(self, i: int, part: Listed) -> frozenset[int]:
+        first = torch.arange(part.mask.numel()).view(part.mask.shape)
+        return frozenset(self.order.setdefault(i, first)[part.mask > 0].tolist())
+
+    def sort(self, i: int, order: Tensor) -> None:
+        """From now on the alignment's columns lie in another order, (variables, k)."""
+        self.order[i] = self.order[i].gather(1, order)
+
+
 def curves(
-    alignments: Sequence[Alignment], engine: Engine, data: Dataset, progress: Callable[[float], None] | None = None,
-    captures: Captures | None = None,
+    alignments: Sequence[Alignment], scores: Scores, progress: Callable[[float], None] | None = None
 ) -> dict[int, Curve]:  # fmt: skip
     """The rank curve of every alignment whose kind orders its columns, by its number among the alignments; its own width is on
     it."""
     features = {i: a.feature for i, a in enumerate(alignments) if a.cell.kind.ordered and isinstance(a.feature, Listed)}
-    points = {i: sorted({*widths(feature.mask.shape[1]), width_of(feature)}) for i, feature in features.items()}
-    cells = {i: alignments[i].cell for i in features}
-    wanted = {
-        i: (cells[i].hypothesis, cells[i].site, [cut(feature, width) for width in points[i]]) for i, feature in features.items()
-    }
-    found = score(engine, data, wanted, progress=progress, captures=captures)
+    kinds = {i: alignments[i].cell.kind for i in features}
+    points = {i: sorted({*curve_widths(kinds[i], f.mask.shape[1]), width_of(f)}) for i, f in features.items()}
+    found = scores({i: [cut(feature, width) for width in points[i]] for i, feature in features.items()}, progress)
     ranks = {i: [width * features[i].unit for width in at] for i, at in points.items()}
-    return {i: dict(zip(at, found[i].mean(1).tolist(), strict=True)) for i, at in ranks.items()}
+    return {i: dict(zip(at, found[i], strict=True)) for i, at in ranks.items()}
 
 
-def narrowest(
-    wanted: Mapping[int, tuple[str, Site, Listed, float]], engine: Engine, data: Dataset, captures: Captures | None = None
-) -> dict[int, Curve]:
-    """As much of the curves of features (by any number: hypothesis, site, feature, tolerance) as `choose_rank` needs to find
-    to how many columns they can be cut: taken at doublings first, and then by halves."""
+def narrowest(wanted: Mapping[int, tuple[Listed, float]], scores: Scores) -> dict[int, Curve]:
+    """As much of the curves of features (by number: feature, tolerance) as `choose_rank` needs to find to how many columns they
+    can be cut: taken at doublings first, and then by halves."""
     tried: dict[int, Curve] = {i: {} for i in wanted}
-    points = {i: _points(feature) for i, (_, _, feature, _) in wanted.items()}
+    points = {i: doublings(width_of(feature)) for i, (feature, _) in wanted.items()}
     while points:
-        some = {i: (*wanted[i][:2], [narrowed(wanted[i][2], width) for width in at]) for i, at in points.items()}
-        for i, hits in score(engine, data, some, captures=captures).items():
-            tried[i] |= dict(zip(points[i], hits.mean(1).tolist(), strict=True))
-        gaps = {i: _skipped(curve, wanted[i][3]) for i, curve in tried.items()}
+        for i, found in scores({i: [narrowed(wanted[i][0], width) for width in at] for i, at in points.items()}).items():
+            tried[i] |= dict(zip(points[i], found, strict=True))
+        gaps = {i: _skipped(curve, wanted[i][1]) for i, curve in tried.items()}
         points = {i: [gap[len(gap) // 2]] for i, gap in gaps.items() if gap}
     return tried
-
-
-def _points(feature: Listed) -> list[int]:
-    """1, 2, 4, … and all that a feature swaps."""
-    width = width_of(feature)
-    return [*(2**n for n in range((width - 1).bit_length())), width]
 
 
 def settle(
@@ -131,14 +169,15 @@ def settle(
     if not alignments:
         return
     captures = captures_for(engine, val, [a.cell.site for a in alignments], room)
+    scores = Scores.of(alignments, engine, val, captures)
     searched = {i: a for i, a in enumerate(alignments) if a.rank and a.cell.kind.slack is not None}
     left = {i: a.cell.kind.slack or 0.0 for i, a in searched.items()}
     ordered = {i: a for i, a in searched.items() if a.cell.kind.ordered}
-    _shorten(ordered, left, engine, val, captures)
-    some = _that_learned(searched, engine, val, captures)
-    _order(some, engine, val, captures)
-    _shorten(some, left, engine, val, captures)
-    for i, curve in curves(alignments, engine, val, progress, captures).items():
+    _shorten(ordered, left, scores)
+    some = _that_learned(searched, scores, val, captures)
+    _order(some, scores)
+    _shorten(some, left, scores)
+    for i, curve in curves(alignments, scores, progress).items():
         alignments[i].curve = curve
 
 
@@ -148,38 +187,31 @@ def _listed(a: Alignment) -> Listed:
     return a.feature
 
 
-def _shorten(some: Mapping[int, Alignment], left: dict[int, float], engine: Engine, val: Dataset, captures: Captures) -> None:
+def _shorten(some: Mapping[int, Alignment], left: dict[int, float], scores: Scores) -> None:
     """Cuts alignments to the first columns that suffice. left: how much IIA each may still lose; what it loses here is taken
     from that."""
-    wanted = {i: (a.cell.hypothesis, a.cell.site, _listed(a), left[i]) for i, a in some.items()}
-    for i, curve in narrowest(wanted, engine, val, captures).items():
+    for i, curve in narrowest({i: (_listed(a), left[i]) for i, a in some.items()}, scores).items():
         width = choose_rank(curve, left[i])
         left[i] = max(0.0, left[i] - max(curve.values()) + curve[width])
         some[i].feature = narrowed(_listed(some[i]), width)
 
 
-def _that_learned(some: Mapping[int, Alignment], engine: Engine, val: Dataset, captures: Captures) -> dict[int, Alignment]:
+def _that_learned(some: Mapping[int, Alignment], scores: Scores, val: Dataset, captures: Captures) -> dict[int, Alignment]:
     """Those that do better than swapping nothing, if only by their first columns: of the others no column is worth more than
     another."""
-    parts = {i: [narrowed(_listed(a), width) for width in _points(_listed(a))] for i, a in some.items()}
-    hits = score(engine, val, {i: (a.cell.hypothesis, a.cell.site, parts[i]) for i, a in some.items()}, captures=captures)
-    best = {i: float(found.mean(1).max()) for i, found in hits.items()}
-    return {i: a for i, a in some.items() if learned(best[i], unswapped(val, a.cell.hypothesis, captures))}
+    found = scores({i: [narrowed(_listed(a), width) for width in doublings(width_of(_listed(a)))] for i, a in some.items()})
+    return {i: a for i, a in some.items() if learned(max(found[i]), unswapped(val, a.cell.hypothesis, captures))}
 
 
-def _order(some: Mapping[int, Alignment], engine: Engine, val: Dataset, captures: Captures) -> None:
+def _order(some: Mapping[int, Alignment], scores: Scores) -> None:
     """Sorts the columns that alignments swap by how much is lost without each."""
     without = {i: [_without(_listed(a), *at) for at in _listed(a).mask.nonzero().tolist()] for i, a in some.items()}
-    wanted = {i: (a.cell.hypothesis, a.cell.site, without[i]) for i, a in some.items()}
-    for i, hits in score(engine, val, wanted, captures=captures).items():
+    for i, found in scores(without).items():
         mask = _listed(some[i]).mask
-        left = torch.full(mask.shape, 2.0).masked_scatter(mask > 0, torch.tensor(hits.mean(1), dtype=torch.float32))
-        _sort(some[i], left.argsort(dim=1, stable=True))
-
-
-def _sort(a: Alignment, order: Tensor) -> None:
-    """Puts an alignment's columns in another order. order: (variables, k)"""
-    a.feature, a.soft = _listed(a).sorted(order), a.soft and a.soft.sorted(order)
+        left = torch.full(mask.shape, 2.0).masked_scatter(mask > 0, torch.tensor(found))
+        order = left.argsort(dim=1, stable=True)
+        some[i].feature, some[i].soft = _listed(some[i]).sorted(order), some[i].soft and some[i].soft.sorted(order)
+        scores.sort(i, order)
 
 
 def _without(feature: Listed, variable: int, column: int) -> Listed:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from das.causal.columns import Column, Columns
 from das.find.alignment import Alignment, Curve
-from das.find.rank import curves
+from das.find.rank import Scores, curves
 from das.interchange.captures import Captures
 from das.interchange.engine import Engine
 from das.interchange.feature import Feature, Whole
@@ -190,7 +190,7 @@ def scorecards(
     places = dict.fromkeys((a.cell.hypothesis, a.cell.site) for a in alignments)
     seen = {place: tuple(_at(engine, splits[split], *place) for split in ("val", "test")) for place in places}
     hits = _tried(cards, alignments, engine, asked, {place: rows[0] for place, rows in seen.items()}, captures, progress)
-    for i, curve in curves(alignments, engine, test).items():
+    for i, curve in curves(alignments, Scores.of(alignments, engine, test)).items():
         cards[i].curve = curve
     variables = {name: list(own) for name, own in values["val"].items()}
     found = doses(alignments, variables, engine, asked, {place: rows[0] for place, rows in seen.items()}, captures)

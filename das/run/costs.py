@@ -8,7 +8,7 @@ from typing import Any
 from das.find.alignment import Cell
 from das.find.directions import ROWS
 from das.find.kinds import Kind
-from das.find.rank import widths
+from das.find.rank import curve_widths
 from das.find.screen import PAIRS
 from das.judge.nulls import SITES
 from das.memory import SHARE, free_memory, room
@@ -47,7 +47,7 @@ def judged(s: Settings) -> float:
 
 def _curve(kind: Kind) -> int:
     """How many widths are on the rank curve of a cell."""
-    return len(widths(getattr(kind, "k", 1))) if kind.ordered else 0
+    return len(curve_widths(kind, getattr(kind, "k", 1))) if kind.ordered else 0
 
 
 def judged_closed(e: Layout, closed: int) -> float:

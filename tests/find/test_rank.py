@@ -11,10 +11,11 @@ sys.path.append(str(ROOT / "benchmarks"))
 import codes
 import rank as benchmark
 
+import das.find.rank
 from das import Boundless, Experiment, Nested
 from das.find.alignment import Alignment, Cell
 from das.find.grid import FOCUS, GridTrainer
-from das.find.rank import choose_rank, curves, narrowest, settle, widths
+from das.find.rank import Scores, choose_rank, curves, cut, narrowest, settle, widths
 from das.interchange.accuracy import task_accuracy
 from das.interchange.subspace import Subspace, largest_angle
 from das.network.site import Site
@@ -54,8 +55,27 @@ def test_nested_is_given_any_rank_and_its_curve_has_it(planted):
     assert {*widths(32), planted} <= set(a.curve)
     assert list(a.curve) == sorted(a.curve)
     assert a.curve[planted] == 1
-    (again,) = curves([a], m.engine, m.data["val"]).values()
+    (again,) = curves([a], Scores.of([a], m.engine, m.data["val"])).values()
     assert again == a.curve
+
+
+def test_a_part_is_scored_once_wherever_its_columns_lie(monkeypatch):
+    network, m = case("signed", 2)
+    a = alignment(network, Nested(k=8), boundary=8)
+    scores, asked = Scores.of([a], m.engine, m.data["val"]), []
+    plain = das.find.rank.score
+
+    def counted(engine, data, wanted, **more):
+        asked.append(sum(len(features) for _, _, features in wanted.values()))
+        return plain(engine, data, wanted, **more)
+
+    monkeypatch.setattr(das.find.rank, "score", counted)
+    first = scores({0: [cut(a.feature, 2), cut(a.feature, 4), cut(a.feature, 2)]})
+    order = torch.tensor([[1, 0, 3, 2, 4, 5, 6, 7]])
+    scores.sort(0, order)
+    assert scores({0: [cut(a.feature.sorted(order), width) for width in (2, 4, 2)]}) == first
+    scores({0: [cut(a.feature.sorted(order), 1)]})
+    assert asked == [2, 0, 1]
 
 
 def test_ranks_that_the_grid_of_widths_skips_are_tried():
@@ -95,8 +115,8 @@ def test_the_narrowest_width_is_measured_from_the_best_not_from_the_widest():
     y = network.lm.model.layers[1].y.weight.T
     rest = torch.linalg.qr(torch.cat([network.basis, y], 1), mode="complete")[0][:, 6:]
     columns = torch.cat([network.basis, rest[:, :6], y], 1)
-    wanted = {0: ("code", LAST, Subspace(columns[:, None], torch.ones(1, 12)), 0.02)}
-    (curve,) = narrowest(wanted, m.engine, m.data["val"]).values()
+    scores = Scores({0: ("code", LAST)}, m.engine, m.data["val"])
+    (curve,) = narrowest({0: (Subspace(columns[:, None], torch.ones(1, 12)), 0.02)}, scores).values()
     assert curve[12] < curve[3]
     assert choose_rank(curve, 0.02) == 3
 
