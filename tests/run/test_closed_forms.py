@@ -58,7 +58,7 @@ def test_each_kind_beside_is_judged_by_the_same_rule(run):
         for found in entry["beside"].values():
             verdict, facts = found["verdict"], found["verdict"]["facts"]
             assert verdict["verdict"] in VERDICTS
-            assert verdict["sentence"].startswith(f"{entry['hypothesis']}: {verdict['verdict']}; ")
+            assert verdict["sentence"].startswith(f"{entry['hypothesis']}: {verdict['verdict']}. ")
             assert (facts["iia"], facts["low"]) == (found["test_iia"], found["test_ci"][0])
             assert facts["rival"] == entry["verdict"]["facts"]["rival"]
             assert facts["added"] is None
