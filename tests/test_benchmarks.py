@@ -302,8 +302,13 @@ def test_honesty_reads_what_is_planted_and_nothing_where_there_is_nothing():
 
 
 def test_losses_are_held_against_the_difference_in_means_at_every_site(run, monkeypatch):
-    monkeypatch.setattr(losses, "TRAINED", losses.TRAINED[:2])
-    rows = run(losses, "--steps", "2", "--pairs", "40")["rows"]
-    assert [(row["layer"], row["found by"]) for row in rows[:3]] == [(3, "diffmeans"), (3, "fixed:k=1"), (3, "fixed:k=1")]
+    small = {"train_pairs": 60, "val_pairs": 20, "test_pairs": 40, "steps": 2}
+    monkeypatch.setitem(losses.CASES, "price_tagging", replace(losses.CASES["price_tagging"], layers=[3, 5], sizes=small))
+    monkeypatch.setattr(losses, "WAYS", losses.WAYS[::3])
+    rows = run(losses, "--cases", "price_tagging")["rows"]
+    found = [(row["layer"], row["found by"], row["flipping"]) for row in rows]
+    each = [("diffmeans", None), ("cross_entropy", 0.5), ("probability", 0.6)]
+    assert found == [(layer, *way) for layer in (3, 5) for way in each]
     for row in rows:
         assert row["iia"] == pytest.approx((row["flip"] + row["stay"]) / 2)
+        assert row["rank"] == 1

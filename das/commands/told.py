@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,16 @@ def tell(text: str, body: Any, to: str | None) -> None:
         else:
             write_text(Path(to), written + "\n")
     print(text)
+
+
+def check_place(to: str | None) -> None:
+    """DasError where the file that is asked for cannot be written, before the work is done."""
+    if to is None or to == STDOUT:
+        return
+    path = Path(to).absolute()
+    there = next(each for each in (path, *path.parents) if os.path.lexists(each))
+    if there.is_dir() == (there == path) or not os.access(there, os.W_OK):
+        raise DasError(f"{to[:200]} cannot be written: {str(there)[:200]} is in the way, or may not be written to")
 
 
 def write_text(path: Path, text: str) -> None:

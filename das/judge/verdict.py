@@ -35,6 +35,10 @@ ALPHA, READ, SUPPORTED, LEGIBLE, LATE = 0.05, 0.5, 0.8, 0.6, 0.03
 """LEGIBLE is above .5, which a linear rule has of a parity: it can be right about three quarters of the values of two or three
 bits. LATE: six times what counts as a gain while training (see `das.find.schedule`)."""
 
+MORE_FLIPS = "loss: probability and families: {flip: 0.6, keep: 0.4}"
+"""Settings with which a trained direction flips as many answers as the difference in means, at the price of some that should
+stay (docs/answers-and-measures.md)."""
+
 UNLEARNED = ("noop", "majority", "random")
 """Baselines that take no learning."""
 
@@ -52,7 +56,8 @@ class Added:
 
     def __str__(self) -> str:
         flips = "" if self.flips is None else f", on pairs that flip {_signed(self.flips)}"
-        return f"to {self.to} training adds {_signed(self.iia)}{flips}"
+        more = f" ({MORE_FLIPS} flip more)" if self.flips is not None and self.flips.high < 0 else ""
+        return f"to {self.to} training adds {_signed(self.iia)}{flips}{more}"
 
 
 def _signed(difference: Difference) -> str:

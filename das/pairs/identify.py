@@ -8,6 +8,7 @@ evidence for the claim against that rival: either the rival's model implies the 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
@@ -22,6 +23,7 @@ from das.pairs.drawer import make_pairs
 from das.pairs.families import FAMILIES, check_families
 from das.pairs.pairs import Pairs
 from das.pairs.rivals import SAME, Way, agreement, ways
+from das.progress import Reporter, Step, silent
 from das.task.hypothesis import Hypothesis
 from das.task.task import Task
 from das.text import aligned
@@ -248,7 +250,9 @@ def way_text(way: Way) -> str:
     return ", ".join(f"{variables} (of {source})" for source, variables in given.items())
 
 
-def identify(task: Task, families: Mapping[str, float] | None = None, n: int = 100_000, seed: int = 0) -> Report:
+def identify(
+    task: Task, families: Mapping[str, float] | None = None, n: int = 100_000, seed: int = 0, report: Reporter = silent
+) -> Report:
     """Which hypotheses of a task pairs can tell apart: the tables of `Claim`s on `n` pairs, made from prompts as the task draws
     them, by `families` (by default half flip, half keep), under natural sampling and, on fewer pairs, by each family alone.
 
@@ -259,26 +263,39 @@ def identify(task: Task, families: Mapping[str, float] | None = None, n: int = 1
     if not mix:
         raise DasError("families is empty: expected shares, such as {flip: 0.5, keep: 0.5}")
     n, seed = whole("pairs", n, 2, MOST_SETTINGS), whole("seed", seed, 0, 2**32 - 1)
-    pool = task.model.sample(np.random.default_rng([seed, 0]), n)
-
-    def claims(shares: Mapping[str, float], some: int) -> Claims:
-        return {name: _claim(task, name, pool, shares, some, seed) for name in task.hypotheses}
-
-    return Report(task.name, n, mix, seed, claims(mix, n), claims(NATURAL, n), _alone(task, pool, min(n, FAMILY_PAIRS), seed))
-
-
-def _claim(task: Task, name: str, pool: Columns, families: Mapping[str, float], n: int, seed: int) -> Claim:
-    rng = np.random.default_rng([seed, 1, list(task.hypotheses).index(name)])
-    return examine(task, name, make_pairs(task.hypotheses[name], pool, n, rng, families, task.rivals(name)))
+    some = min(n, FAMILY_PAIRS)
+    total = len(task.hypotheses) * (2 * n + len(FAMILIES) * some)
+    with report.task(f"{task.name}: what {len(task.hypotheses)} hypotheses and their rivals could score", total) as step:
+        claims = _Claims(task, task.model.sample(np.random.default_rng([seed, 0]), n), seed, step)
+        return Report(task.name, n, mix, seed, claims.of(mix, n), claims.of(NATURAL, n), claims.alone(some))
 
 
-def _alone(task: Task, pool: Columns, n: int, seed: int) -> dict[str, Claims]:
-    """Family → the table on pairs of it alone; a hypothesis that has none is left out."""
-    found: dict[str, Claims] = {family: {} for family in FAMILIES}
-    for family, claims in found.items():
-        for name in task.hypotheses:
-            try:
-                claims[name] = _claim(task, name, pool, {family: 1.0}, n, seed)
-            except DasError:
-                continue
-    return found
+@dataclass
+class _Claims:
+    """Makes the tables of a task on a pool of prompts, and tells how many pairs are done."""
+
+    task: Task
+    pool: Columns
+    seed: int
+    step: Step
+    done: int = 0
+
+    def of(self, families: Mapping[str, float], n: int) -> Claims:
+        return {name: self._claim(name, families, n) for name in self.task.hypotheses}
+
+    def alone(self, n: int) -> dict[str, Claims]:
+        """Family → the table on pairs of it alone; a hypothesis that has none is left out."""
+        found: dict[str, Claims] = {family: {} for family in FAMILIES}
+        for family, claims in found.items():
+            for name in self.task.hypotheses:
+                with suppress(DasError):
+                    claims[name] = self._claim(name, {family: 1.0}, n)
+        return found
+
+    def _claim(self, name: str, families: Mapping[str, float], n: int) -> Claim:
+        rng, claimed = np.random.default_rng([self.seed, 1, list(self.task.hypotheses).index(name)]), self.task.hypotheses[name]
+        try:
+            return examine(self.task, name, make_pairs(claimed, self.pool, n, rng, families, self.task.rivals(name)))
+        finally:
+            self.done += n
+            self.step(self.done, name)
