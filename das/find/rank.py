@@ -40,7 +40,8 @@ def doublings(k: int) -> list[int]:
 
 
 def curve_widths(kind: Kind, k: int) -> list[int]:
-    """Those of a cell's curve; fewer of a closed form's, which stands beside every cell and takes longer to judge than to find."""
+    """Those of a cell's curve. A closed form's, which stands beside every cell and takes longer to judge than to find, has
+    fewer."""
     return widths(k) if kind.trains else doublings(k)
 
 
@@ -210,7 +211,8 @@ def _order(some: Mapping[int, Alignment], scores: Scores) -> None:
         mask = _listed(some[i]).mask
         left = torch.full(mask.shape, 2.0).masked_scatter(mask > 0, torch.tensor(found))
         order = left.argsort(dim=1, stable=True)
-        some[i].feature, some[i].soft = _listed(some[i]).sorted(order), some[i].soft and some[i].soft.sorted(order)
+        soft = some[i].soft
+        some[i].feature, some[i].soft = _listed(some[i]).sorted(order), soft and soft.sorted(order)
         scores.sort(i, order)
 
 
