@@ -3,7 +3,8 @@
 Written down as a causal model an edit is an interchange: the capital is set to that of another country, and whatever is
 computed from it changes with it, while the rest of the country stays. After the fact editing of representation engineering (Zou
 et al. 2023, arXiv 2310.01405, section 6.2) and the outcomes that edits of weights are judged by (Meng et al. 2022, arXiv
-2202.05262). Questions that are not asked while a direction is looked for are shifts: `moved`, `follows`, `kept`.
+2202.05262). Questions that are not asked while a direction is looked for are shifts: `moved`, `follows`, `kept`; and `reverse`,
+which names a city and asks for its country: after an edit, the one that was given it.
 """
 
 from das import CausalModel, Choice, Given, Hypothesis, Prompt, Task, scalar
@@ -60,12 +61,16 @@ KEPT = {
     "neighbour": "{country} and {shown} are countries. The capital of {shown} is",
     "other": "In {country} people know that the capital of {shown} is",
 }
+REVERSE = {
+    "capital of": "The city of {city_of} is the capital of",
+}
 OF_SHOWN = {
     "city": lambda shown: SHOWN[shown][0],
     "tongue": lambda shown: SHOWN[shown][1],
     "land": lambda shown: SHOWN[shown][2],
+    "city_of": lambda country: FACTS[country][0],
 }
-QUESTIONS = FOUND_ON | MOVED | FOLLOWS | KEPT
+QUESTIONS = FOUND_ON | MOVED | FOLLOWS | KEPT | REVERSE
 ASKED = {"country": Choice(list(FACTS)), "question": Choice(list(FOUND_ON)), "shown": Choice(list(SHOWN))}
 
 
@@ -103,7 +108,7 @@ def lies_on(lies_in):
 def answer(question, shown, capital, language, continent, lies_in, spoken_there, lies_on):
     said = dict.fromkeys(["language", "official"], language) | dict.fromkeys(["continent", "its continent"], continent)
     said |= dict.fromkeys(["neighbour", "other"], SHOWN[shown][0])
-    said |= {"lies in": lies_in, "spoken there": spoken_there, "lies on": lies_on}
+    said |= {"lies in": lies_in, "capital of": lies_in, "spoken there": spoken_there, "lies on": lies_on}
     return said.get(question, capital)
 
 
@@ -130,5 +135,6 @@ task = Task(
         "moved": Given({"question": list(MOVED)}),
         "follows": Given({"question": list(FOLLOWS)}),
         "kept": Given({"question": list(KEPT)}),
+        "reverse": Given({"question": list(REVERSE)}),
     },
 )

@@ -18,8 +18,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from das.causal.columns import Columns, codes, differ, objects, same_length, take
-from das.errors import DasError, shown, unknown
+from das.causal.columns import take
+from das.errors import DasError
 from das.find.alignment import Alignment
 from das.interchange.engine import Engine
 from das.interchange.feature import Feature, Whole
@@ -28,21 +28,14 @@ from das.interchange.operators import Add
 from das.interchange.score import IIA, measured, predictions
 from das.interchange.selftest import make_engine
 from das.interchange.vectors import vectors
+from das.judge.moves import Move, called, check_moves, distinct, given, moved, moves_answer, settings_of
 from das.network.lm import LM
 from das.pairs.dataset import Dataset
-from das.pairs.families import Mask
 from das.pairs.pairs import Pairs
 from das.task.answers import Real
-from das.task.hypothesis import Hypothesis
 from das.task.task import Task
 
 DOSES = (0.5, 1.0, 1.5, 2.0, 3.0)
-
-SETTINGS = 512
-"""Of a task, or of a task under a shift, that moves are made in; where there are more they are drawn."""
-
-Move = tuple[Any, Any]
-"""A value of an input, and the other value under which the variable is what it shall become."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +54,7 @@ class Edits:
     doses: Sequence[float] = DOSES
 
     def __post_init__(self) -> None:
-        if self.input not in self.task.model.inputs.names:
-            raise unknown("input to be moved", self.input, self.task.model.inputs.names)
-        if not self.moves or any(len(move) != 2 or move[0] == move[1] for move in self.moves):
-            raise DasError(f"moves are {shown(self.moves)}: expected pairs of two different values of {self.input}")
+        check_moves(self.task, self.input, self.moves)
         if (count := self.alignment.feature.variables) != 1:
             raise DasError(f"{self.alignment.cell.id} swaps {count} variables: an alignment of one is needed for an edit")
 
@@ -78,12 +68,12 @@ class Edits:
         its vector in; `add` adds the direction from one value to the other, which is the alignment's part of their mean
         difference on the task's own questions whose answers the edit changes; `random` adds a random one of the same length.
         """
-        directions = self._directions()
+        directions = self.directions()
         return pd.concat([self._under(shift, directions) for shift in shifts], ignore_index=True)
 
-    def _directions(self) -> dict[str, Tensor]:
-        """Move → (d,)."""
-        pairs = {name: each.take(np.flatnonzero(_moves(each))) for name, each in self._pairs(self.task).items()}
+    def directions(self) -> dict[str, Tensor]:
+        """Move → the direction that is added, (d,)."""
+        pairs = {name: each.take(np.flatnonzero(moves_answer(each))) for name, each in self._pairs(self.task).items()}
         if lacking := [name for name, each in pairs.items() if not len(each)]:
             raise DasError(f"{lacking[0]} changes no answer of the task's own questions: there is no direction to be taken")
         data, engine = self._data(self.task, pairs)
@@ -135,13 +125,13 @@ class Edits:
     def _pairs(self, asked: Task) -> dict[str, Pairs]:
         """Move → pairs, in every setting where the input may have either value."""
         hypothesis = asked.hypothesis(self.alignment.cell.hypothesis)
-        settings, found = _settings(asked), {}
+        settings, found = settings_of(asked), {}
         for move in self.moves:
-            base, source = (_given(settings, self.input, value) for value in move)
+            base, source = (given(settings, self.input, value) for value in move)
             inputs = hypothesis.model.inputs
-            distinct = np.unique(codes(objects(asked.render(base).names)), return_index=True)[1]
-            rows = distinct[(inputs.allowed(base) & inputs.allowed(source))[distinct]]
-            found[f"{move[0]} → {move[1]}"] = _moved(hypothesis, take(base, rows), take(source, rows))
+            rows = distinct(asked, base)
+            rows = rows[(inputs.allowed(base) & inputs.allowed(source))[rows]]
+            found[called(move)] = moved(hypothesis, take(base, rows), take(source, rows))
         return found
 
     def _data(self, asked: Task, pairs: Mapping[str, Pairs]) -> tuple[Dataset, Engine]:
@@ -149,32 +139,8 @@ class Edits:
         return data, make_engine(self.lm, data.shared_prefix())
 
 
-def _settings(asked: Task) -> Columns:
-    inputs = asked.model.inputs
-    size = inputs.size
-    return inputs.sample(np.random.default_rng(0), SETTINGS) if size is None or size > SETTINGS else inputs.enumerate()
-
-
-def _given(settings: Columns, name: str, value: Any) -> Columns:
-    return settings | {name: np.full(same_length(settings), value, dtype=np.asarray([value, *settings[name]]).dtype)}
-
-
-def _moved(hypothesis: Hypothesis, base: Columns, source: Columns) -> Pairs:
-    """Pairs that take the variable from the source."""
-    (variable,), model = hypothesis.variables, hypothesis.model
-    answer = model.interchange(base, {variable: source})[model.output]
-    own, other = (model.run(each)[model.output] for each in (base, source))
-    n = len(answer)
-    return Pairs(base, {variable: source}, own, other, answer, np.ones((n, 1), bool), np.full(n, "edit"))
-
-
-def _moves(pairs: Pairs) -> Mask:
-    """Whether the answer should change, (pairs,)."""
-    return differ(pairs.own_answers[0], pairs.answer)
-
-
 def _table(pairs: Pairs, move: str, shift: str) -> pd.DataFrame:
-    return pd.DataFrame(pairs.base | {"edit": move, "under": shift, "moves": _moves(pairs)})
+    return pd.DataFrame(pairs.base | {"edit": move, "under": shift, "moves": moves_answer(pairs)})
 
 
 def _measures(found: Mapping[str, Any], row: int) -> dict[str, Any]:
