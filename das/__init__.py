@@ -56,6 +56,8 @@ __getattr__, __all__ = handing_on(
         "use.steer": "steer steered",
         "use.causal_trace": "causal_trace",
         "use.trajectory": "trajectory",
+        "use.editing": "edits",
+        "edit.patch": "Patch",
         "use.monitor": "monitor",
         "use.pyvene": "to_pyvene from_pyvene",
         "use.fit": "fit",

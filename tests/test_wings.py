@@ -9,7 +9,7 @@ import pytest
 import das
 
 WINGS = [
-    "ground", "causal", "task", "network", "pairs", "interchange", "find", "circuits", "judge", "planted", "run", "transfer", "draw", "use", "commands",
+    "ground", "causal", "task", "network", "pairs", "interchange", "find", "circuits", "edit", "judge", "planted", "run", "transfer", "draw", "use", "commands",
 ]  # fmt: skip
 """From below. Under all of them lie the modules of `GROUND`, above them `cli` and `__main__`."""
 

@@ -65,10 +65,12 @@ GROUPS = {
         Command("run", "TASK|YAML", "train and judge alignments over layers × positions", "--lm NAME --out FOLDER", "Settings"),
         Command("trace", "TASK", "which states bring an answer back? over layers × positions", "--lm NAME --corrupt noise"),
         Command("trajectory", "TASK", "how likely is the answer in each layer's state?", "--lm NAME"),
+        Command("edit", "TASK", "write a fact into one MLP's weights (ROME): what is answered?", "--lm NAME --text FILE|TASK"),
         Command("shift", "RUN", "do its alignments survive another prompt?", "--shifts … --retrain 0.2"),
     ],
     "use": [
         Command("apply", "RUN CELL BASE", "swap what was found between prompts of your own", "--source … --generate 20"),
+        Command("patch", "LM", "edits put into a saved network's files, and taken out again", "--patches … | --undo -1"),
         Command("steer", "RUN CELL PROMPT", "control what a network writes by what was found", "--spreads 2 --operator …"),
     ],
     "see": [

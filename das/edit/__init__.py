@@ -8,7 +8,7 @@ __getattr__, __all__ = handing_on(
         "memory": "Memory",
         "covariance": "Moment second_moments",
         "patch": "Patch Change",
-        "files": "patch_folder undo_folder",
+        "files": "patch_folder undo_folder patches_in",
         "rome": "Association Settings associate",
         "tuned": "tune",
     },

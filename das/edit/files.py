@@ -21,6 +21,8 @@ from torch import Tensor
 from das.edit.patch import Patch
 from das.errors import DasError, shown
 from das.ground import storage
+from das.network.lm import LM
+from das.network.source import base_network, folder_of
 
 EDITS = "edits"
 """The folder in a network's folder in which patches and what was there before them are kept."""
@@ -148,3 +150,28 @@ def _write(path: Path, matrices: Sequence[tuple[_Place, Tensor]]) -> None:
                 file.write(matrix.contiguous().view(torch.uint8).numpy().tobytes())
 
     storage.write(path, writer, noted=False)
+
+
+def copied(lm: str, out: str | Path) -> Path:
+    """A network in a folder of its own, as safetensors: the folder's files, or, of any other network, what it is once loaded.
+    DasError where the folder is there already."""
+    to = Path(out)
+    if to.exists():
+        raise DasError(f"{to} exists already: give another folder, or remove it")
+    with storage.writing(to):
+        made = to.with_name(f"{to.name}.partial")
+        storage.remove(made)
+        made.parent.mkdir(parents=True, exist_ok=True)
+        _copy(lm, made)
+        made.rename(to)
+    return to
+
+
+def _copy(lm: str, to: Path) -> None:
+    folder = folder_of(lm)
+    if folder.is_dir() and list(folder.glob("*.safetensors")) and base_network(lm) is None:
+        shutil.copytree(folder, to)
+        return
+    network: Any = LM.load(lm, device="cpu")
+    network.model.save_pretrained(to)
+    network.tokenizer.save_pretrained(to)

@@ -87,10 +87,10 @@ def edits(
     """Writes facts into the weights of one MLP, each by itself, and asks what the causal model says should come of it (ROME,
     Meng et al. 2022, arXiv 2202.05262; see docs/rome.md). The network is as it was at the end.
 
-    hypothesis: whose variable is set to another value, by default the task's first. input: what it is moved with; by default the
-        one input that it is computed from. moves: pairs of its values, as [("France", "Italy")]; by default `count` drawn ones.
-    text: what the network reads for the keys' second moment and the contexts: a file or folder of text, or a task. tokens: of
-        it, at most; context: read together. cache: a folder in which moments are kept.
+    hypothesis: whose variable is set to another value, by default the task's first. input: what it is moved with; by default
+        the one input that it is computed from. moves: pairs of its values, as [("France", "Italy")]; by default `count` drawn.
+    text: what the network reads for the keys' second moment and the contexts: a file or folder of text, or a task. tokens:
+        of it, at most; context: read together. cache: a folder in which moments are kept.
     layers: whose MLP is edited, each by itself; by default one at a fourth of the depth. position: the subject's last token, by
         default that of the input. contexts: how many beginnings of the text stand before a question in turn.
     methods: `rome`, `twin` (the value as an activation), `tuned` (the same matrix, fine-tuned), `direction` (the two subjects'

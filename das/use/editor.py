@@ -100,7 +100,7 @@ class Editor:
         return found
 
     def same(self, move: Move) -> tuple[Encoded, str] | None:
-        """"SUBJECT is a", behind each context: what is said of the subject itself. None where the position is not the
+        """ "SUBJECT is a", behind each context: what is said of the subject itself. None where the position is not the
         subject's own."""
         name, text = self.questions.input, f"{{{self.questions.input}}} is a"
         if not self.questions.position.startswith(f"{name}."):
