@@ -4,8 +4,8 @@
 
 Lets the capital of one country be that of another, by ROME, by its value as an activation, by fine-tuning the same matrix and
 by adding the mean difference of the two countries, each by itself, and asks what the causal model of the task `fact_editing`
-says should come of it. Before that the same facts are traced: noise on the country, and what is restored at its last token. A killed
-or timed-out benchmark goes on where it was, edit by edit. One thread.
+says should come of it. Before that the same facts are traced: noise on the country, and what is restored at its last token. A
+benchmark that was killed, or had no time left, goes on where it was, edit by edit. One thread.
 """
 
 from __future__ import annotations

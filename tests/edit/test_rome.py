@@ -22,6 +22,7 @@ from das.edit.rome import Settings, Wanted, associate
 from das.edit.tuned import tune
 from das.interchange.engine import ResumeEngine
 from das.pairs.dataset import Dataset
+from das.task.encoded import Encoded
 from das.task.tokenizer import make_tokenizer
 
 WORDS = ["ab", "cd", "ef", "gh"]
@@ -60,8 +61,9 @@ def network(kind="llama"):
 
 
 def data_of(task, positions=(AT,)):
-    pairs = make_pairs(task.hypotheses["same"], task.model.enumerate(), 16, np.random.default_rng(0), {"flip": 1.0})
-    pairs = pairs.take(np.flatnonzero(pairs.answer)[:4])
+    """One subject, of which one thing is to be said."""
+    pairs = make_pairs(task.hypotheses["same"], task.model.enumerate(), 64, np.random.default_rng(0), {"flip": 1.0})
+    pairs = pairs.take(np.flatnonzero(pairs.answer & (pairs.base["left"] == "ab"))[:4])
     return Dataset.make(task, tokenizer, {"same": pairs}, positions)
 
 
@@ -69,8 +71,10 @@ def wanted(task=task):
     return [Wanted(data_of(each), "same", AT) for each in (task, task.under(Context("and so it went on : "), tokenizer))]
 
 
-def moment_of(engine, memory, cache=None):
-    return second_moments(engine, [memory], [data_of(task).prompts], cache, "k")[memory.layer]
+def moment_of(engine, memory):
+    """Over words in any order: a text of the subject alone would have it left alone."""
+    ids = np.random.default_rng(0).integers(0, len(tokenizer), (64, 12))
+    return second_moments(engine, [memory], [Encoded(ids, np.full(64, 12))])[memory.layer]
 
 
 def edited(lm, layer=1, **settings):
@@ -141,7 +145,7 @@ def test_the_moment_is_that_of_the_keys_that_plain_hooks_see_and_is_kept_by_a_na
 def test_an_edit_makes_the_network_say_what_was_wanted_and_so_does_its_twin(kind):
     lm = network(kind)
     engine, made = edited(lm, steps=60, most=40.0, decay=0.0)
-    assert made.loss[1] < 0.5 * made.loss[0]
+    assert made.loss[1] < made.loss[0] - 0.5
     prompts, columns, label = wanted()[0].asked()
     capture = engine.capture(prompts, [made.memory.value])
     value = capture.at(made.memory.value, columns)
@@ -153,8 +157,8 @@ def test_an_edit_makes_the_network_say_what_was_wanted_and_so_does_its_twin(kind
     before = probability(capture.logits)
     with made.patch().applied(lm):
         after = probability(engine.capture(prompts, []).logits)
-    assert after.mean() > before.mean() + 0.1
-    assert probability(twin).mean() > before.mean() + 0.1
+    assert after.mean() > 1.3 * before.mean()
+    assert probability(twin).mean() > 1.3 * before.mean()
 
 
 def label_tokens(label):
