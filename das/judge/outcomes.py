@@ -169,10 +169,10 @@ def answers(
 def _answered(
     engine: Engine, group: Group, name: str, site: Site | None, feature: Feature | None
 ) -> pd.DataFrame:  # fmt: skip
-    rows = np.flatnonzero(group.known[name]) if name in group.known else []
+    rows: Any = np.flatnonzero(group.known[name]) if name in group.known else []
     if not len(rows):
         return pd.DataFrame()
-    mine = group.data.pairs[name].take(np.asarray(rows))
+    mine = group.data.pairs[name].take(rows)
     data = replace(group.data, pairs={name: replace(mine, sources=mine.base[None])})
     at, change = NOWHERE if site is None or feature is None else (site, feature)
     measures = {} if isinstance(data.answers, Real) else {m: MEASURES[m] for m in ("probability", "logit_difference")}

@@ -114,7 +114,7 @@ def edits(
     read = reading(text, network.tokenizer, tokens, context, seed)
     editor = _editor(questions, chosen, read, contexts, cache, search or Settings(), report)
     tables, patches = _made(editor, methods, chosen, report)
-    about = {"task": asked.name, "lm": network.lm.name, "hypothesis": asked.full_name(name), "input": mover}
+    about: dict[str, Any] = {"task": asked.name, "lm": network.lm.name, "hypothesis": asked.full_name(name), "input": mover}
     about |= {"moves": [list(map(str, move)) for move in made], "layers": chosen, "position": questions.position}
     about |= {"text": read.name, "tokens": editor.moments[chosen[0]].tokens, "contexts": list(editor.contexts)}
     return Edited(pd.concat(tables, ignore_index=True), patches, about)

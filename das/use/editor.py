@@ -109,7 +109,7 @@ class Editor:
         columns: Any = given(settings_of(self.questions.task), name, move[0])
         one = {name: columns[name][:1]}
         encoded = [p.render(one).encode(self.lm.tokenizer, [self.questions.position]) for p in prompts]
-        return Encoded.concat(encoded), self.questions.position  # type: ignore[arg-type]
+        return Encoded.concat(encoded), self.questions.position
 
     def association(self, move: Move, layer: int) -> Association:
         """Key and value of a move, looked for once."""
@@ -139,8 +139,8 @@ class Editor:
         return Made(None, Site(layer, self.questions.position, VALUE), Add(found.delta), found.loss)
 
     def _tuned(self, move: Move, layer: int) -> Made:
-        about = {"edit": called(move), "lm": self.lm.name}
-        patch = tune(self.engine, Memory.of(self.lm, layer), self.wanted(move, ()), **about)
+        memory = Memory.of(self.lm, layer)
+        patch = tune(self.engine, memory, self.wanted(move, ()), edit=called(move), lm=self.lm.name)
         return Made(patch, loss=tuple(patch.about["loss"]))
 
     def _direction(self, move: Move, layer: int) -> Made:
