@@ -273,14 +273,14 @@ class GridTrainer(pl.LightningModule):
     def alignments(self) -> list[Alignment]:
         """Every cell with what was kept of it."""
         parts = [_kept(stack) for stack in self.kept]
-        every = [(cell, *self.place[i], int(self.stopped[i]), self._late(i)) for i, cell in enumerate(self.cells)]
-        return [Alignment(cell, *parts[stack][j], steps, about=late) for cell, stack, j, steps, late in every]
+        every = [(cell, *self.place[i], int(self.stopped[i]), self._course(i)) for i, cell in enumerate(self.cells)]
+        return [Alignment(cell, *parts[stack][j], steps, about=course) for cell, stack, j, steps, course in every]
 
-    def _late(self, i: int) -> dict[str, float]:
-        """How much the cell's validation IIA rose at its last check, over the one before and over the best since its width was
-        found; nothing where there were not two."""
-        late = float(self.late[i])
-        return {} if math.isnan(late) else {"late": late}
+    def _course(self, i: int) -> dict[str, float]:
+        """How often the cell was checked, and how much its validation IIA rose at the last check, over the one before and over
+        the best since its width was found; where there was one check, 0."""
+        late, checks = float(self.late[i]), -(-int(self.stopped[i]) // self.schedule.check_every)
+        return {"checks": checks, "late": 0.0 if math.isnan(late) else late}
 
 
 def _stack(cells: Sequence[Cell], grounds: Sequence[Ground], mine: Sequence[int]) -> Stack:

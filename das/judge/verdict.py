@@ -76,7 +76,7 @@ class Facts:
     upstream: cause of the variables → answers that an alignment of it flips where the variables stay the same. legible: how far
     from the commonest value to 1 the variable that is read worst can be read; None where it was not asked. accuracy, ceiling:
     None where nobody says which answers are right. model: whether there is a causal model. added: what training adds. late:
-    how much the validation IIA rose at the training's last check. No rule goes by these two.
+    how much the validation IIA rose at the last of the training's `checks`. No rule goes by these three.
     """
 
     hypothesis: str
@@ -100,6 +100,7 @@ class Facts:
     model: bool = True
     added: Added | None = None
     late: float | None = None
+    checks: float | None = None
 
     def normalised(self, share: float) -> float:
         """A share on the scale from no-op (0) to ceiling (1)."""
@@ -119,6 +120,8 @@ class Facts:
     @property
     def late_gain(self) -> str:
         """That the training might have gone on, in words; empty where it had settled."""
+        if self.checks == 1:
+            return "the training was looked at once, at its end, so that nobody knows whether it had settled: take more steps"
         if self.late is None or self.late < LATE:
             return ""
         return f"its validation IIA still rose by {self.late:.2f} at the training's last check: more steps may find more"

@@ -147,7 +147,7 @@ class Summary:
             "flip_baselines": {name: _number(over("test", f"flip_{name}")) for name in ("whole", "random")},
             "scorecard": _mean(scorecards) if scorecards else None,
             "seeds": [_seed(c, self.cards[c]) for c in cells],
-            "late": _number([self.cards[c].get("late") for c in cells]),
+            **{name: _number([self.cards[c].get(name) for c in cells]) for name in ("late", "checks")},
             "dictionary": _dictionary([self.cards[c].get("dictionary") for c in cells]),
         }
 
@@ -193,7 +193,7 @@ class Summary:
             legible=min((gain(*read) for read in (card.get("decoding") or {}).values()), default=None),
             model=audit.get("model", True),
             added=added,
-            late=entry["late"],
+            **{name: entry[name] for name in ("late", "checks")},
         )
 
     # --- comparisons, on the same pairs ---

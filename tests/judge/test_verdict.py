@@ -53,7 +53,8 @@ def test_the_sentence_has_the_figures_the_reason_and_the_nulls_that_were_run():
     assert "No nulls were run" in judge(replace(GOOD, p={})).sentence
     assert judge(replace(GOOD, p={})).p is None
     assert "IIA still rose by 0.05 at the training's last check" in judge(replace(GOOD, late=0.05)).sentence
-    assert judge(replace(GOOD, late=0.01)).sentence == judge(GOOD).sentence
+    assert "looked at once" in judge(replace(GOOD, late=0.0, checks=1)).sentence
+    assert judge(replace(GOOD, late=0.01, checks=2)).sentence == judge(GOOD).sentence
     assert "swapping b alone flips 0.80" in judge(replace(GOOD, upstream={"a": 0.1, "b": 0.8})).sentence
     assert "more sets of variables than were tried" in judge(replace(GOOD, exhausted=False)).sentence
     assert judge(replace(GOOD, p={"a": 0.01, "b": 0.02})).p == 0.02
