@@ -145,8 +145,7 @@ class ResumeEngine(_Resuming):
         and values of the layers above, and the clean logits; without that, nothing above the deepest spot is run."""
         offset, rows, width, ids = len(self.prefix), len(prompts), prompts.width, tokens(prompts).ids
         self._check_prefix(tokens(prompts))
-        place = places(prompts)[:, offset:]
-        place = torch.where(place < offset, -1, place)
+        place = self._places(prompts)
         keep, depth = width - max(first, offset), self.lm.layers
         top = depth - 1 if resumable else max(layer for _, layer in spots)
         entries = sorted({entry_of(spot) for spot in spots}) if resumable else []
@@ -163,6 +162,12 @@ class ResumeEngine(_Resuming):
         inputs = {entry: vectors.pop(entry) for entry in entries}
         keys = self._needed(attention.record or {}, entries)
         return Capture(prompts, offset, width - keep, place, vectors, inputs, keys, logits if resumable else None)
+
+    def _places(self, prompts: Prompts) -> Tensor:
+        """Of the columns behind the prefix; −1 for padding, and for what of a prompt the prefix is."""
+        offset = len(self.prefix)
+        place = places(prompts)[:, offset:]
+        return torch.where(place < offset, -1, place)
 
     def _input(self, layer: int) -> Tap:
         """Where a layer's input passes: the output of the one below."""
@@ -213,6 +218,13 @@ class ResumeEngine(_Resuming):
         (slopes,) = slopes_of(objective(logits), [values], taps, [len(hidden)], hidden.shape[1])
         prompts, place = capture.prompts.take(rows), capture.places[rows]
         return Capture(prompts, capture.offset, capture.first, place, slopes, logits=logits.detach())
+
+    def onward(self, prompts: Prompts, entry: int, hidden: Tensor) -> Tensor:
+        """Answers when the layers from `entry` on are given these hidden states, (rows, columns, d), for all columns behind the
+        prefix, and each is run for all of them. (rows, vocabulary)"""
+        ids = torch.zeros(hidden.shape[:2], dtype=torch.long, device=hidden.device)  # `hidden` comes in their place
+        attention = Pass(self._shared, self._places(prompts))
+        return self._forward(attention, self._above(entry, hidden, None), prompts.steps, input_ids=ids)
 
     @torch.no_grad()
     def lens(self, hidden: Tensor) -> Tensor:

@@ -117,7 +117,7 @@ class LM:
     def tap(self, component: str, layer: int) -> Tap:
         """Where a component passes through the network. DasError where there is none."""
         block = self.blocks[layer] if len(self.blocks) else None
-        return find_tap(block, self.model, component, layer, self._heads)
+        return find_tap(block, self.model, component, layer, self.heads)
 
     def size(self, component: str, layer: int, prompt: Prompts | None = None) -> int:
         """The length of a component's vectors at one position. prompt: one to try, for networks that take no two tokens."""
@@ -151,7 +151,7 @@ class LM:
         return max(max(p.shape) for p in self.model.parameters())
 
     @cached_property
-    def _heads(self) -> tuple[int, int]:
+    def heads(self) -> tuple[int, int]:
         """Query heads and key heads."""
         config = text_config(self.model)
         queries = getattr(config, "num_attention_heads", 1)
