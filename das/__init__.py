@@ -55,6 +55,7 @@ __getattr__, __all__ = handing_on(
         "use.apply": "apply generate swapped",
         "use.steer": "steer steered",
         "use.causal_trace": "causal_trace",
+        "use.circuit": "circuit",
         "use.trajectory": "trajectory",
         "use.editing": "edits",
         "edit.patch": "Patch",

@@ -2,4 +2,14 @@
 
 from das import handing_on
 
-__getattr__, __all__ = handing_on(__name__, {"tracing": "Traced traced", "noise": "Noised", "lens": "trajectory"})
+__getattr__, __all__ = handing_on(
+    __name__,
+    {
+        "tracing": "Traced traced",
+        "noise": "Noised",
+        "lens": "trajectory",
+        "graph": "Graph",
+        "attribution": "attributed",
+        "cutting": "cut",
+    },
+)

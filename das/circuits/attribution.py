@@ -2,8 +2,8 @@
 
 EAP (Syed, Rager and Conmy 2023, arXiv 2310.10348): an edge's score is the change of what its node adds, times the gradient of
 the answer with respect to what its end reads, in the prompt's own run. EAP-IG (Hanna, Pezzelle and Belinkov 2024, arXiv
-2403.17806, on inputs): the gradient is averaged over runs whose embeddings lie between the two prompts'. With one step it is EAP.
-"""
+2403.17806, on inputs): the gradient is averaged over runs whose embeddings lie between the two prompts'. With one step it is
+EAP."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from das.circuits.replaced import Replacement, batches_of
 from das.circuits.streams import Attending, Said, Streams
 from das.circuits.wiring import Layer
 
-Scores = NDArray[np.float32]
+Scores = NDArray[np.floating[Any]]
 """(ends, nodes): by how much the swap of each edge moves the answers' logit difference towards the source's, by first order."""
 
 
@@ -35,10 +35,12 @@ class Attributed:
 
 
 def attributed(
-    streams: Streams, found: Contrasts, replaced: Replacement, steps: int = 5, progress: Callable[[float], None] | None = None
-) -> Attributed:
-    """Every edge's score, a mean over pairs. steps: of the integral; 1: the prompt's own run alone."""
-    every, done = _Sum(streams, list(found.prompts.positions)), 0
+    streams: Streams, found: Contrasts, replaced: Replacement, steps: int = 5, positions: Sequence[str] = (),
+    progress: Callable[[float], None] | None = None,
+) -> Attributed:  # fmt: skip
+    """Every edge's score, a mean over pairs. steps: of the integral; 1: the prompt's own run alone. positions: where scores are
+    wanted by themselves as well."""
+    every, done = _Sum(streams, positions), 0
     for batch in batches_of(streams, found):
         with torch.no_grad():
             one, other = streams.said(batch.prompts), replaced(batch)

@@ -27,15 +27,16 @@ MOST = 32
 @dataclass(frozen=True)
 class Contrasts:
     """prompts, others: bases and sources, token by token in the same columns. answer, other: the first token of either's
-    answer, (pairs,). among: the tokens that are choices, where not all are. drawn: how many pairs there were before those were
-    left out whose tokens do not line up, or of which the network does not answer both."""
+    answer, (pairs,). drawn: how many pairs there were before those were left out whose tokens do not line up, or of which the
+    network does not answer both. middle: for a network that gives neither answer, the logit difference midway between those of
+    base and source, (pairs,): on which side of it a run lies counts as its answer."""
 
     prompts: Encoded
     others: Encoded
     answer: Rows
     other: Rows
     drawn: int
-    among: Rows | None = None
+    middle: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -43,7 +44,8 @@ class Contrasts:
     def take(self, rows: Rows) -> Contrasts:
         """Some of the pairs."""
         prompts, others = self.prompts.take(rows), self.others.take(rows)
-        return Contrasts(prompts, others, self.answer[rows], self.other[rows], self.drawn, self.among)
+        middle = None if self.middle is None else self.middle[rows]
+        return Contrasts(prompts, others, self.answer[rows], self.other[rows], self.drawn, middle)
 
     def batches(self, nodes: int, width: int, prefix: int) -> Iterator[Contrasts]:
         """As many at once as there is room for what so many nodes add to states of so many entries."""
@@ -55,12 +57,6 @@ class Contrasts:
         """By base and source prompt."""
         return Bootstrap(np.stack([self.prompts.identities(), self.others.identities()]))
 
-    def given(self, logits: Tensor) -> Rows:
-        """The token that each answer says, (pairs,)."""
-        if self.among is None:
-            return logits.argmax(-1).cpu().numpy()
-        return self.among[logits[:, torch.from_numpy(self.among)].argmax(-1).cpu().numpy()]
-
     def difference(self, logits: Tensor) -> Tensor:
         """The logit of the base's answer less that of the source's, (pairs,)."""
         one, other = (torch.from_numpy(each)[:, None].to(logits.device) for each in (self.answer, self.other))
@@ -71,8 +67,8 @@ def contrasts(engine: ResumeEngine, data: Dataset, name: str, variable: int | No
     """Of a hypothesis' pairs those whose swap should lead to the source's own answer, another than the base's; whose prompts
     have every position in the same column; and of which the network answers both, as far as their first token goes.
 
-    variable: only pairs in which this one of the hypothesis' variables is swapped alone. DasError where fewer than two are left.
-    """
+    variable: only pairs in which this one of the hypothesis' variables is swapped alone. DasError where fewer than two are
+    left."""
     p, prompts = data.pairs[name], tokens(data.prompts.asked())
     if not p.answered:
         raise DasError("circuits go by how prompts are answered: the pairs need the columns base_label and source_label")
@@ -89,7 +85,7 @@ def contrasts(engine: ResumeEngine, data: Dataset, name: str, variable: int | No
     if len(right) < 2:
         raise DasError(
             f"{int(fit.sum())} of {len(p)} pairs should take the source's answer, the tokens of {len(rows)} line up with the "
-            f"source's, and the network answers both of {len(right)}: too few for a circuit. Draw more pairs, or others (families)"
+            f"source's, and the network answers both of {len(right)}: too few for a circuit. Draw more, or other families"
         )
     found = prompts.take(base[right]), prompts.take(source[right])
     return Contrasts(*found, answer[right], other[right], len(p))
@@ -97,21 +93,24 @@ def contrasts(engine: ResumeEngine, data: Dataset, name: str, variable: int | No
 
 def _level(prompts: Encoded, one: Rows, other: Rows) -> NDArray[np.bool_]:
     """Pairs of prompts that are equally long and have every position in the same columns."""
-    same = prompts.lengths[one] == prompts.lengths[other]
+    same: NDArray[np.bool_] = prompts.lengths[one] == prompts.lengths[other]
     for at in prompts.positions.values():
-        same = same & (at[one] == at[other]).all(1)
+        same &= (at[one] == at[other]).all(1)
     return same
 
 
 def own_contrasts(engine: ResumeEngine, found: Contrasts) -> Contrasts:
-    """The same prompts with what another network answers to them, of the answers that occur, where that differs between base and
-    source; maybe none."""
-    among = np.unique(np.concatenate([found.answer, found.other]))
-    asked = Contrasts(found.prompts, found.others, found.answer, found.other, found.drawn, among)
-    said = [asked.given(torch.cat([engine.clean(p.take(r)) for r in _blocks(len(p))])) for p in (found.prompts, found.others)]
-    own = Contrasts(found.prompts, found.others, said[0], said[1], found.drawn, among)
-    return own.take(np.flatnonzero(said[0] != said[1]))
+    """The same prompts for a network that does not know the answers: it is held to the side to which it leans, whichever that
+    is. The answers of a pair change places where it leans to the base's more in the source."""
+    both = [found.difference(_answers(engine, prompts)).cpu().numpy() for prompts in (found.prompts, found.others)]
+    turned = both[0] < both[1]
+    answer, other = np.where(turned, found.other, found.answer), np.where(turned, found.answer, found.other)
+    middle = np.where(turned, -1, 1) * (both[0] + both[1]) / 2
+    own = Contrasts(found.prompts, found.others, answer, other, found.drawn, middle)
+    return own.take(np.flatnonzero(both[0] != both[1]))
 
 
-def _blocks(n: int, size: int = 128) -> Iterator[Rows]:
-    return (np.arange(i, min(i + size, n)) for i in range(0, n, size))
+def _answers(engine: ResumeEngine, prompts: Encoded, size: int = 128) -> Tensor:
+    return torch.cat(
+        [engine.clean(prompts.take(np.arange(i, min(i + size, len(prompts))))) for i in range(0, len(prompts), size)]
+    )

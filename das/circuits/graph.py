@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-Edges = NDArray[np.bool_]
+Edges = np.ndarray[Any, np.dtype[np.bool_]]
 """(ends, nodes): which edges are meant, in a row those that lead into one end."""
 
 
@@ -72,7 +73,7 @@ class Graph:
     def feeds(self) -> Edges:
         """Which nodes go by what an end reads: a head by its queries and by its group's keys and values."""
         feeds = np.zeros((len(self.ends), len(self.nodes)), bool)
-        group = np.arange(self.heads) // (self.heads // self.groups)
+        group: NDArray[np.int64] = np.arange(self.heads) // (self.heads // self.groups)
         for layer in range(self.layers):
             first, node, h, g = self.first_end(layer), self.before(layer), self.heads, self.groups
             feeds[first : first + h, node : node + h] = np.eye(h, dtype=bool)
@@ -92,12 +93,10 @@ class Graph:
         source's run, or is not heard.
         """
         while True:
-            led_to = (self.feeds & kept.any(1, keepdims=True)).any(0)
-            led_to[0] = True
-            heard = (self.feeds & kept.any(0)).any(1)
-            heard[-1] = True
-            left = kept & led_to & heard[:, None]
-            if (left == kept).all():
+            led_to = np.any(self.feeds & np.any(kept, 1, keepdims=True), 0) | (np.arange(len(self.nodes)) == 0)
+            heard = np.any(self.feeds & np.any(kept, 0), 1) | (np.arange(len(self.ends)) == len(self.ends) - 1)
+            left: Edges = kept & led_to & heard[:, None]
+            if bool((left == kept).all()):
                 return left
             kept = left
 

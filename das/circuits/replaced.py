@@ -19,7 +19,8 @@ Replacement = Callable[[Contrasts], Said]
 
 
 def replacement(streams: Streams, swap: str, every: Contrasts) -> Replacement:
-    """By its name in `SWAPS`. every: pairs over whose base prompts means are taken, at each place from the prompt's beginning."""
+    """By its name in `SWAPS`. every: pairs over whose base prompts means are taken, at each place from the prompt's
+    beginning."""
     if swap == "source":
         return lambda some: streams.said(some.others)
     if swap == "zero":

@@ -7,7 +7,7 @@ other run's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,12 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from das.circuits.contrasts import Contrasts
 from das.circuits.wiring import Layer, Wiring, wiring
 from das.errors import DasError
 from das.interchange.engine import ResumeEngine
 from das.network.closeness import apart, tolerance
-from das.network.lm import LM
-from das.network.taps import Tap, changing, recording
+from das.network.taps import Tap, recording
 from das.task.encoded import Encoded
 
 START = "attention_output", 0
@@ -72,9 +72,8 @@ class Streams:
         every = torch.from_numpy(self.graph.all)
         for edges, expected in ((~every & False, one), (every, other)):
             if (error := apart(run.answers(edges), expected.logits)) > tolerance(self.lm.model):
-                raise DasError(
-                    f"no circuits of a {type(self.lm.model).__name__}: edge by edge it is off by {error:.2g} of the largest logit"
-                )
+                kind = type(self.lm.model).__name__
+                raise DasError(f"no circuits of a {kind}: edge by edge it is off by {error:.2g} of the largest logit")
 
 
 @dataclass
@@ -90,13 +89,20 @@ class Swapped:
     one: Said
     other: Said
     _moved: Tensor = field(init=False)
-    """By how much what each node adds differs from the other run, as far as the last run has come. (nodes, rows · columns · d)"""
+    """By how much what each node adds differs from the other run, as far as the last run has come. (nodes, rows · columns ·
+    d)"""
     _given: dict[int, Tensor] = field(default_factory=dict)
     """What each layer was given in the last run."""
 
     def __post_init__(self) -> None:
         self._moved = self.streams.added(self.one, self.other).flatten(1)
         self._given[0] = self.one.embedding
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, streams: Streams, batch: Contrasts, replaced: Callable[[Contrasts], Said]) -> Swapped:
+        """Of a batch of pairs. replaced: what the nodes add in the other run."""
+        return cls(streams, batch.prompts, streams.said(batch.prompts), replaced(batch))
 
     @torch.no_grad()
     def answers(self, edges: Tensor, start: int = 0) -> Tensor:
@@ -114,14 +120,18 @@ class Swapped:
         with ExitStack() as stack:
             for i in range(start, graph.layers):
                 self._hook(stack, i, edges[graph.first_end(i) : graph.first_end(i + 1)])
+            stack.callback(wired.norm.register_forward_pre_hook(self._noting(graph.layers)).remove)
             stack.callback(wired.norm.register_forward_hook(self._reading(edges[-1:], len(graph.nodes))).remove)
             yield
 
+    def _noting(self, layer: int) -> Callable[..., None]:
+        def note(_module: nn.Module, args: Any) -> None:
+            self._given[layer] = args[0]
+
+        return note
+
     def _hook(self, stack: ExitStack, i: int, edges: Tensor) -> None:
         layer, below, heads = self.streams.wiring.layers[i], self.streams.graph.before(i), self.streams.graph.heads
-
-        def note(_module: nn.Module, args: Any) -> None:
-            self._given[i] = args[0]
 
         def heard(_module: nn.Module, args: Any) -> None:
             moved = layer.written(args[0] - self.other.mixed[i], heads)
@@ -132,7 +142,7 @@ class Swapped:
 
         attend = Attending(layer, lambda x: self._read(x, edges[:-1], below))
         attend.hook(stack)
-        stack.callback(layer.norm.register_forward_pre_hook(note).remove)
+        stack.callback(layer.norm.register_forward_pre_hook(self._noting(i)).remove)
         stack.callback(layer.out.register_forward_pre_hook(heard).remove)
         nodes = below if self.streams.graph.parallel else below + heads
         stack.callback(layer.mlp_norm.register_forward_hook(self._reading(edges[-1:], nodes)).remove)
@@ -149,7 +159,7 @@ class Swapped:
 
     def _reading(self, edges: Tensor, nodes: int) -> Callable[..., Tensor]:
         def read(norm: nn.Module, args: Any, _output: Any) -> Tensor:
-            return norm.forward(self._read(args[0], edges, nodes)[0])
+            return norm.forward(self._read(args[0], edges, nodes)[0])  # type: ignore[no-any-return]
 
         return read
 

@@ -38,7 +38,7 @@ class Projection:
     def weight(self) -> Tensor:
         """(ends, d, size)"""
         weight: Any = self.module.weight
-        rows = weight.T if type(self.module).__name__ == "Conv1D" else weight
+        rows: Tensor = weight.T if type(self.module).__name__ == "Conv1D" else weight
         return rows.detach()[self.index].mT.contiguous()
 
     @cached_property
@@ -48,8 +48,8 @@ class Projection:
         return None if bias is None else bias.detach()[self.index][:, None]
 
     def __call__(self, given: Tensor) -> Tensor:
-        """What the module would give if each end read something of its own. given: of the layer's ends (ends, rows, columns, d);
-        returns (rows, columns, out)."""
+        """What the module would give if each end read something of its own. given: of the layer's ends (ends, rows, columns,
+        d); returns (rows, columns, out)."""
         mine = given[list(self.ends)]
         n, rows, columns, d = mine.shape
         out = mine.reshape(n, -1, d) @ self.weight
@@ -60,8 +60,8 @@ class Projection:
 
 @dataclass(frozen=True)
 class Layer:
-    """Of one layer: the norms that its attention and its MLP read through, the projections of queries, keys and values, and what
-    writes: the attention's output projection and the MLP's."""
+    """Of one layer: the norms that its attention and its MLP read through, the projections of queries, keys and values, and
+    what writes: the attention's output projection and the MLP's."""
 
     norm: nn.Module
     mlp_norm: nn.Module
@@ -70,8 +70,8 @@ class Layer:
     mlp: nn.Module
 
     def written(self, mixed: Tensor, heads: int) -> Tensor:
-        """What each head adds, (heads, rows, columns, d), of what the output projection is given, (rows, columns, heads · size);
-        without its bias, which belongs to no head."""
+        """What each head adds, (heads, rows, columns, d), of what the output projection is given, (rows, columns, heads ·
+        size); without its bias, which belongs to no head."""
         weight: Any = self.out.weight
         matrix = weight.detach() if type(self.out).__name__ == "Conv1D" else weight.detach().T
         by_head = mixed.unflatten(-1, (heads, -1)).permute(2, 0, 1, 3)
@@ -91,7 +91,8 @@ class Wiring:
 
 @torch.no_grad()
 def wiring(lm: LM, prompts: Prompts) -> Wiring:
-    """Of a decoder whose layers add to their input what attention and MLP make of it through a norm each. DasError of any other.
+    """Of a decoder whose layers add to their input what attention and MLP make of it through a norm each. DasError of any
+    other.
 
     prompts: some to read."""
     passed = _passed(lm, prompts)
@@ -117,11 +118,11 @@ class _Passed:
 
     def between(self, among: Iterator[nn.Module], given: Tensor, gave: Tensor) -> nn.Module | None:
         """Of some modules one that was given the one and gave the other: the very tensor, where several gave such."""
-        fit = [m for m in among if self._same(self.given.get(m), given) and self._same(self.gave.get(m), gave)]
+        fit = [m for m in among if self.same(self.given.get(m), given) and self.same(self.gave.get(m), gave)]
         return next((m for m in fit if self.gave[m] is gave), fit[0] if fit else None)
 
     @staticmethod
-    def _same(one: Tensor | None, other: Tensor) -> bool:
+    def same(one: Tensor | None, other: Tensor) -> bool:
         return one is not None and one.shape == other.shape and apart(one.float(), other.float()) < 1e-5
 
 
@@ -183,9 +184,9 @@ def _last_norm(lm: LM, passed: _Passed) -> nn.Module:
     inside = {m for block in lm.blocks for m in block.modules()} | {head}
     last, read = passed.gave[lm.blocks[-1]], passed.given[head]
     for module, gave in passed.gave.items():
-        if module not in inside and _Passed._same(passed.given[module], last) and gave.shape == last.shape:
-            if _Passed._same(gave[:, -read.shape[1] :], read):
-                return module
+        fits = module not in inside and gave.shape == last.shape and passed.same(passed.given[module], last)
+        if fits and passed.same(gave[:, -read.shape[1] :], read):
+            return module
     raise _unfit(lm, "its head does not read the last layer's output through one norm")
 
 

@@ -64,6 +64,7 @@ GROUPS = {
         Command("plan", "TASK|YAML", "cells, memory and time of a run, before weights load", "--lm NAME", "Settings"),
         Command("run", "TASK|YAML", "train and judge alignments over layers × positions", "--lm NAME --out FOLDER", "Settings"),
         Command("trace", "TASK", "which states bring an answer back? over layers × positions", "--lm NAME --corrupt noise"),
+        Command("circuit", "TASK", "along which edges does a variable reach the answer?", "--lm NAME --method acdc"),
         Command("trajectory", "TASK", "how likely is the answer in each layer's state?", "--lm NAME"),
         Command("edit", "TASK", "write a fact into one MLP's weights (ROME): what is answered?", "--lm NAME --text FILE|TASK"),
         Command("shift", "RUN", "do its alignments survive another prompt?", "--shifts … --retrain 0.2"),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from das.errors import DasError
 from das.ground.checks import whole
 from das.interchange.engine import Engine, HookEngine, ResumeEngine
 from das.run.experiment import Experiment
+from das.run.material import SPLITS
 
 
 def resumed(engine: Engine, what: str, instead: str = "") -> ResumeEngine:
@@ -18,10 +20,13 @@ def resumed(engine: Engine, what: str, instead: str = "") -> ResumeEngine:
     raise DasError(f"{what} needs a network that can be resumed: {why}{instead}")
 
 
-def one_hypothesis(task: Any, lm: Any, hypothesis: str | None, pairs: int, **settings: Any) -> Experiment:
-    """An experiment of a hypothesis, by default the task's first, whose test split has so many pairs. settings: as of
+def one_hypothesis(
+    task: Any, lm: Any, hypothesis: str | None, pairs: int, splits: Sequence[str] = ("test",), **settings: Any
+) -> Experiment:  # fmt: skip
+    """An experiment of a hypothesis, by default the task's first, some of whose splits have so many pairs. settings: as of
     `das.Settings`."""
-    sizes = {"test_pairs": whole("pairs", pairs, 2, 10**6), "train_pairs": 2, "val_pairs": 2}
+    many = whole("pairs", pairs, 2, 10**6)
+    sizes = {f"{split}_pairs": many if split in splits else 2 for split in SPLITS}
     made = Experiment(task, lm, hypotheses=hypothesis and [hypothesis], **sizes, **settings)
     made.hypotheses = made.hypotheses[:1]
     return made

@@ -1,0 +1,174 @@
+"""Circuit: the edges by which a variable reaches a network's answer, chosen, and judged by interchange (see `das.circuits`)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from das.circuits.choosing import ENOUGH
+from das.circuits.flow import flow
+from das.circuits.replaced import SWAPS
+from das.errors import unknown
+from das.ground.checks import number, whole
+from das.ground.storage import write, write_json
+from das.progress import Reporter, silent
+from das.run.material import SPLITS
+from das.text import aligned
+from das.use.circuit_search import NETWORK, RANDOM, CircuitSearch, Method, Searched
+from das.use.finding import Finding
+from das.use.flipping import flipping, variable_of
+from das.use.one_hypothesis import one_hypothesis
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+METHODS = "eap-ig", "eap", "acdc"
+SHOWN = 12
+"""Edges that the text names."""
+
+
+@dataclass(frozen=True)
+class Circuit(Finding):
+    """table: a row for each edge (see `Graph.table`) with its `score`, by how much its swap moves the logit difference towards
+    the source's answer, and that at each position, `score@POSITION`; whether it is `kept` in the circuit; and for those its
+    `loss`, the share of the logit difference that is lost when it is cut from the circuit. curve: a row for each circuit that
+    was tried on validation pairs, its `kind` and what `Trial.rows` says. test: the same on test pairs of the circuit chosen
+    and of nulls of its size. flow: see `das.circuits.flow`. tokens: position → the token there in an example prompt. about:
+    hypothesis, lm, method, swap, threshold, edges (how many there are), asked, pairs by split."""
+
+    stem: ClassVar[str] = "circuit"
+
+    table: pd.DataFrame
+    curve: pd.DataFrame
+    test: pd.DataFrame
+    flow: pd.DataFrame
+    tokens: dict[str, str]
+    about: dict[str, Any]
+
+    @property
+    def kept(self) -> pd.DataFrame:
+        """The circuit's edges, the highest score first."""
+        mine = self.table[self.table["kept"]]
+        return mine.loc[mine["score"].abs().sort_values(ascending=False, kind="stable").index].reset_index(drop=True)
+
+    @property
+    def title(self) -> str:
+        """Of text and pictures."""
+        a, kept = self.about, int(self.table["kept"].sum())
+        return f"{a['hypothesis']} in {a['lm']}: a circuit of {kept:,} of {a['edges']:,} edges ({a['method']})"
+
+    def text(self) -> str:
+        """What it carries beside the nulls, on test pairs, and its strongest edges."""
+        head = ("circuit", "edges", "pairs", "faithfulness (95 %)", "completeness (95 %)", "logit, faithful", "logit, complete")
+        rows = [head, *(_told(row) for row in self._tested())]
+        edges = [("edge", "score", "loss", "mostly at")]
+        for row in self.kept.head(SHOWN).to_dict("records"):
+            loss = "" if np.isnan(row["loss"]) else f"{row['loss']:.3f}"
+            edges.append((f"{row['writer']} → {row['reader']}", f"{row['score']:+.3f}", loss, row["at"]))
+        enough = (
+            "" if self.about["enough"] else f"\nNo circuit short of all edges keeps {self.about['threshold']:g} of the answers."
+        )
+        return f"{self.title}{enough}\n\n{aligned(rows)}\n\n{aligned(edges)}"
+
+    def _tested(self) -> list[dict[Any, Any]]:
+        """The test's rows; of random circuits the most faithful."""
+        best = self.test.sort_values("faithfulness", ascending=False, kind="stable").drop_duplicates("kind")
+        drawn = int((self.test["kind"] == RANDOM).sum())
+        named = {RANDOM: f"random, best of {drawn}", NETWORK: "chosen"}
+        return best.replace({"kind": named}).sort_index().to_dict("records")
+
+    def figure(self) -> Figure:
+        """The circuit, layers upwards."""
+        from das.draw.circuit import circuit_figure
+
+        return circuit_figure(self.kept, self.about["graph"], self.tokens, self.title)
+
+    def curve_figure(self) -> Figure:
+        """Faithfulness and completeness against the number of edges."""
+        from das.draw.circuit import curve_figure
+
+        return curve_figure(self.curve, self.test, self.about, self.title)
+
+    def plain(self) -> dict[str, Any]:
+        """All of it as plain data but for the edges outside."""
+        tables = {"test": self.test, "curve": self.curve, "flow": self.flow, "circuit": self.kept}
+        return self.about | {"tokens": self.tokens} | {name: each.to_dict("records") for name, each in tables.items()}
+
+    def write(self, folder: str | Path) -> list[Path]:
+        """circuit.json, edges.parquet with every edge, and the pictures circuit.png and curve.png."""
+        to = Path(folder)
+        paths = [to / name for name in ("circuit.json", "edges.parquet", "circuit.png", "curve.png")]
+        write_json(paths[0], self.plain())
+        write(paths[1], lambda made: self.table.to_parquet(made, index=False))
+        write(paths[2], lambda made: self.figure().savefig(made, dpi=150))
+        write(paths[3], lambda made: self.curve_figure().savefig(made, dpi=150))
+        return paths
+
+
+def _told(row: dict[Any, Any]) -> tuple[str, ...]:
+    def between(name: str) -> str:
+        return f"{row[name]:.2f} ({row[f'{name}_low']:.2f} to {row[f'{name}_high']:.2f})"
+
+    logits = [f"{row[f'{name}_logit']:.2f}" for name in ("faithfulness", "completeness")]
+    return row["kind"], f"{row['edges']:,}", str(row["pairs"]), between("faithfulness"), between("completeness"), *logits
+
+
+def circuit(
+    task: Any, lm: Any, hypothesis: str | None = None, *, variable: str | None = None, method: str = "eap-ig", steps: int = 5,
+    swap: str = "source", threshold: float = ENOUGH, cut_below: float = 0.01, pairs: int = 128, draws: int = 5,
+    report: Reporter = silent, **settings: Any,
+) -> Circuit:  # fmt: skip
+    """The smallest circuit found by which a hypothesis' variable reaches the answer, judged by swapping edges.
+
+    hypothesis: by default the task's first. variable: by default its first. method: how edges are scored: `eap-ig` (Hanna et
+    al. 2024, arXiv 2403.17806) or `eap` (Syed et al. 2023, arXiv 2310.10348) by gradients, or `acdc` (Conmy et al. 2023, arXiv
+    2304.14997) by cutting one after another, where there are few. steps: of `eap-ig`. swap: what an edge carries that is
+    swapped: what its node adds in the `source`'s run, or `zero`, or the `mean`. threshold: the least that the lower end of
+    faithfulness may be. cut_below: of `acdc`, the share of the logit difference that an edge must be worth. pairs: how many
+    are drawn for each of scoring, choosing and testing; those are used whose tokens line up and of which the network answers
+    both prompts. draws: random circuits on test pairs. settings: others of `das.Settings`, such as positions, families (by
+    default pairs in which nothing changes but the variable's causes), under, seed, device.
+
+    DasError where the network cannot be resumed, or does not add up its parts as a circuit needs it.
+    """
+    if method not in METHODS:
+        raise unknown("method", method, METHODS)
+    if swap not in SWAPS:
+        raise unknown("swap", swap, SWAPS)
+    least, random = number("threshold", threshold, 0, 1, above=True), whole("draws", draws, 0, 1000)
+    bounds = whole("steps", steps, 1, 1000), swap, number("cut_below", cut_below, 0, 1)
+    asked = one_hypothesis(task, lm, hypothesis, pairs, SPLITS, **settings)
+    name = variable_of(asked, variable)
+    found = flipping(asked, name, drawn="families" in settings, whole=swap != "source")
+    search = CircuitSearch(Method(method, *bounds, asked.positions), least, random, asked.settings.seed, report)
+    searched = search.searched(found.engine, found.splits)
+    about: dict[str, Any] = {"hypothesis": f"{asked.hypotheses[0]}.{name}", "lm": found.engine.lm.name, "method": method}
+    about |= {"swap": swap, "threshold": least, "pairs": {split: len(some) for split, some in found.splits.items()}}
+    return _circuit(searched, about, asked.task.tokens_at(asked.tokenizer, asked.positions))
+
+
+def _circuit(searched: Searched, about: dict[str, Any], tokens: dict[str, str]) -> Circuit:
+    graph, kept, seen = searched.subject.streams.graph, searched.chosen.kept, searched.subject.scored.seen
+    table = graph.table()
+    at = table["edge"].to_numpy()
+    table["score"], table["kept"] = seen.scores.ravel()[at], kept.ravel()[at]
+    for position, scores in seen.at.items():
+        table[f"score@{position}"] = scores.ravel()[at]
+    table["loss"] = np.nan if searched.losses is None else np.where(table["kept"], searched.losses.ravel()[at], np.nan)
+    table["at"] = _mostly(table, list(seen.at))
+    about |= {"edges": len(graph), "graph": asdict(graph), "enough": searched.chosen.enough, "asked": searched.chosen.asked}
+    return Circuit(table, searched.curve, searched.test, flow(graph, seen, kept), tokens, about)
+
+
+def _mostly(table: pd.DataFrame, positions: list[str]) -> Any:
+    """The position that most of each edge's score is due to; empty where that is less than half of it."""
+    if not positions:
+        return ""
+    parts = table[[f"score@{position}" for position in positions]].to_numpy()
+    best = np.abs(parts).argmax(1)
+    most = np.abs(parts[np.arange(len(parts)), best]) >= np.abs(table["score"].to_numpy()) / 2
+    return np.where(most, np.array(positions)[best], "")
