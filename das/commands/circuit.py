@@ -16,15 +16,17 @@ def circuit(
     Prints what it carries and its strongest edges, and writes circuit.json, edges.parquet, circuit.png and curve.png.
 
     Args:
-        task: Task file or name. lm: Network, as for `das run`; needed. It must be resumable and add up its parts, as Llama,
-        GPT-2, Qwen2 and GPT-NeoX do. hypothesis: Whose variable it is; by default the task's first. variable: Which of its
-        variables; by default its first. method: How edges are scored: eap-ig or eap by gradients, acdc by cutting one after
-        another, where there are few. steps: Runs between source and base over which eap-ig takes its gradients. swap: What a
-        swapped edge carries: what its node adds in the source's run (source), nothing (zero), or the mean (mean). threshold:
-        The least that the lower end of the circuit's faithfulness may be, as a share of the whole network's. cut_below: Of
-        acdc, the share of the logit difference below which an edge is cut. pairs: Pairs drawn for each of scoring, choosing
-        and testing; those whose tokens line up and both of whose prompts the
-            network answers rightly are used.
+        task: Task file or name.
+        lm: Network, as for `das run`; needed. It must add up its parts, as Llama, GPT-2, Qwen2 and GPT-NeoX do.
+        hypothesis: Whose variable it is; by default the task's first.
+        variable: Which of its variables; by default its first.
+        method: How edges are scored: eap-ig or eap by gradients, acdc by cutting one after another, where there are few.
+        steps: Runs between source and base over which eap-ig takes its gradients.
+        swap: What a swapped edge carries: what its node adds in the source's run (source), nothing (zero), or the mean (mean).
+        threshold: The least that the lower end of the circuit's faithfulness may be, as a share of the whole network's.
+        cut_below: Of acdc, the share of the logit difference below which an edge is cut.
+        pairs: Pairs drawn for each of scoring, choosing and testing, of which those are used whose tokens line up and both of
+            whose prompts the network answers rightly.
         draws: Random circuits that the chosen one is compared with on test pairs.
         positions: Where scores are told by themselves; by default the task's.
         families: Family of pairs and its share, as for `das run`; by default pairs in which only the variable's causes change.
@@ -41,8 +43,9 @@ def circuit(
     from das.use.circuit import circuit as found
 
     settings: dict[str, Any] = {
-        "positions": positions, "under": under, "seed": seed, "dtype": dtype, "device": device, "variable": variable, "steps":
-        steps, "method": method, "swap": swap, "threshold": threshold, "cut_below": cut_below, "pairs": pairs, "draws": draws,
+        "positions": positions, "under": under, "seed": seed, "dtype": dtype, "device": device, "variable": variable,
+        "steps": steps, "method": method, "swap": swap, "threshold": threshold, "cut_below": cut_below, "pairs": pairs,
+        "draws": draws,
     }  # fmt: skip
     settings |= {"families": families} if families else {}
     studied("circuit", task, lm, out, threads, json, lambda: found(task, lm, hypothesis, report=console(), **settings))
