@@ -12,6 +12,7 @@ from conftest import ROOT
 
 sys.path.append(str(ROOT / "benchmarks"))
 import calibration
+import circuits
 import finders
 import gauge
 import gpu
@@ -28,7 +29,7 @@ import synthetic
 import time_to_iia
 
 from das import Boundless
-from das.interchange.engine import HookEngine
+from das.interchange.engine import HookEngine, ResumeEngine
 from das.network.site import Site
 from das.task.files import run_file
 
@@ -312,3 +313,15 @@ def test_losses_are_held_against_the_difference_in_means_at_every_site(run, monk
     for row in rows:
         assert row["iia"] == pytest.approx((row["flip"] + row["stay"]) / 2)
         assert row["rank"] == 1
+
+
+def test_scores_of_edges_stand_beside_each_edges_own_swap():
+    sys.path.append(str(ROOT / "tests" / "circuits"))
+    import induction
+
+    found = induction.pairs(8)
+    streams = circuits.Streams(ResumeEngine(induction.network(4)), found.prompts)
+    table = circuits.rows(streams, found)
+    assert [row["scores"] for row in table] == ["each edge by itself", *circuits.STEPS]
+    assert all(row["seconds"] > 0 for row in table)
+    assert table[-1]["r"] > 0.9

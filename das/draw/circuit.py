@@ -107,7 +107,7 @@ def _legends(figure: Figure, ax: Axes, kept: pd.DataFrame, colours: Mapping[str,
         )
         for at, colour in colours.items()
     ]
-    figure.legend(handles=[*lines, *dots], fontsize=7.5, frameon=False, loc="outside right upper")
+    figure.legend(handles=[*lines, *dots], fontsize=7.5, frameon=False, loc="outside right center")
 
 
 def curve_figure(curve: pd.DataFrame, test: pd.DataFrame, about: Mapping[str, Any], title: str) -> Figure:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -72,7 +73,15 @@ class Circuit(Finding):
         enough = (
             "" if self.about["enough"] else f"\nNo circuit short of all edges keeps {self.about['threshold']:g} of the answers."
         )
-        return f"{self.title}{enough}\n\n{aligned(rows)}\n\n{aligned(edges)}"
+        passes = f"\n\n{aligned([*self._passes()])}" if len(self.flow) else ""
+        return f"{self.title}{enough}\n\n{aligned(rows)}\n\n{aligned(edges)}{passes}"
+
+    def _passes(self) -> Iterator[tuple[str, ...]]:
+        """The position by which most passes each layer's output, over all edges and over the circuit's."""
+        yield "past layer", "mostly at", "share", "of the circuit's"
+        best = self.flow.loc[self.flow.groupby("layer")["share"].idxmax()]
+        for row in best.to_dict("records"):
+            yield str(row["layer"]), row["position"], f"{row['share']:.2f}", f"{row['circuit']:.2f}"
 
     def _tested(self) -> list[dict[Any, Any]]:
         """The test's rows; of random circuits the most faithful."""
