@@ -204,6 +204,22 @@ def test_scores_are_the_slopes_of_the_answer_in_what_each_edge_carries(kind, ste
     assert np.allclose(seen.at["last"][-1][at_last], seen.scores[-1][at_last], atol=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["grouped", "gpt2", "parallel"])
+def test_what_passes_a_layers_output_sums_to_the_slope_in_all_of_it(kind):
+    lm, found = network(kind), pairs()
+    engine = ResumeEngine(lm)
+    streams = Streams(engine, found.prompts)
+    graph, scores = streams.graph, attributed(streams, found, replacement(streams, "source", found), 1).scores
+    spots = [("attention_output", layer) for layer in range(graph.layers)]
+    one, other = (engine.capture(p, spots).inputs for p in (found.prompts, found.others))
+    for layer in range(1, graph.layers):
+        way = torch.zeros((), requires_grad=True)
+        answers = engine.onward(found.prompts, layer, one[layer] + way * (other[layer] - one[layer]))
+        (slope,) = torch.autograd.grad(-found.difference(answers).mean(), way)
+        past = scores[graph.first_end(layer) :, : graph.before(layer)].sum()
+        assert past == pytest.approx(float(slope), abs=1e-4 * float(np.abs(scores).max()) * scores.size**0.5)
+
+
 # --- the graph ---
 
 
