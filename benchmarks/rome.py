@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,8 @@ import das
 from das.circuits.noise import Noised, ends
 from das.circuits.tracing import PROBABILITY, by_noise, cells
 from das.draw.axes import share_panels
-from das.draw.outcomes import INKS, MARKS
+from das.draw.outcomes import INKS, MARKS, legend_above
 from das.edit.memory import KEY, VALUE
-from das.edit.rome import Settings
 from das.interchange.engine import ResumeEngine
 from das.interchange.feature import Whole
 from das.interchange.score import measured
@@ -44,6 +44,8 @@ SHIFTS = ["moved", "follows", "kept"]
 METHODS = ("rome", "twin", "tuned", "direction")
 POSITION = "country.last"
 DRAWS = 2000
+AT_ONCE = 5
+"""Moves whose questions are found out together."""
 KEYS = ("edit", "layer", "method")
 TRACED = {"state": ("one layer's state", "-"), "mlp": ("a window of MLPs", "--")}
 
@@ -96,29 +98,41 @@ class Work:
             self.traces = traced(self.task, self.lm, self.options.layers)
             yield
         done = {tuple(row[key] for key in KEYS) for row in self.rows}
+        every = [(move, n, m) for move in self.moves for n in self.options.layers for m in self.options.methods]
+        jobs = [(move, n, m) for move, n, m in every if (called(move), n, m) not in done]
         editor = None
-        for move in self.moves:
-            jobs = [(n, m) for n in self.options.layers for m in self.options.methods if (called(move), n, m) not in done]
-            if jobs and self.late:
+        for move, layer, method in jobs:
+            if self.late:
                 return
-            if jobs:
-                editor = editor or self.editor()
-                for layer, method in jobs:
-                    self.rows += counted(editor, method, move, layer)
-                yield
+            if editor is None or move not in editor.questions.moves:
+                editor = self.editor(move)
+            self.rows += counted(editor, method, move, layer)
+            yield
 
     @property
     def late(self) -> bool:
         return time.time() - self.start > 60 * self.options.minutes
 
-    def editor(self) -> Editor:
+    def editor(self, move: tuple[str, str]) -> Editor:
+        """For a move and the next ones: questions are found out to be known by asking them."""
+        at = self.moves.index(move)
+        some, n = self.moves[at : at + AT_ONCE], self.options.neighbours
+        asked = Questions(self.task, self.lm, "capital", "country", some, POSITION, SHIFTS, ["reverse"], n)
+        return Editor(self.engine, asked, self.read[1], self.read[0])
+
+    @cached_property
+    def engine(self) -> ResumeEngine:
+        found = make_engine(self.lm, components=[KEY, VALUE], layers=self.options.layers)
+        assert isinstance(found, ResumeEngine)
+        return found
+
+    @cached_property
+    def read(self) -> tuple[dict[int, Any], list[str]]:
+        """Moments and contexts."""
         o = self.options
-        asked = Questions(self.task, self.lm, "capital", "country", self.moves, POSITION, SHIFTS, ["reverse"], o.neighbours)
-        engine = make_engine(self.lm, components=[KEY, VALUE], layers=o.layers)
-        assert isinstance(engine, ResumeEngine)
-        read = reading(o.text, self.lm.tokenizer, o.tokens, 128, 0)
-        moments = moments_of(engine, o.layers, read, o.cache, lambda _: None)
-        return Editor(engine, asked, beginnings(read, self.lm.tokenizer, o.contexts), moments, Settings())
+        text = reading(o.text, self.lm.tokenizer, o.tokens, 128, 0)
+        moments = moments_of(self.engine, o.layers, text, o.cache, lambda _: None)
+        return moments, beginnings(text, self.lm.tokenizer, o.contexts)
 
 
 def counted(editor: Editor, method: str, move: tuple[str, str], layer: int) -> list[dict[str, Any]]:
@@ -230,8 +244,12 @@ def _drawn(points: pd.DataFrame) -> Iterator[float]:
 
 def draw(work: Work) -> Any:
     """Shares by layer, a panel for each kind of question, and what tracing finds at the same layers."""
-    means = pd.DataFrame(work.traces).groupby(["kind", "layer"], sort=False)["effect"].mean().reset_index()
-    return by_layer_figure(shares(unfolded(work.rows), ["method", "layer"]), means)
+    return by_layer_figure(shares(unfolded(work.rows), ["method", "layer"]), mean_traces(work.traces))
+
+
+def mean_traces(traces: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """Over countries."""
+    return pd.DataFrame(traces).groupby(["kind", "layer"], sort=False)["effect"].mean().reset_index()
 
 
 def by_layer_figure(shares: pd.DataFrame, traces: pd.DataFrame) -> Any:
@@ -253,7 +271,9 @@ def by_layer_figure(shares: pd.DataFrame, traces: pd.DataFrame) -> Any:
             ax.vlines(at, own["low"], own["high"], color=INKS[method], linewidth=1)
             ax.plot(at, own["share"], "-", marker=MARKS[method], color=INKS[method], markersize=4, linewidth=1, label=method)
 
-    return share_panels(panels, panel, (2.3, 3.0), "share answered as it should be", "layer")
+    figure = share_panels(panels, panel, (2.3, 3.0), "share answered as it should be", "layer")
+    legend_above(figure)
+    return figure
 
 
 def _kept(path: Path | None) -> dict[str, Any]:

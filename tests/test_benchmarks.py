@@ -22,6 +22,7 @@ import losses
 import many_cells
 import paper_faults
 import remembering
+import rome
 import scaling
 import speed
 import superposition
@@ -315,6 +316,7 @@ def test_losses_are_held_against_the_difference_in_means_at_every_site(run, monk
         assert row["rank"] == 1
 
 
+
 def test_scores_of_edges_stand_beside_each_edges_own_swap():
     sys.path.append(str(ROOT / "tests" / "circuits"))
     import induction
@@ -325,3 +327,23 @@ def test_scores_of_edges_stand_beside_each_edges_own_swap():
     assert [row["scores"] for row in table] == ["each edge by itself", *circuits.STEPS]
     assert all(row["seconds"] > 0 for row in table)
     assert table[-1]["r"] > 0.9
+
+
+def test_rome_counts_questions_as_they_were_and_tells_whether_tracing_foretold_them():
+    rng = np.random.default_rng(0)
+    countries, layers = [f"c{i}" for i in range(12)], [2, 6, 10]
+    traces = [{"country": c, "layer": n, "kind": "mlp", "effect": float(rng.random())} for c in countries for n in layers]
+    rows = []
+    for t in traces:
+        head = {"edit": f"{t['country']} → {countries[0]}x", "layer": t["layer"], "method": "rome"}
+        right = round(10 * t["effect"])
+        rows.append(head | {"outcome": "efficacy", "questions": 10, "right": right, "preferred": 10, "preferable": 10})
+        rows.append(head | {"outcome": "made", "seconds": 1.0})
+    table = rome.table_of(rows)
+    assert table[table["layer"] == "all"]["share"].item() == pytest.approx(np.mean([row["right"] / 10 for row in rows[::2]]))
+    assert len(rome.unfolded(rows, "preferred")) == 10 * len(traces)
+    found = rome.foretold(rows, traces)
+    assert [row["how"] for row in found] == ["over all", "within layers"]
+    assert all(row["low"] < row["r"] and row["low"] > 0.9 for row in found)
+    assert rome.by_layer_figure(table[table["layer"] != "all"], rome.mean_traces(traces)).axes
+

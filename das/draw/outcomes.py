@@ -36,5 +36,15 @@ def outcomes_figure(shares: pd.DataFrame, methods: Mapping[str, str]) -> Figure:
         ax.set_xticks(range(len(order)), order, rotation=40, ha="right", fontsize=8)
         ax.set_xlim(-0.5, len(order) - 0.5)
 
-    wide = max(2.9, 0.55 * len(order))
-    return share_panels(groups, panel, (wide, 3.6), "share answered as it should be", "kind of question")
+    wide = max(3.4, 0.55 * len(order))
+    figure = share_panels(groups, panel, (wide, 4.2), "share answered as it should be", "kind of question")
+    legend_above(figure)
+    return figure
+
+
+def legend_above(figure: Figure) -> None:
+    """Moves the legend of the first panel above all panels: within it hides what it is of."""
+    first = figure.axes[0]
+    first.get_legend().remove()
+    columns = max(1, int(figure.get_figwidth() // 3.4))
+    figure.legend(*first.get_legend_handles_labels(), loc="outside upper center", ncols=columns, fontsize=7.5, frameon=False)

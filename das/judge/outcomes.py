@@ -110,10 +110,9 @@ class Questions:
         pairs = moved(hypothesis, take(base, rows), take(source, rows))
         (variable,) = hypothesis.variables
         new = hypothesis.model.run(take(source, rows))[variable]
-        said = "efficacy" if shift == BASE else "paraphrase"
-        changed, (own, other) = moves_answer(pairs), pairs.own_answers
-        kinds = np.where(differ(own, other), "essence", "beside")
-        return pairs, np.where(changed, np.where(differ(new, pairs.answer), "hops", said), kinds)
+        changes = "efficacy" if shift == BASE else np.where(differ(new, pairs.answer), "hops", "paraphrase")
+        own, other = pairs.own_answers
+        return pairs, np.where(moves_answer(pairs), changes, np.where(differ(own, other), "essence", "beside"))
 
     def _others(self, asked: Task, shift: str, move: Move) -> tuple[Pairs, Any]:
         """Questions about others that would change if they were about the subject; nothing changes."""

@@ -53,10 +53,12 @@ class Edited(Finding):
         a = self.about
         head = f"{a['hypothesis']} of {len(a['moves'])} moves in {a['lm']}: the share of questions answered as they should be"
         rows: list[tuple[str, ...]] = [("outcome", "", "method", "layer", "share (95 %)", "questions")]
+        before = ""
         for row in self.shares().to_dict("records"):
             share = f"{row['share']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
-            told = row["outcome"], OUTCOMES[row["outcome"]], row["method"], str(row["layer"]), share, str(row["questions"])
-            rows.append(told)
+            what = ("", "") if row["outcome"] == before else (row["outcome"], OUTCOMES[row["outcome"]])
+            rows.append((*what, row["method"], str(row["layer"]), share, str(row["questions"])))
+            before = row["outcome"]
         return f"{head}\n\n{aligned(rows)}"
 
     def figure(self) -> Figure:
