@@ -4,7 +4,7 @@
 
 Lets the capital of one country be that of another, by ROME, by its value as an activation, by fine-tuning the same matrix and
 by adding the mean difference of the two countries, each by itself, and asks what the causal model of the task `fact_editing`
-says should come of it. Before that the same facts are traced: noise on the country, and what is restored at its last token. A
+says should come of it. At the end the same facts are traced: noise on the country, and what is restored at its last token. A
 benchmark that was killed, or had no time left, goes on where it was, edit by edit. One thread.
 """
 
@@ -68,7 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         gauge.write_json(options.json, work.rows, **work.about())
     table: list[Any] = table_of(work.rows).round(3).to_dict("records")
     gauge.table(table)
-    gauge.table(foretold(work.rows, work.traces))
+    if work.traces:
+        gauge.table(foretold(work.rows, work.traces))
     if options.json:
         gauge.write_json(options.json, work.rows, **work.about(), foretold=foretold(work.rows, work.traces))
         draw(work).savefig(options.json.with_suffix(".png"), dpi=110)
@@ -93,10 +94,7 @@ class Work:
         return asked | {"text": str(o.text), "facts": facts, "traces": self.traces, "minutes": round(spent, 2)}
 
     def rows_to_come(self) -> Iterator[None]:
-        """Traces, then edits one after another, while there is time."""
-        if not self.traces:
-            self.traces = traced(self.task, self.lm, self.options.layers)
-            yield
+        """Edits one after another, then traces, while there is time."""
         done = {tuple(row[key] for key in KEYS) for row in self.rows}
         every = [(move, n, m) for move in self.moves for n in self.options.layers for m in self.options.methods]
         jobs = [(move, n, m) for move, n, m in every if (called(move), n, m) not in done]
@@ -107,6 +105,9 @@ class Work:
             if editor is None or move not in editor.questions.moves:
                 editor = self.editor(move)
             self.rows += counted(editor, method, move, layer)
+            yield
+        if not self.traces and not self.late:
+            self.traces = traced(self.task, self.lm, self.options.layers)
             yield
 
     @property
@@ -249,13 +250,15 @@ def draw(work: Work) -> Any:
 
 def mean_traces(traces: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """Over countries."""
-    return pd.DataFrame(traces).groupby(["kind", "layer"], sort=False)["effect"].mean().reset_index()
+    every = pd.DataFrame(traces, columns=["country", "layer", "kind", "effect"])
+    return every.groupby(["kind", "layer"], sort=False)["effect"].mean().reset_index()
 
 
 def by_layer_figure(shares: pd.DataFrame, traces: pd.DataFrame) -> Any:
     """A panel for each outcome: shares with their 95 % intervals, a line for each method; and one of what tracing brings back,
     a probability. shares: see `das.judge.outcomes.shares`; traces: `kind`, `layer`, `effect`."""
-    panels = [*((name, each) for name, each in shares.groupby("outcome", sort=False)), ("what tracing brings back", traces)]
+    panels: list[Any] = [(name, each) for name, each in shares.groupby("outcome", sort=False)]
+    panels += [("what tracing brings back", traces)] if len(traces) else []
 
     def panel(ax: Any, table: pd.DataFrame) -> None:
         if "effect" in table:

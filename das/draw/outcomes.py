@@ -45,6 +45,7 @@ def outcomes_figure(shares: pd.DataFrame, methods: Mapping[str, str]) -> Figure:
 def legend_above(figure: Figure) -> None:
     """Moves the legend of the first panel above all panels: within it hides what it is of."""
     first = figure.axes[0]
-    first.get_legend().remove()
+    if inside := first.get_legend():
+        inside.remove()
     columns = max(1, int(figure.get_figwidth() // 3.4))
     figure.legend(*first.get_legend_handles_labels(), loc="outside upper center", ncols=columns, fontsize=7.5, frameon=False)

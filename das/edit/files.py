@@ -173,5 +173,8 @@ def _copy(lm: str, to: Path) -> None:
         shutil.copytree(folder, to)
         return
     network: Any = LM.load(lm, device="cpu")
+    if getattr(network.model, "hf_quantizer", None) is not None:  # of a GGUF file: once read, its weights are plain
+        network.model.hf_quantizer = None
+        del network.model.config.quantization_config
     network.model.save_pretrained(to)
     network.tokenizer.save_pretrained(to)

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from das.causal.columns import take
@@ -85,31 +86,34 @@ class Editor:
         return self.questions.groups(self.engine)
 
     def wanted(self, move: Move, contexts: Sequence[str] | None = None) -> list[Wanted]:
-        """The task's own questions whose answers the move changes, alone and behind each context. DasError where it changes
-        none."""
+        """The task's own questions whose answers the move changes, and behind each context one of them in turn. DasError where
+        it changes none."""
         q, name = self.questions, called(move)
         found = []
-        for asked in [q.task, *(_behind(q.task, each) for each in (self.contexts if contexts is None else contexts))]:
+        behind = [_behind(q.task, each) for each in (self.contexts if contexts is None else contexts)]
+        for turn, asked in enumerate([q.task, *behind]):
             base, source = (given(settings_of(asked), q.input, value) for value in move)
             rows = distinct(asked, base)
             pairs = moved(asked.hypothesis(q.hypothesis), take(base, rows), take(source, rows))
             pairs = pairs.take(moves_answer(pairs).nonzero()[0])
             if not len(pairs):
                 raise DasError(f"{name} changes no answer of the task's own questions: there is nothing to be learnt")
+            pairs = pairs.take(np.array([(turn - 1) % len(pairs)])) if turn else pairs
             found.append(Wanted(Dataset.make(asked, self.lm.tokenizer, {name: pairs}, [q.position]), name, q.position))
         return found
 
     def same(self, move: Move) -> tuple[Encoded, str] | None:
-        """ "SUBJECT is a", behind each context: what is said of the subject itself. None where the position is not the
-        subject's own."""
+        """What is said after "SUBJECT is a", behind a context if there is one. None where the position is not the subject's
+        own."""
         name, text = self.questions.input, f"{{{self.questions.input}}} is a"
         if not self.questions.position.startswith(f"{name}."):
             return None
-        prompts = [Prompt(each.replace("{", "(").replace("}", ")") + text, str) for each in self.contexts or [""]]
+        before = self.contexts[0].replace("{", "(").replace("}", ")") if self.contexts else ""
         columns: Any = given(settings_of(self.questions.task), name, move[0])
         one = {name: columns[name][:1]}
-        encoded = [p.render(one).encode(self.lm.tokenizer, [self.questions.position]) for p in prompts]
-        return Encoded.concat(encoded), self.questions.position
+        encoded = Prompt(before + text, str).render(one).encode(self.lm.tokenizer, [self.questions.position])
+        assert isinstance(encoded, Encoded)
+        return encoded, self.questions.position
 
     def association(self, move: Move, layer: int) -> Association:
         """Key and value of a move, looked for once."""
