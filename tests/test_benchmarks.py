@@ -316,7 +316,6 @@ def test_losses_are_held_against_the_difference_in_means_at_every_site(run, monk
         assert row["rank"] == 1
 
 
-
 def test_scores_of_edges_stand_beside_each_edges_own_swap():
     sys.path.append(str(ROOT / "tests" / "circuits"))
     import induction
@@ -346,4 +345,3 @@ def test_rome_counts_questions_as_they_were_and_tells_whether_tracing_foretold_t
     assert [row["how"] for row in found] == ["over all", "within layers"]
     assert all(row["low"] < row["r"] and row["low"] > 0.9 for row in found)
     assert rome.by_layer_figure(table[table["layer"] != "all"], rome.mean_traces(traces)).axes
-
