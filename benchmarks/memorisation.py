@@ -5,7 +5,7 @@
 Directions from made-up lines to those known by heart, each with the one of its form, are found at the end of their openings by
 several kinds. First that of the first kind is added at each layer, both ways, on lines that it was found on, and the layer is
 taken where recall falls most. Then each kind's is added there on held-out lines and on facts (capitals and languages), beside
-random directions of the same length: the share of lines that are completed to the letter, and of facts that are right. How well
+random directions that are as long: the share of lines that are completed to the letter, and of facts that are right. How well
 a direction tells held-out lines from made-up ones stands beside it; it is turned so that + is towards remembered.
 Draws the figure beside the JSON file. One thread.
 """
@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 import das
-from das.draw.matches import matches_figure, rates
+from das.draw.matches import AS_LONG, matches_figure, rates
 from das.find.alignment import Alignment, Cell
 from das.find.directions import Direction, Seen
 from das.find.kinds import parse_kind
@@ -90,9 +90,11 @@ def read(alignment: Alignment, known: Tensor, made_up: Tensor) -> tuple[float, f
 def added(
     lm: LM, alignment: Alignment, unit: float, sets: Mapping[str, Any], doses: Sequence[float], randoms: int = 0
 ) -> pd.DataFrame:  # fmt: skip
-    """Matches against natural spreads towards remembered."""
+    """Matches against natural spreads towards remembered; random directions are named by the one that they are as long as."""
     found = matches(Steerer(alignment, lm), sets, [dose * unit for dose in doses], randoms=randoms)
-    return found.assign(alpha=(found["alpha"] / unit).round(6)).replace({"direction": {FOUND: alignment.cell.kind.label}})
+    label = alignment.cell.kind.label
+    names = [label if name == FOUND else f"{name}{AS_LONG}{label}" for name in found["direction"]]
+    return found.assign(alpha=(found["alpha"] / unit).round(6), direction=names)
 
 
 def readings(found: Mapping[At, Alignment], have: Mapping[tuple[str, bool], Mapping[int, Tensor]]) -> list[dict[str, Any]]:
@@ -121,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = gauge.parser(__doc__)
     parser.add_argument("--lm", default="smollm2-135m")
     parser.add_argument("--layers", type=int, nargs="+", default=LAYERS)
-    parser.add_argument("--randoms", type=int, default=2, help="random directions")
+    parser.add_argument("--randoms", type=int, default=2, help="random directions beside each")
     options = parser.parse_args(arguments)
     lm, task, layers = LM.load(options.lm), das.load_task("memorisation"), options.layers
     here = {(shift, known): lines(task, shift, known) for shift in ("base", "held_out") for known in (True, False)}
@@ -135,8 +137,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     by_layer = tried(lm, found, units, here["base", True])
     layer = min(by_layer, key=lambda row: row["less"])["layer"]
     sets, parts = {"lines by heart": here["held_out", True], "facts": facts()}, []
-    for i, at in enumerate((layer, kind) for kind in KINDS):
-        parts.append(added(lm, found[at], units[at], sets, DOSES, 0 if i else options.randoms))
+    for at in ((layer, kind) for kind in KINDS):
+        parts.append(added(lm, found[at], units[at], sets, DOSES, options.randoms))
         gauge.table(rates(parts[-1]).round(3).to_dict("records"))
     table = pd.concat(parts, ignore_index=True)
     gauge.write_json(options.json, rates(table).round(3).to_dict("records"), layer=layer, tried=by_layer, readings=told)

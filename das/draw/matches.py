@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 INKS, CHANCE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"), "#999999"
 """Colours of Okabe and Ito for the directions that were found; that of random ones."""
 
+AS_LONG = ", as long as "
+"""In the name of a random direction, before that of the one that it stands beside."""
+
 
 def rates(table: pd.DataFrame) -> pd.DataFrame:
     """Of each set, direction and length the share of prompts that match, its 95 % interval (`low`, `high`) and how many
@@ -35,10 +38,18 @@ def matches_figure(table: pd.DataFrame, unit: str = "length that is added along 
 
 
 def _panel(ax: Axes, found: pd.DataFrame) -> None:
-    inks, named = iter(INKS), False
-    for direction, own in found.groupby("direction", sort=False):
-        chance = str(direction).startswith("random")
-        label, named = ("_" if named else "random") if chance else str(direction), named or chance
-        ink, own = CHANCE if chance else next(inks), own.sort_values("alpha")
-        ax.plot(own["alpha"], own["share"], "--" if chance else "-", color=ink, marker=".", label=label)
-        ax.fill_between(own["alpha"], own["low"], own["high"], color=ink, alpha=0.1, linewidth=0)
+    names = list(dict.fromkeys(map(str, found["direction"])))
+    inks = dict(zip((name for name in names if not _random(name)), INKS, strict=False))
+    labelled = set[str]()
+    for name in names:
+        _, beside, whose = name.partition(AS_LONG)
+        label = f"random{beside}{whose}" if _random(name) else name
+        ink, own = inks.get(whose if _random(name) else name, CHANCE), found[found["direction"] == name].sort_values("alpha")
+        line = "--" if _random(name) else "-"
+        ax.plot(own["alpha"], own["share"], line, color=ink, marker=".", label="_" if label in labelled else label)
+        ax.fill_between(own["alpha"], own["low"], own["high"], color=ink, alpha=0 if _random(name) else 0.1, linewidth=0)
+        labelled.add(label)
+
+
+def _random(name: str) -> bool:
+    return name.startswith("random")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from das import DasError
-from das.draw.matches import matches_figure, rates
+from das.draw.matches import AS_LONG, matches_figure, rates
 from das.find.alignment import Alignment, Cell
 from das.find.kinds import Fixed
 from das.interchange.subspace import Subspace, random_basis
@@ -69,6 +69,17 @@ def test_shares_have_intervals_around_them_and_a_panel_each():
     assert (found["low"] <= found["share"]).all()
     assert (found["share"] <= found["high"]).all()
     assert [ax.get_title() for ax in matches_figure(table()).axes] == ["right", "wrong"]
+
+
+def test_a_random_direction_has_the_colour_of_the_one_that_it_is_as_long_as():
+    name = table()["direction"]
+    beside = table().assign(direction=name.where(name == "found", name + AS_LONG + "found"))
+    for each, labels in ((table(), ["found", "random"]), (beside, ["found", f"random{AS_LONG}found"])):
+        ax = matches_figure(each).axes[0]
+        assert [text.get_text() for text in ax.get_legend().get_texts()] == labels
+        assert [line.get_linestyle() for line in ax.lines] == ["-", "--", "--"]
+        inks = [line.get_color() for line in ax.lines]
+        assert (inks[1:] == inks[:1] * 2) is (each is beside)
 
 
 @pytest.mark.parametrize("pairs", [[], [("2 + 3 =", " ")]])
