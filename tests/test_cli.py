@@ -130,7 +130,7 @@ WORDS = {
     "run TASK --lm x --steps 0": "steps is 0: expected at least 1",
     "run TASK --lm x --only_correct perhaps": "only_correct",
     "run TASK --lm x --layers most": "layers is 'most': expected all, or a list such as [0, 5, 10]",
-    "run": "required: task, lm. See: das run TASK|YAML --help",
+    "run": "required: task, lm. See: das run --help",
     "check": "required: task. See: das check --help",
     "plan TASK": "required: lm",
     "new": "required: name",

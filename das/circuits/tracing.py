@@ -129,7 +129,7 @@ def _row(
     apart, (low, high) = shared.difference(found["restored"], before["restored"]), shared.interval(found[IIA])
     return {
         "kind": cell.kind, "layer": cell.layer, "position": cell.position, "iia": float(found[IIA].mean()), "iia_low": low,
-        "iia_high": high, "effect": apart.mean, "effect_low": apart.low, "effect_high": apart.high,
+        "iia_high": high, "effect": apart.mean, "effect_low": max(-1.0, apart.low), "effect_high": min(1.0, apart.high),
         "recovered": apart.mean / lost if abs(lost) > 1e-9 else float("nan"),
     }  # fmt: skip
 

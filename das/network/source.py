@@ -55,7 +55,23 @@ def _where(source: str) -> tuple[str, dict[str, Any]]:
         raise DasError(f"no model at {source}: give a folder, a GGUF file, a hub id or one of: {', '.join(names())}")
     if difflib.get_close_matches(source, names(), cutoff=0.8):
         raise unknown("network", source, names())
-    return source, {"local_files_only": not _hub_answers()}
+    if not (answers := _hub_answers()) and not _cached(source):
+        raise DasError(
+            f"there is no folder {source!r} here, and the hub, which might have a network of this id, cannot be reached."
+            f"{_meant(source)} Give a folder, a GGUF file or one of: {', '.join(names())}"
+        )
+    return source, {"local_files_only": not answers}
+
+
+def _cached(source: str) -> bool:
+    """Whether the hub's network is on this machine."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        return isinstance(try_to_load_from_cache(source, "config.json"), str)
+    except HFValidationError:
+        return False
 
 
 def weight_files(source: str) -> list[Path]:
@@ -119,8 +135,9 @@ def pretrained(loader: Any, source: str, what: str, **options: Any) -> Any:
 
 
 def _meant(source: str) -> str:
-    """Whether another network was meant, of those that have a name or lie in the same folder."""
-    beside = sorted(path.parent for kind in ("config.json", CONFIG) for path in Path(source).parent.glob(f"*/{kind}"))
+    """Whether another network was meant, of those that have a name, or lie in the same folder or in one here."""
+    folders = Path(source).parent, *Path().glob("[!.]*/")
+    beside = sorted({path.parent for kind in ("config.json", CONFIG) for f in folders for path in f.glob(f"*/{kind}")})
     return nearest(source, [*names(), *map(str, beside)]).replace(" did", " Did")
 
 

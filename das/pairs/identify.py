@@ -33,6 +33,9 @@ FIRST = "the first swapped"
 
 BALANCED, NATURAL = {"flip": 0.5, "keep": 0.5}, {"natural": 1.0}
 
+MUCH = 0.8
+"""What a rival may score before pairs are called poor at telling it from the claim."""
+
 FAMILY_PAIRS = 10_000
 """Pairs per hypothesis, at most, on which each family is tried alone."""
 
@@ -207,8 +210,7 @@ class Report:
         for name, claim in self.table.items():
             for other in claim.rivals:
                 iia = claim.computed[other].iia
-                told = "do not tell the two apart: see the families below" if iia >= SAME else "tell the two apart"
-                against = f"what {other} computes would score {iia:.3f} as {name}; they {told}"
+                against = f"what {other} computes would score {iia:.3f} as {name}; they {_apart_in_words(iia)}"
                 both = f"of one causal model, so that both are true or neither: no rivals, for all that {name} can be in both"
                 lines.append(f"{name} against {other}: {both if other in claim.siblings else against}")
         return "\n".join(lines)
@@ -221,6 +223,15 @@ class Report:
                 cells = ["{:.2f}{} ({:.2f})".format(*found[f]) if f in found else "–" for f in self.alone]
                 rows.append((name, other, *cells, _best_family(found), way_text(best.through)))
         return f"the largest IIA on each family alone, {min(self.pairs, FAMILY_PAIRS):,} pairs\n{aligned(rows)}"
+
+
+def _apart_in_words(iia: float) -> str:
+    """Of pairs on which a rival could score so much."""
+    if iia >= SAME:
+        return "do not tell the two apart: see the families below"
+    if iia >= MUCH:
+        return "tell the two apart only where the claim scores clearly more than that: see the families below"
+    return "tell the two apart"
 
 
 def _best_family(entries: Mapping[str, tuple[float, str, float]]) -> str:

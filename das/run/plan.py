@@ -58,6 +58,7 @@ class Plan:
                 f"forwards     {self.forwards:,} partial ones (a cell's batch through the layers above it)",
                 f"operations   {work} (additions and multiplications)",
                 f"time         about {duration(sum(self.seconds.values()))} on {self.machine}, without early stopping: {parts}",
+                "             by its arithmetic alone: starting takes some 20 s, and steps of a small network take longer",
                 f"memory       {_bytes(self.memory)}{self._excess()}",
                 f"disk         {_bytes(self.disk)}",
             ]

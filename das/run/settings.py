@@ -165,7 +165,7 @@ class Settings:
         """The task, with the pairs that were brought for it."""
         from das.task.files import load_task  # heavy, and the command line needs the settings' names alone
 
-        return load_task(self.task, pairs=self.pairs, columns=self.columns)
+        return load_task(self.task, pairs=self.pairs, columns=self.columns, hypotheses=self.hypotheses)
 
     @property
     def kind(self) -> Kind:

@@ -174,7 +174,9 @@ class Summary:
     ) -> Facts:  # fmt: skip
         audit = self._audits["test"][name]
         rivals = {other: best["apart"] for other, best in audit["could_be"].items() if best["apart"] is not None}
-        rival, card, beside = max(rivals, key=rivals.__getitem__, default=None), entry["scorecard"] or {}, entry["baselines"]
+        known = audit["could_be"]  # of equals, one that is true where the claim is comes after a rival
+        rival = max(rivals, key=lambda other: (rivals[other], not known[other].get("sibling")), default=None)
+        card, beside = entry["scorecard"] or {}, entry["baselines"]
         flips = {part: list(card[part].values()) for part in ("cause", "read_cause") if card.get(part)}
         return Facts(
             hypothesis=self.labels["names"][name],
@@ -185,7 +187,7 @@ class Summary:
             **{part: beside[part] for part in (*UNLEARNED, "ceiling")},
             p={null: figures["p"] for null, figures in found["nulls"].items()},
             **{part: float(np.mean(shares)) for part, shares in flips.items()},
-            rival=OWN if rival and audit["could_be"][rival].get("sibling") else rival,
+            rival=OWN if rival and known[rival].get("sibling") else rival,
             rival_iia=rivals[rival] if rival else None,
             failing=next((group["text"] for group in found["failures"]), None),
             exhausted=all(best.get("exhausted", True) for best in audit["could_be"].values()),

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from das.causal.columns import take
 from das.find.alignment import Alignment, Cell
 from das.find.budget import cost
 from das.find.kinds import Nested, Rotation
@@ -19,6 +20,7 @@ from das.find.search import Search, align
 from das.find.sites import as_kept, sites_of
 from das.find.train import forget
 from das.ground.storage import write, write_json
+from das.interchange.accuracy import Accuracy, commonest, correct
 from das.interchange.engine import Engine, HookEngine
 from das.interchange.feature import Whole
 from das.interchange.measures import left_out
@@ -41,6 +43,8 @@ from das.run.layout import Layout
 from das.run.material import SPLITS, Material
 from das.run.table import all_pairs
 from das.run.words import PROMPT, TEXTS, prompt_body, reply_table, text_table
+from das.task.variant import BASE
+from das.text import count
 
 FEW = 128
 """Pairs per hypothesis for a first look at the grid."""
@@ -97,14 +101,25 @@ class Work:
         }
         sites = dict.fromkeys((cell.hypothesis, cell.site) for cell in self.layout.grid())
         wanted = {(name, site): (name, site, [Whole(every[name])]) for name, site in sites}
-        with self.report.task(f"first look: {len(sites)} sites", 1) as step:
+        with self.report.task(f"first look: {count(len(sites), 'sites')}", 1) as step:
             found = score(m.engine, Dataset(m.data["val"].prompts, few), wanted, progress=partial(step, note=""))
         write_reach(self.run.folder, {key: float(hits.mean()) for key, hits in found.items()})
+
+    def tell_unsolved(self) -> None:
+        """Says so where the network does not solve the task on a few validation prompts: then the verdict can be no other."""
+        task, name = self.layout.task, self.layout.hypotheses[0]
+        if not task.hypothesis(name).model.complete:
+            return
+        asked, base = task.variant(BASE), take(self.material.pairs["val"][name].base, slice(FEW))
+        found = Accuracy(float(correct(asked, self.material.lm, base, self.material.engine).mean()), commonest(asked))
+        if not found.solved:
+            self.report.say(f"the network does not solve the task: {found.enough}. Train it longer, or take another one")
 
     def begin(self, look: bool) -> None:
         """What comes before a grid: the audit and, if so, a first look."""
         self.audit()
         if look:
+            self.tell_unsolved()
             self.reach()
 
     def screen(self, hypotheses: Sequence[str]) -> None:

@@ -102,14 +102,15 @@ class Reader:
 
     variables: hypothesis → what it aligns. inputs: those whose values the tables have to say; None: whatever they say.
     computed: the other variables that they speak of. known: variables that may have a column. texts: whether the prompts are
-    the tables' own texts.
+    the tables' own texts. asked: hypotheses that are asked for; by default all.
     """
 
     def __init__(
         self, tables: Sequence[Table], variables: Mapping[str, Sequence[str]], places: Mapping[str, Any],
-        inputs: Sequence[str] | None, known: Sequence[str] | None, texts: bool,
+        inputs: Sequence[str] | None, known: Sequence[str] | None, texts: bool, asked: Sequence[str] | None = None,
     ) -> None:  # fmt: skip
         self.tables, self.variables, self.texts = tables, variables, texts
+        self.asked = [name for name in variables if asked is None or name in asked]
         self.roles = {name: list(self._roles(name, places)) for name in variables}
         every = [roles for some in self.roles.values() for roles in some]
         for roles in every:
@@ -126,12 +127,12 @@ class Reader:
                     if other not in self.variables:
                         raise DasError(f"{table.at(row)}: hypothesis {other!r}: expected one of {', '.join(self.variables)}")
                 table = table.take([row for row, other in enumerate(given) if other == name]).filled()
-            elif len(self.variables) > 1:
+            elif len(self.asked) > 1:
                 raise DasError(
                     f"{table.name} does not say whose pairs its rows are: the task has the hypotheses "
-                    f"{', '.join(self.variables)}; add a column `hypothesis`"
+                    f"{', '.join(self.variables)}; add a column `hypothesis`, or ask for one: --hypotheses {self.asked[0]}"
                 )
-            if len(table):
+            if len(table) and ("hypothesis" in table.columns or name in self.asked):
                 yield Roles(table, self.variables[name], places)
 
     def brought(self, kinds: Mapping[str, Any]) -> dict[str, Brought]:
@@ -261,7 +262,7 @@ def _refuse(name: str, brought: Brought, wrong: Sequence[tuple[int, str]]) -> No
         lines = [f"{brought.rows[row]}: {what}" for row, what in sorted(wrong)[:MOST_SHOWN]]
         some = len({row for row, _ in wrong})
         raise DasError(
-            f"{some} of {len(brought)} pairs of {name!r} disagree with its causal model. The first:\n  " + "\n  ".join(lines)
+            f"{some} of {len(brought)} pairs of {name!r} disagree with its causal model. The first:\n  " + ";\n  ".join(lines)
         )
 
 

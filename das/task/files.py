@@ -6,7 +6,7 @@ import importlib.util
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -22,16 +22,18 @@ from das.task.task import Task
 
 
 def load_task(
-    source: str | Path | Task, folder: str | Path = HERE, pairs: Any = None, columns: Mapping[str, str | None] | None = None
-) -> Task:
+    source: str | Path | Task, folder: str | Path = HERE, pairs: Any = None, columns: Mapping[str, str | None] | None = None,
+    hypotheses: Sequence[str] | None = None,
+) -> Task:  # fmt: skip
     """A task by path (`my/task.py`), by name (in `tasks/`, offered by an installed package, or shipped: `price_tagging`), or of
     a table of pairs (see `das.own_task`).
 
     The file is Python that runs as you; it defines `task` or exactly one Task. pairs: those that are brought for it (see
     `das.with_pairs`), if there are any. columns: what the columns of the table of pairs are, where their names do not say it.
+    hypotheses: those that are asked for, of which one has the rows that do not say whose they are; by default all.
     """
     if pairs is not None:
-        return with_pairs(load_task(source, folder), pairs, columns)
+        return with_pairs(load_task(source, folder), pairs, columns, hypotheses)
     path = None if isinstance(source, Task) else task_file(short_text("a task", fitted("a task", source, str)), folder)
     if path and is_table(path):
         return own_task(path, name=_plain_name(path), columns=columns)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from das.causal.model import CausalModel
 from das.errors import DasError, shown, unknown
 
@@ -28,3 +30,13 @@ class Hypothesis:
 
     def __repr__(self) -> str:
         return f"Hypothesis({'+'.join(self.variables)} of {self.model.output})"
+
+
+def remodelled(
+    hypotheses: Mapping[str, Hypothesis], change: Callable[[CausalModel], CausalModel]
+) -> dict[str, Hypothesis]:  # fmt: skip
+    """The same of changed models. Each model is changed once, so that hypotheses of one model stay so: they are true together,
+    and no rivals."""
+    models = {id(h.model): h.model for h in hypotheses.values()}
+    changed = {key: change(model) for key, model in models.items()}
+    return {name: Hypothesis(changed[id(h.model)], *h.variables) for name, h in hypotheses.items()}

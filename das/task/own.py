@@ -25,7 +25,7 @@ from das.task.brought import (
     tables_of,
     variables_in,
 )  # fmt: skip
-from das.task.hypothesis import Hypothesis
+from das.task.hypothesis import Hypothesis, remodelled
 from das.task.prompt import Prompt
 from das.task.task import Task
 
@@ -84,17 +84,20 @@ def _with_models(
     read = Reader(tables, variables, places, first.inputs.names, known, True)
     pairs = read.brought(first.inputs.domains)
     inputs = _inputs(first.inputs, _distinct(pairs, first.inputs.names))
-    asked = {n: Hypothesis(h.model.beside(inputs), *h.variables) for n, h in hypotheses.items()}
+    asked = remodelled(hypotheses, lambda model: model.beside(inputs))
     return _with(Task(Prompt(f"{{{PROMPT}}}", answers), asked, positions, name=name, pairs=pairs), pairs, read.computed)
 
 
-def with_pairs(task: Task, data: Any, columns: Mapping[str, str | None] | None = None) -> Task:
+def with_pairs(
+    task: Task, data: Any, columns: Mapping[str, str | None] | None = None, hypotheses: Sequence[str] | None = None
+) -> Task:  # fmt: skip
     """The task with pairs that are brought for it: those of the splits that the data name (see `own_task`), where they name
     none those of all; what is left is drawn. The columns `base.X` and `source.X` say what the task's inputs are in a pair;
-    texts and labels, if there are any, are held against what the task writes and answers."""
+    texts and labels, if there are any, are held against what the task writes and answers. hypotheses: those that are asked
+    for: rows that do not say whose they are can only be of a single one."""
     tables = tables_of(data, columns or {})
     variables = {n: h.variables for n, h in task.hypotheses.items()}
-    read = Reader(tables, variables, {}, task.model.inputs.names, task.model.variables, False)
+    read = Reader(tables, variables, {}, task.model.inputs.names, task.model.variables, False, hypotheses)
     pairs = read.brought(task.model.inputs.domains)
     for name, sides in read.texts_of().items():
         for side, texts in sides.items():

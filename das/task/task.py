@@ -17,7 +17,7 @@ from das.task.answers import Answers
 from das.task.asked import KNOWN, Asked, ask, drawn
 from das.task.brought import Brought, answers_of
 from das.task.form import Form
-from das.task.hypothesis import Hypothesis
+from das.task.hypothesis import Hypothesis, remodelled
 from das.task.identity import identities
 from das.task.plain_shifts import check_names, parse_shift
 from das.task.positions import Position, expand_positions, single_positions
@@ -121,7 +121,7 @@ class Task:
         variant = self.variant(shift, tokenizer)
         if variant.model is not self.model:
             raise DasError("this shift asks another question (it has a model of its own): what aligns here says nothing of it")
-        hypotheses = {n: Hypothesis(h.model.over(variant.inputs), *h.variables) for n, h in self.hypotheses.items()}
+        hypotheses = remodelled(self.hypotheses, lambda model: model.over(variant.inputs))
         return replace(self, prompt=variant.prompt, hypotheses=hypotheses)
 
     def draw(

@@ -125,4 +125,4 @@ class Applied(ABC):
 def _end(text: str, most: int = 60) -> str:
     """A prompt, of a long one its end."""
     line = " ".join(text.split())
-    return repr(line if len(line) <= most else f"… {line[-most:]}")
+    return repr(line if len(line) <= most else f"… {line[-most:].lstrip()}")

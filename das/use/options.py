@@ -98,12 +98,12 @@ def read(words: Sequence[str], options: Sequence[Option], command: str, configs:
             option = _known(name, known, configs, command)
             given.values[option.name] = option.value(value if equals else _next(left, name, option))
         elif word.startswith("-") or (place := next(places, None)) is None:
-            raise DasError(f"unrecognized arguments: {word}. See: das {command} --help")
+            raise DasError(f"unrecognized arguments: {word}. See: das {command.split()[0]} --help")
         else:
             given.values[place.name] = place.value(word)
     missing = [o.name for o in options if o.needed and o.name not in given.values]
     if missing and not given.help and not given.printing:
-        raise DasError(f"required: {', '.join(missing)}. See: das {command} --help")
+        raise DasError(f"required: {', '.join(missing)}. See: das {command.split()[0]} --help")
     given.values = {o.name: o.default for o in options if not o.needed} | given.values
     return given
 

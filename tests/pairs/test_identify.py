@@ -1,6 +1,7 @@
 """Identifiability: what a wrong hypothesis could score, from the causal models alone."""
 
 import json
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -430,6 +431,18 @@ def test_wrong_arguments_are_one_clear_line(name, capsys):
     assert err.startswith("das: ")
     assert err.count("\n") == 1
     assert message in err
+
+
+@pytest.mark.parametrize("shift", ["base", "true_false"])
+def test_hypotheses_of_one_model_are_no_rivals_under_any_shift(shift):
+    task = load_task("price_tagging")
+    twice = replace(
+        task, hypotheses=task.hypotheses | {"other": Hypothesis(task.hypotheses["left_boundary"].model, "above_lower")}
+    )
+    asked = twice.under(shift)
+    pool = asked.model.sample(np.random.default_rng(0), 400)
+    pairs = make_pairs(asked.hypotheses["left_boundary"], pool, 100, np.random.default_rng(1))
+    assert examine(asked, "left_boundary", pairs).siblings == ["other"]
 
 
 # --- what could be mistaken for the claim ---
