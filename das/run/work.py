@@ -110,7 +110,8 @@ class Work:
         task, name = self.layout.task, self.layout.hypotheses[0]
         if not task.hypothesis(name).model.complete:
             return
-        asked, base = task.variant(BASE), take(self.material.pairs["val"][name].base, slice(FEW))
+        asked, pairs = task.variant(BASE), self.material.pairs["val"][name]
+        base = take(pairs.base, np.arange(min(FEW, len(pairs))))
         found = Accuracy(float(correct(asked, self.material.lm, base, self.material.engine).mean()), commonest(asked))
         if not found.solved:
             self.report.say(f"the network does not solve the task: {found.enough}. Train it longer, or take another one")
