@@ -42,7 +42,7 @@ def circuit_figure(kept: pd.DataFrame, graph: Mapping[str, int], tokens: Mapping
     for side in ("top", "right", "left", "bottom"):
         ax.spines[side].set_visible(False)
     _legends(figure, ax, kept, colours)
-    figure.suptitle(fitted(plain(title), width, 10), fontsize=10)
+    ax.set_title(fitted(plain(title), width - 1.5, 10), fontsize=10)
     return figure
 
 
