@@ -174,11 +174,14 @@ def settle(
     searched = {i: a for i, a in enumerate(alignments) if a.rank and a.cell.kind.slack is not None}
     left = {i: a.cell.kind.slack or 0.0 for i, a in searched.items()}
     ordered = {i: a for i, a in searched.items() if a.cell.kind.ordered}
+    told = progress or (lambda share: None)
     _shorten(ordered, left, scores)
+    told(0.4)
     some = _that_learned(searched, scores, val, captures)
     _order(some, scores)
+    told(0.7)
     _shorten(some, left, scores)
-    for i, curve in curves(alignments, scores, progress).items():
+    for i, curve in curves(alignments, scores, lambda share: told(0.8 + 0.2 * share)).items():
         alignments[i].curve = curve
 
 

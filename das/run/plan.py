@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from das.errors import DasError
+from das.find.alignment import Cell
+from das.find.kinds import Kind
 from das.network.lm import LM
 from das.network.named import NAMED
 from das.run import costs, machine
@@ -125,17 +127,22 @@ def _shape_note(settings: Settings) -> str:
     return f"{settings.lm} is not here: planned from its published shape, with {words}"
 
 
+def _beside(e: Layout, grid: Sequence[Cell]) -> tuple[Counter[Kind], Counter[Kind]]:
+    """How many cells of each kind are added at the chosen sites, and of closed forms at every site of the grid."""
+    refined = dict.fromkeys(e.refinement(dict.fromkeys(e.hypotheses, grid[0].site)))
+    forms = e.closed((cell.hypothesis, cell.site) for cell in grid)
+    return Counter(cell.kind for cell in refined if cell not in set(grid)), Counter(cell.kind for cell in forms)
+
+
 def plan(experiment: Layout) -> Plan:
     """Counts from the configuration, the tokenizer and the causal models alone."""
     e, s, config = experiment, experiment.settings, experiment.network.shape
     tokens = int(e.sample.lengths.max())
     own = tokens - len(e.sample.prefix(tokens - 1))
-    grid, refined = e.grid(), e.refinement(dict.fromkeys(e.hypotheses, e.grid()[0].site))
-    chosen = [cell.kind for cell in dict.fromkeys(refined) if cell not in set(grid)]
-    share = 1.0 if s.budget is None else s.budget
+    grid, share = e.grid(), 1.0 if s.budget is None else s.budget
     trained = max(len(e.hypotheses) * s.seeds, round(share * len(grid)))
-    forms = Counter(cell.kind for cell in e.closed((cell.hypothesis, cell.site) for cell in grid))
-    own_cells = Counter({s.kind: trained}) + Counter(chosen)
+    chosen, forms = _beside(e, grid)
+    own_cells = Counter({s.kind: trained}) + chosen
     every = {kind: own_cells[kind] + share * forms[kind] for kind in own_cells | forms}
     cells, closed = own_cells.total(), round(share * forms.total())
     training = sum(count for kind, count in own_cells.items() if kind.trains)
@@ -146,7 +153,7 @@ def plan(experiment: Layout) -> Plan:
     return Plan(
         grid=len(grid),
         trained=trained,
-        chosen=len(chosen),
+        chosen=chosen.total(),
         closed=closed,
         forwards=round(training * s.steps + judged / s.batch),
         tokens=tokens,
