@@ -63,7 +63,7 @@ def prompts(rows=4, width=10, seed=0):
 @pytest.mark.parametrize("name", DECODERS)
 def test_every_component_is_resumed_exactly(name):
     lm = network(name)
-    groups = lm._heads[1]
+    groups = lm.heads[1]
     components = [c for c in INNER if not (c == "key.1" and groups < 2)]
     assert self_test(lm, ResumeEngine, components) < 1e-5
     assert isinstance(make_engine(lm, None, components), ResumeEngine)
@@ -89,7 +89,7 @@ def test_a_change_inside_a_layer_has_the_same_gradients_both_ways(name, componen
 def test_gradients_at_all_spots_at_once_are_those_of_each_swap_by_itself(name, kind):
     lm, batch, rows = network(name), prompts(), slice(1, 3)
     engine, columns = kind(lm), torch.from_numpy(batch.positions["here"])[rows]
-    components = [c for c in (*INNER, "block_output") if not (c == "key.1" and lm._heads[1] < 2)]
+    components = [c for c in (*INNER, "block_output") if not (c == "key.1" and lm.heads[1] < 2)]
     spots = [(component, layer) for component in components for layer in range(3)]
     capture = engine.capture(batch, spots, first=5)
     found = engine.gradients(capture, spots, lambda logits: logits.square().sum(), rows)
@@ -123,7 +123,7 @@ def test_fused_projections_are_taken_apart_as_the_network_does(name):
     """Changing one head's value changes that head's output and no other's."""
     lm, batch = network(name), prompts()
     engine, last = HookEngine(lm), torch.from_numpy(batch.positions["last"])
-    groups = lm._heads[1]
+    groups = lm.heads[1]
     found: dict[str, torch.Tensor] = {}
     spot = (f"value.{groups - 1}", 1)
     capture = engine.capture(batch, [spot, ("heads", 1)])
