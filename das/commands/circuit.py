@@ -43,9 +43,9 @@ def circuit(
     from das.use.circuit import circuit as found
 
     settings: dict[str, Any] = {
+        "families": families or None,
         "positions": positions, "under": under, "seed": seed, "dtype": dtype, "device": device, "variable": variable,
         "steps": steps, "method": method, "swap": swap, "threshold": threshold, "cut_below": cut_below, "pairs": pairs,
         "draws": draws,
     }  # fmt: skip
-    settings |= {"families": families} if families else {}
     studied("circuit", task, lm, out, threads, json, lambda: found(task, lm, hypothesis, report=console(), **settings))

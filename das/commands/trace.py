@@ -43,8 +43,8 @@ def trace(
     from das.use.causal_trace import causal_trace
 
     settings: dict[str, Any] = {
+        "families": families or None,
         "layers": layers, "positions": positions, "under": under, "seed": seed, "dtype": dtype, "device": device,
         "corrupt": corrupt, "field": field, "sigmas": sigmas, "kinds": kinds or list(KINDS), "window": window, "pairs": pairs,
     }  # fmt: skip
-    settings |= {"families": families} if families else {}
     studied("trace", task, lm, out, threads, json, lambda: causal_trace(task, lm, hypothesis, report=console(), **settings))

@@ -63,15 +63,16 @@ def _where(source: str) -> tuple[str, dict[str, Any]]:
     return source, {"local_files_only": not answers}
 
 
-def _cached(source: str) -> bool:
-    """Whether the hub's network is on this machine."""
+def _cached(source: str) -> Path | None:
+    """The folder of the hub's network on this machine; None where it is not there."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
     try:
-        return isinstance(try_to_load_from_cache(source, "config.json"), str)
+        kept = try_to_load_from_cache(source, "config.json")
     except HFValidationError:
-        return False
+        return None
+    return Path(kept).parent if isinstance(kept, str) else None
 
 
 def weight_files(source: str) -> list[Path]:
@@ -82,12 +83,8 @@ def weight_files(source: str) -> list[Path]:
     target, extra = _where(source)
     if "gguf_file" in extra:
         return [Path(target) / extra["gguf_file"]]
-    if not Path(target).is_dir():
-        from huggingface_hub import try_to_load_from_cache
-
-        kept = try_to_load_from_cache(target, "config.json")
-        return _weights_in(Path(kept).parent) if isinstance(kept, str) else []
-    return _weights_in(Path(target))
+    there = Path(target) if Path(target).is_dir() else _cached(target)
+    return _weights_in(there) if there else []
 
 
 def _weights_in(folder: Path) -> list[Path]:

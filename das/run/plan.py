@@ -129,9 +129,9 @@ def _shape_note(settings: Settings) -> str:
 
 def _beside(e: Layout, grid: Sequence[Cell]) -> tuple[Counter[Kind], Counter[Kind]]:
     """How many cells of each kind are added at the chosen sites, and of closed forms at every site of the grid."""
-    refined = dict.fromkeys(e.refinement(dict.fromkeys(e.hypotheses, grid[0].site)))
+    there, refined = set(grid), dict.fromkeys(e.refinement(dict.fromkeys(e.hypotheses, grid[0].site)))
     forms = e.closed((cell.hypothesis, cell.site) for cell in grid)
-    return Counter(cell.kind for cell in refined if cell not in set(grid)), Counter(cell.kind for cell in forms)
+    return Counter(cell.kind for cell in refined if cell not in there), Counter(cell.kind for cell in forms)
 
 
 def plan(experiment: Layout) -> Plan:

@@ -152,7 +152,7 @@ def circuit(
     bounds = whole("steps", steps, 1, 1000), swap, number("cut_below", cut_below, 0, 1)
     asked = one_hypothesis(task, lm, hypothesis, pairs, SPLITS, **settings)
     name = variable_of(asked, variable)
-    found = flipping(asked, name, drawn="families" in settings, whole=swap != "source")
+    found = flipping(asked, name, drawn=settings.get("families") is not None, whole=swap != "source")
     search = CircuitSearch(Method(method, *bounds, asked.positions), least, random, asked.settings.seed, report)
     searched = search.searched(found.engine, found.splits)
     about: dict[str, Any] = {"hypothesis": f"{asked.hypotheses[0]}.{name}", "lm": found.engine.lm.name, "method": method}

@@ -110,7 +110,14 @@ class Directed:
         if self.task is None:
             raise DasError("what is natural along a direction is measured on the task's prompts: give task=")
         drawn = self.task.model.sample(np.random.default_rng(0), NATURAL)
-        return drawn, self.vectors(self.task.encode(drawn, self.lm.tokenizer, [self.position]), spots)
+        if missing := [spot for spot in spots if spot not in self._seen]:
+            self._seen.update(self.vectors(self.task.encode(drawn, self.lm.tokenizer, [self.position]), missing))
+        return drawn, {spot: self._seen[spot] for spot in spots}
+
+    @cached_property
+    def _seen(self) -> dict[Spot, Tensor]:
+        """What drawn prompts have, at the spots that were asked for."""
+        return {}
 
     def levels(self, drawn: Columns, variable: int) -> tuple[list[str], list[Rows]]:
         """A variable's levels by name, with the rows of drawn prompts that are at each (see `levels_of`)."""

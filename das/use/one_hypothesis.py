@@ -24,9 +24,10 @@ def one_hypothesis(
     task: Any, lm: Any, hypothesis: str | None, pairs: int, splits: Sequence[str] = ("test",), **settings: Any
 ) -> Experiment:  # fmt: skip
     """An experiment of a hypothesis, by default the task's first, some of whose splits have so many pairs. settings: as of
-    `das.Settings`."""
+    `das.Settings`; None is what it is by default."""
     many = whole("pairs", pairs, 2, 10**6)
     sizes = {f"{split}_pairs": many if split in splits else 2 for split in SPLITS}
-    made = Experiment(task, lm, hypotheses=hypothesis and [hypothesis], **sizes, **settings)
+    given = {name: value for name, value in settings.items() if value is not None}
+    made = Experiment(task, lm, hypotheses=hypothesis and [hypothesis], **sizes, **given)
     made.hypotheses = made.hypotheses[:1]
     return made

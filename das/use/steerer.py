@@ -58,9 +58,10 @@ class Steerer(Directed):
         which, (own,) = self.number(way.variable), self.spots([self.alignment.cell.site.spot[1]])
         drawn, rows = self.natural([own])
         along = rows[own] @ self.directions(which)[:, 0].to(rows[own])
-        means = [f"{along[group].mean():+.2f} ({name})" for name, group in zip(*self.levels(drawn, which), strict=True)]
-        where = f", along which prompts of the task lie at {', '.join(means)}, by {self.variables[which]}"
-        return where.replace("-", "−") if means else ""
+        levels = zip(*self.levels(drawn, which), strict=True)
+        means = [(f"{along[group].mean():+.2f}".replace("-", "−"), name) for name, group in levels]
+        told = ", ".join(f"{mean} ({name})" for mean, name in means)
+        return f", along which prompts of the task lie at {told}, by {self.variables[which]}" if told else ""
 
     def _answer_length(self, prompts: Asked) -> int:
         """So many tokens as the answers of a task's own prompts have; of texts `TOKENS`."""
