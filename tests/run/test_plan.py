@@ -109,7 +109,9 @@ def test_bytes_are_those_that_are_written(kind, dictionary, tmp_path, monkeypatc
     tensors = sum(tensor.nbytes for tensor in load_file(cell / "alignment.safetensors").values())
     found, beside = plan(experiment).disk, FEW["test_pairs"] + 2**12  # its hits, its cards
     most = found["alignments"] - beside
-    shared = "dictionary" in kind  # latents may have neighbours in common, which are kept once; which are chosen, a processor tells
+    shared = (
+        "dictionary" in kind
+    )  # latents may have neighbours in common, which are kept once; which are chosen, a processor tells
     assert (0.5 if shared else 0.98) * most <= tensors <= 1.02 * most
     assert max(checkpoints, default=0) == pytest.approx(found["checkpoints"], abs=2**13)  # Lightning's own words
 
