@@ -9,7 +9,7 @@ from das.use.options import Option
 GROUPS = {
     "Settings": {
         "what matters first": "task lm out layers positions hypotheses subspace workers json",
-        "where and what else to look for": "components beside closed_forms seeds chosen_seeds budget",
+        "where and what else to look for": "components beside closed_forms seeds chosen_seeds budget trace",
         "prompts and pairs": "under pairs columns families train_pairs val_pairs test_pairs only_correct seed",
         "training": "steps batch loss check_every patience",
         "judging": "nulls measures shifts retrain",

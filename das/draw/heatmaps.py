@@ -159,14 +159,15 @@ def grey_numbers(ax: Axes, values: Any, instead: Any) -> None:
 
 
 def _skipped(ax: Axes, run: Folder, hypothesis: str, values: Any) -> str:
-    """Writes into the cells that were not trained what a whole-vector swap scores there on the screen's training pairs; what
-    is to be said of them."""
+    """Writes into the cells that were not trained what a whole-vector swap scores there on the screen's training pairs, or
+    did in the trace; what is to be said of them."""
     screened = run.screened()
     if screened is None or not np.isnan(values).any():
         return ""
     rows, positions, _ = _grid(run, hypothesis, "")
-    grey_numbers(ax, values, spread(screened[screened["hypothesis"] == hypothesis], "whole", rows, positions))
-    return ", grey: not trained (whole swap)"
+    whole = spread(screened[screened["hypothesis"] == hypothesis], "whole", rows, positions)
+    grey_numbers(ax, values, whole)
+    return f", grey: not trained{' (whole swap)' if np.isfinite(whole).any() else ''}"
 
 
 def outline(ax: Axes, cell: tuple[int, int]) -> None:

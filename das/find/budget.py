@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping
+from math import isfinite
 from typing import Any
 
 import pandas as pd
@@ -23,8 +24,8 @@ def cost(engine: Engine, data: Dataset, site: Site) -> int:
 
 
 def spend(table: pd.DataFrame, budget: float) -> pd.DataFrame:
-    """What becomes of the sites in a table of `das.find.screen.screen` with a column `cost`: adds to it `rank` (1 for the best
-    site of a hypothesis), `trained` and `reason`, in words.
+    """What becomes of the sites in a table of `das.find.screen.screen`, or of a trace (`das.run.by_trace`), with a column
+    `cost`: adds to it `rank` (1 for the best site of a hypothesis), `trained` and `reason`, in words.
 
     Hypotheses take turns, each with the best of its sites that are left, until `budget`, a share of the sum of all costs,
     is spent: one whose next site would overdraw it takes no more. The first site of each is taken in any case.
@@ -54,6 +55,17 @@ def _reason(row: Mapping[Any, Any], end: int, size: int) -> str:
 
 
 def _effect(row: Mapping[Any, Any]) -> str:
+    """What ranks a site, by what its table says: a trace's has what was brought back there."""
+    return _restored(row) if "recovered" in row else _moved(row)
+
+
+def _restored(row: Mapping[Any, Any]) -> str:
+    window = f" with a window of {row['window']} layers" if row["window"] > 1 else ""
+    share = f" ({row['recovered']:.2f} of what was lost)" if isfinite(row["recovered"]) else ""
+    return f"its {row['kind']} put back{window} brings back {row['effect']:.2f} of the clean answer's probability{share}"
+
+
+def _moved(row: Mapping[Any, Any]) -> str:
     first_order = f"{row['attribution']:.2f} to first order"
     return f"swap moves the answer by {row['move']:.2f} logits ({first_order}), score {row['score']:.2f}"
 
@@ -69,8 +81,9 @@ def _line(name: str, mine: pd.DataFrame) -> str:
     if skipped.empty:
         return text
     best = skipped.to_dict("records")[0]
-    scores = f"{_effect(best)}, flips {best['flips']:.0%}, IIA {best['whole']:.2f}"
-    return f"{text}, skips {len(skipped)}; the best skipped, {sites_of(skipped)[0]}: {scores}"
+    flips = f", flips {best['flips']:.0%}" if "flips" in best else ""
+    iia = f", IIA {best['whole']:.2f}" if isfinite(best["whole"]) else ""
+    return f"{text}, skips {len(skipped)}; the best skipped, {sites_of(skipped)[0]}: {_effect(best)}{flips}{iia}"
 
 
 def ordinal(n: int) -> str:

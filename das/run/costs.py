@@ -67,7 +67,7 @@ def flops(
     capture = 2 * own * config.num_hidden_layers * _layer_flops(config)  # of a pair
     screened, every = min(PAIRS, s.train_pairs), len(e.hypotheses)
     flops = {}
-    if s.budget is not None:
+    if s.screens:
         slopes = 2 * max(costs)  # of all sites at once
         flops["screening"] = screened * (sum(costs) / s.seeds + every * (slopes + capture))
     if training:

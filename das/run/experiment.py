@@ -29,7 +29,6 @@ from das.run.folder import Folder
 from das.run.layout import Layout
 from das.run.lock import alone
 from das.run.mend import SCREEN, mend
-from das.run.provenance import provenance
 from das.run.settings import Settings
 from das.run.stages import DONE, PURPOSES, so_far
 from das.run.summary import Summary
@@ -68,8 +67,10 @@ class Experiment(Layout):
         refuse_at_start()
         started, run = time.time(), Run(folder("out", out))
         self.ready()
+        if not (run.folder / SCREEN).exists():
+            self.check_trace()
         with alone(run.folder):
-            run.prepare(self.settings, provenance(self.task, self.tokenizer, self.network.printed, self.own_measures))
+            run.prepare(self.settings, self.made)
             mend(run.folder, report)
             self.tell_device(report)
             self._run(run, report, after, look)
@@ -132,13 +133,13 @@ class Experiment(Layout):
             work.report = report
 
     def within_budget(self, work: Work) -> list[Cell]:
-        """The cells of the grid that are to be trained: those of the sites that the folder's screen says, if there is a
+        """The cells of the grid that are to be trained: those of the sites that the folder's ranking says, if there is a
         budget."""
         grid, budget, run = self.grid(), self.settings.budget, work.run
         if budget is None:
             return grid
         if (table := run.screened()) is None:
-            table = spend(self._screened(work), budget)
+            table = spend(self._ranked(work), budget)
             write(run.folder / SCREEN, as_kept(table).to_parquet)
             for name in self.hypotheses:
                 remove(run.screen_part(name))
@@ -150,11 +151,12 @@ class Experiment(Layout):
 
     # --- stages, shared out among the workers ---
 
-    def _screened(self, work: Work) -> pd.DataFrame:
-        """What the screen finds."""
+    def _ranked(self, work: Work) -> pd.DataFrame:
+        """What the screen finds, or the trace has found."""
         parts = {name: work.run.screen_part(name) for name in self.hypotheses}
         shards = _dealt([name for name, part in parts.items() if not part.exists()], self.settings.workers)
-        self._share(work, "screen", [partial(Work.screen, hypotheses=shard) for shard in shards])
+        stage, job = ("screen", Work.screen) if self.settings.screens else ("trace", Work.by_trace)
+        self._share(work, stage, [partial(job, hypotheses=shard) for shard in shards])
         return as_read(pd.concat([read_table(part) for part in parts.values()], ignore_index=True))
 
     def _train(self, work: Work, stage: str, cells: Sequence[Cell]) -> bool:

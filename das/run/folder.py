@@ -241,8 +241,9 @@ class Folder:
         return self.folder / f"screen-{hypothesis}.parquet"
 
     def screened(self) -> pd.DataFrame | None:
-        """`screen.parquet`: a row per hypothesis and site of the grid, with what the screen found there, its rank, and whether
-        and why it was trained or skipped (see `das.find.screen` and `das.find.budget`); None where the run had no budget."""
+        """`screen.parquet`: a row per hypothesis and site of the grid, with what the screen, or a trace, found there, its rank,
+        and whether and why it was trained or skipped (see `das.find.screen`, `das.run.by_trace` and `das.find.budget`); None
+        where the run had no budget."""
         path = self.folder / SCREEN
         return as_read(read_table(path)) if written(path) else None
 

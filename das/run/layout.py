@@ -29,8 +29,10 @@ from das.network.site import Site, parse_component, single_components, single_la
 from das.pairs.families import check_families
 from das.pairs.written import pair_rows
 from das.progress import Reporter
+from das.run.by_trace import Trace
 from das.run.check import askable, retrained
 from das.run.material import Material, origins_of
+from das.run.provenance import Print, provenance
 from das.run.settings import Settings, check_keys, name_of
 from das.task.answers import Answers, Real
 from das.task.positions import expand_positions
@@ -96,7 +98,7 @@ class Layout:
         s = self.settings
         against = [name for name, measure in self.measures.items() if measure.against]
         against += [s.loss] if self.schedule.loss.against else []
-        unknown_to = ["a budget"] * (s.budget is not None) + ["only_correct"] * s.only_correct + against
+        unknown_to = ["a budget"] * s.screens + ["only_correct"] * s.only_correct + against
         for what in unknown_to if not self.task.answered else ():
             raise DasError(f"{what} goes by how the prompts are answered: add the columns base_label and source_label")
         for kind in (s.kind, *s.kinds_beside):
@@ -165,6 +167,21 @@ class Layout:
         self._check_widths()
         device_of(self.settings.device)
         check_logger(self.settings.logger)
+
+    def check_trace(self) -> None:
+        """DasError where the trace that is to rank the sites is of something else, or lacks one of them."""
+        if self.trace:
+            self.trace.check(self.made, name_of(self.settings.lm), self.names, self.sites)
+
+    @cached_property
+    def trace(self) -> Trace | None:
+        """What ranks the sites in a screen's place, if something does."""
+        return None if self.settings.trace is None else Trace.read(self.settings.trace)
+
+    @cached_property
+    def made(self) -> Print:
+        """The prints of the task and the network."""
+        return provenance(self.task, self.tokenizer, self.network.printed, self.own_measures)
 
     def tell_device(self, report: Reporter) -> None:
         """Says what `auto` comes to."""

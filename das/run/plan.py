@@ -106,11 +106,14 @@ def plan_of(settings: Settings) -> Plan:
     tokenizer made of the task's own words in place of its own; a note says so."""
     machine.device(settings)  # DasError where it is not there
     try:
-        return plan(Layout.from_settings(settings))
+        layout = Layout.from_settings(settings)
+        planned = plan(layout)
     except DasError:
         if settings.lm not in NAMED or not NAMED[settings.lm].shape:
             raise
         return replace(plan(Layout.from_settings(_shaped(settings))), notes=[_shape_note(settings)])
+    layout.check_trace()
+    return planned
 
 
 def _shaped(settings: Settings) -> Settings:

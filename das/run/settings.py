@@ -49,6 +49,8 @@ class Settings:
         chosen_seeds: Seeds on the chosen cells.
         budget: Share of the grid's training cost, up to 1, to spend on the most promising sites of each hypothesis, as a
             screen of the training pairs ranks them; by default everything is trained, unscreened.
+        trace: Folder of a finished `das trace` of this task and network, whose effects rank the sites in the screen's place;
+            with a budget.
         under: The shift to train and judge under: base, a name that the task declares, names joined by +, or a mapping (see
             `das shift --help`).
         shifts: Shifts to test every alignment under when the grid is done: all, names, or a mapping from names to shifts. May
@@ -98,6 +100,7 @@ class Settings:
     seeds: int = 1
     chosen_seeds: int = 3
     budget: float | None = None
+    trace: str | None = None
     under: Any = "base"
     shifts: Any = field(default_factory=list)
     retrain: float | dict[str, float] = 0.0
@@ -138,6 +141,10 @@ class Settings:
             raise DasError("nulls is 1: expected 0, or at least 2 draws")
         if self.budget is not None:
             self.budget = number("budget", self.budget, 0, 1, above=True)
+        elif self.trace is not None:
+            raise DasError(
+                "trace ranks the sites that a budget is spent on, and there is no budget: give one, or leave out trace"
+            )
         if self.memory is not None:
             self.memory = number("memory", self.memory, 0, 10**6)
         for name, share in self.retrain.items() if isinstance(self.retrain, dict) else [("retrain", self.retrain)]:
@@ -179,6 +186,11 @@ class Settings:
     @property
     def kinds_closed(self) -> list[Kind]:
         return [parse_kind(kind) for kind in self.closed_forms]
+
+    @property
+    def screens(self) -> bool:
+        """Whether a screen ranks the sites."""
+        return self.budget is not None and self.trace is None
 
     def plain(self) -> dict[str, Any]:
         """As YAML can hold it; a task or network that was given as an object goes by its name."""

@@ -12,6 +12,7 @@ from das.text import two
 PURPOSES = {
     "pairs": "pairs of prompts, drawn or brought, and the answers that a swap should lead to",
     "screen": "how much every site matters to the answer, so that the budget goes to the best",
+    "trace": "what a trace brought back at every site, so that the budget goes to the best",
     "grid": "an alignment is trained for every hypothesis at every site",
     "closed forms": "what can be had at every site without training, to be held against what was trained",
     "chosen cells": "more seeds, and the kinds beside, where each hypothesis does best",

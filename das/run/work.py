@@ -127,13 +127,23 @@ class Work:
         """Screens the sites of hypotheses: writes what is found, and what a cell at each site costs. It sees training pairs
         alone, so that nothing is chosen on what is reported."""
         m, s = self.material, self.layout.settings
-        data = m.data["train"]
         for name in hypotheses:
             cells = [cell for cell in self.layout.grid() if cell.hypothesis == name]
             with self.report.task(f"screen: {len(cells) // s.seeds} sites of {name}", 1) as step:
-                table = screen(m.engine, data, cells, rows=s.batch, progress=partial(step, note=""))
-            table["cost"] = [cost(m.engine, data, site) for site in sites_of(table)]
-            write(self.run.screen_part(name), as_kept(table).to_parquet)
+                table = screen(m.engine, m.data["train"], cells, rows=s.batch, progress=partial(step, note=""))
+            self._rankable(name, table)
+
+    def by_trace(self, hypotheses: Sequence[str]) -> None:
+        """Writes what the trace has found at the sites of hypotheses, and what a cell at each costs."""
+        assert self.layout.trace
+        for name in hypotheses:
+            self._rankable(name, self.layout.trace.table(name, self.layout.sites))
+
+    def _rankable(self, name: str, table: pd.DataFrame) -> None:
+        """Writes the sites of a hypothesis with their scores, and what a cell at each costs."""
+        m = self.material
+        costs = [cost(m.engine, m.data["train"], site) for site in sites_of(table)]
+        write(self.run.screen_part(name), as_kept(table.assign(cost=costs)).to_parquet)
 
     def train(self, stage: str, cells: Sequence[Cell]) -> None:
         """Finds and judges alignments of cells and writes their folders."""

@@ -89,7 +89,9 @@ def _retrain(run: Folder, settings: Settings, name: str, spec: Any, share: float
     reached = [position for position, found in folder.about["coverage"].items() if found == 1]
     report.say(f"training under {name}")
     budget = share if share < 1 else settings.budget
-    anew = replace(settings, under=spec, positions=reached, shifts=[], retrain=0.0, nulls=0, beside=[], budget=budget)
+    anew = replace(
+        settings, under=spec, positions=reached, shifts=[], retrain=0.0, nulls=0, beside=[], budget=budget, trace=None
+    )
     Experiment.from_settings(anew).run(folder.run(share), report)
     return folder.run(share)
 

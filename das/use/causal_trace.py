@@ -18,6 +18,7 @@ from das.pairs.dataset import Dataset
 from das.progress import Reporter, silent
 from das.run.experiment import Experiment
 from das.run.material import Material
+from das.run.provenance import provenance
 from das.text import aligned
 from das.use.finding import Finding
 from das.use.one_hypothesis import one_hypothesis, resumed
@@ -27,17 +28,19 @@ if TYPE_CHECKING:
 
 SOURCE, NOISE = "source", "noise"
 CORRUPTIONS = SOURCE, NOISE
+SPLIT = "train"
+"""The pairs that are looked at: where a run is told where to look, none that it reports on."""
 SHOWN = 5
 """Cells of each kind that the text names."""
 HEAD = ("restored", "layer", "position", "recovered", "probability regained (95 %)", "IIA (95 %)")
-ORDER = list(KINDS)
 
 
 @dataclass(frozen=True)
 class CausalTrace(Finding):
     """table: see `das.circuits.tracing.Traced`. tokens: position → the token there in an example prompt. about: hypothesis, lm,
     corrupted_by, window (layers whose MLPs or attentions are restored together), pairs, clean and corrupted (the mean
-    probability of the clean answer in either run)."""
+    probability of the clean answer in either run); and, for a run whose budget goes by the trace (`das.run.by_trace`), task,
+    corrupt and made_from, the prints of task and network."""
 
     stem: ClassVar[str] = "trace"
 
@@ -56,9 +59,7 @@ class CausalTrace(Finding):
             f"{a['hypothesis']} in {a['lm']}, corrupted by {a['corrupted_by']}: over {a['pairs']} runs the clean answer's "
             f"probability is {a['clean']:.3f} clean, {a['corrupted']:.3f} corrupted"
         )
-        rows: list[tuple[str, ...]] = [
-            ("restored", "layer", "position", "recovered", "probability regained (95 %)", "IIA (95 %)")
-        ]
+        rows: list[tuple[str, ...]] = [HEAD]
         for _, mine in self.table.groupby("kind", sort=False):
             rows += [_told(row) for row in mine.sort_values("effect", ascending=False).head(SHOWN).to_dict("records")]
         return f"{head}\n\n{aligned(rows)}"
@@ -102,7 +103,7 @@ def causal_trace(
             raise unknown("kind of what is restored", kind, KINDS)
     runs = Corrupted(corrupt, field, number("sigmas", sigmas, 0, 100, above=True))
     components = list(dict.fromkeys(["block_output", *(KINDS[kind] for kind in kinds)]))
-    asked = one_hypothesis(task, lm, hypothesis, pairs, components=components, **settings)
+    asked = one_hypothesis(task, lm, hypothesis, pairs, (SPLIT,), components=components, **settings)
     name, depth = asked.hypotheses[0], asked.network.layers
     wide = max(1, round(depth / 5)) if window is None else whole("window", window, 1, depth)
     wanted = cells(kinds, single_layers(asked.layers), asked.positions, wide, depth)
@@ -110,6 +111,11 @@ def causal_trace(
     with report.task("trace", 1.0) as step:
         found = traced(engine, data, name, wanted, lambda done: step(done, f"{len(wanted)} cells"))
     about = {"hypothesis": asked.names[name], "lm": engine.lm.name, "corrupted_by": str(runs), "window": wide}
+    about |= {
+        "task": asked.task.name,
+        "corrupt": corrupt,
+        "made_from": provenance(asked.task, asked.tokenizer, asked.network.printed, ()),
+    }
     about |= {"pairs": found.pairs, "clean": found.clean, "corrupted": found.corrupted}
     return CausalTrace(found.table, asked.task.tokens_at(asked.tokenizer, asked.positions), about)
 
@@ -129,12 +135,12 @@ class Corrupted:
         """The engine of the corrupted runs, and these with what is to be put back. DasError where noise cannot be put."""
         if self.by == SOURCE:
             material = asked.material()
-            return material.engine, by_source(material.engine, material.data["test"], name)
+            return material.engine, by_source(material.engine, material.data[SPLIT], name)
         fields = asked.task.prompt.fields
         if self.field not in fields:
             raise unknown("field for noise", str(self.field), fields)
         positions = list(dict.fromkeys([*asked.positions, *ends(self.field)]))
         material = Material.make(asked.settings, asked.network, asked.task, asked.hypotheses, positions)
         engine = resumed(material.engine, "noise", "; corrupt by the pair's source")
-        data = by_noise(engine, material.data["test"], name)
+        data = by_noise(engine, material.data[SPLIT], name)
         return Noised(engine, self.field, data.prompts, self.sigmas, asked.settings.seed), data
