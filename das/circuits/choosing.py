@@ -100,26 +100,32 @@ class Chosen:
     enough: bool
     curve: pd.DataFrame
 
+    @classmethod
+    def of(cls, curve: pd.DataFrame, graph: Graph, scores: Floats, threshold: float = ENOUGH) -> Chosen:
+        """From the circuits that were tried (see `tried`)."""
+        asked = _around(curve, threshold)[1]
+        enough = bool((curve["faithfulness_low"] >= threshold).any())
+        return cls(graph.best(scores, asked), asked, enough, curve)
 
-def chosen(trial: Trial, scores: Floats, sizes: Sequence[int], threshold: float = ENOUGH, progress: Progress = None) -> Chosen:
+
+def tried(
+    trial: Trial, scores: Floats, sizes: Sequence[int], threshold: float = ENOUGH, progress: Progress = None
+) -> pd.DataFrame:
     """Circuits of the best edges by `scores` (ends, nodes): of several sizes, then of some between the smallest whose
-    faithfulness is enough and the next below."""
+    faithfulness is enough and the next below. A row for each, see `Trial.rows`, with `asked`."""
     graph = trial.streams.graph
 
-    def tried(some: Sequence[int], told: Progress = None) -> pd.DataFrame:
-        rows = trial.rows([graph.best(scores, n) for n in some], told)
-        return pd.DataFrame([{"asked": n} | row for n, row in zip(some, rows, strict=True)])
+    def rows(some: Sequence[int], told: Progress = None) -> pd.DataFrame:
+        each = trial.rows([graph.best(scores, n) for n in some], told)
+        return pd.DataFrame([{"asked": n} | row for n, row in zip(some, each, strict=True)])
 
-    curve = tried(sizes, progress)
+    curve = rows(sizes, progress)
     for _ in range(CLOSER):
         low, high = _around(curve, threshold)
         if high - low < 2:
             break
-        curve = pd.concat([curve, tried([round((low * high) ** 0.5) if low > 1 else (low + high) // 2])], ignore_index=True)
-    curve = curve.drop_duplicates("asked").sort_values("asked", ignore_index=True)
-    asked = _around(curve, threshold)[1]
-    enough = bool((curve["faithfulness_low"] >= threshold).any())
-    return Chosen(graph.best(scores, asked), asked, enough, curve)
+        curve = pd.concat([curve, rows([round((low * high) ** 0.5) if low > 1 else (low + high) // 2])], ignore_index=True)
+    return curve.drop_duplicates("asked").sort_values("asked", ignore_index=True)
 
 
 def _around(curve: pd.DataFrame, threshold: float) -> tuple[int, int]:

@@ -13,7 +13,8 @@ def circuit(
 ) -> None:  # fmt: skip
     """Find the smallest circuit by which a variable reaches the answer, and judge it by swapping edges, beside nulls.
 
-    Prints what it carries and its strongest edges, and writes circuit.json, edges.parquet, circuit.png and curve.png.
+    Prints what it carries and its strongest edges, and writes circuit.json, edges.parquet, circuit.png and curve.png. A search
+    that is stopped or killed goes on where it was when the same command is repeated.
 
     Args:
         task: Task file or name.
@@ -38,9 +39,10 @@ def circuit(
         out: The folder to write to; by default runs/circuit-TASK.
         json: A file to write it to as well, as JSON; without a file it is printed so, in the text's place.
     """
-    from das.commands.studied import studied
+    from das.commands.studied import place, studied
     from das.progress import console
     from das.use.circuit import circuit as found
+    from das.use.finding import Finding
 
     settings: dict[str, Any] = {
         "families": families or None,
@@ -48,4 +50,8 @@ def circuit(
         "steps": steps, "method": method, "swap": swap, "threshold": threshold, "cut_below": cut_below, "pairs": pairs,
         "draws": draws,
     }  # fmt: skip
-    studied("circuit", task, lm, out, threads, json, lambda: found(task, lm, hypothesis, report=console(), **settings))
+
+    def find() -> Finding:
+        return found(task, lm, hypothesis, report=console(), folder=place("circuit", task, out), **settings)
+
+    studied("circuit", task, lm, out, threads, json, find)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
@@ -21,7 +22,12 @@ def studied(
         raise DasError(f"{command} needs a network: --lm NAME")
     if whole("threads", threads, 0, THREADS):
         torch.set_num_threads(threads)
-    to = folder("out", out or f"runs/{command}-{task.rpartition('/')[2].removesuffix('.py')}")
+    to = place(command, task, out)
     found = find()
     paths = found.write(to)
     tell("\n".join([found.text(), "", *map(str, paths)]), found.plain(), json)
+
+
+def place(command: str, task: str, out: str | None) -> Path:
+    """The folder to write to."""
+    return folder("out", out or f"runs/{command}-{task.rpartition('/')[2].removesuffix('.py')}")

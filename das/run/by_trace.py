@@ -13,7 +13,7 @@ from das.circuits.tracing import KINDS
 from das.errors import DasError
 from das.ground.storage import read_json
 from das.network.site import Site
-from das.run.provenance import Print, changes, comparable
+from das.run.provenance import Print, others
 from das.text import count
 
 FILE = "trace.json"
@@ -50,10 +50,7 @@ class Trace:
     def check(self, made: Print, lm: str, names: Mapping[str, str], sites: Sequence[Site]) -> None:
         """DasError where it is not of the task, the network or a hypothesis of a run, or lacks one of its sites. made: the
         run's prints; lm: what its network is called; names: hypothesis → its full name."""
-        changed = changes(self.about["made_from"], made)
-        if lm != self.about["lm"] and not comparable("lm", self.about["made_from"], made):
-            changed.append("the network")
-        if changed:
+        if changed := others(self.about["made_from"], made, self.about["lm"], lm):
             raise DasError(
                 f"{self.folder} is a trace of {self.about['task']} in {self.about['lm']}, made from something else than this "
                 f"run would be: {'; '.join(changed)}. Trace what is to be run"

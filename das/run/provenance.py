@@ -92,6 +92,11 @@ def comparable(name: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> 
     return bool(before) and (name == "task" or not before["weights"].keys().isdisjoint(now["weights"]))
 
 
+def others(before: Mapping[str, Any], now: Mapping[str, Any], was: str, called: str) -> list[str]:
+    """See `changes`; of a network whose prints do not say whether it is the same, its names do. was, called: of the network."""
+    return changes(before, now) + ["the network"] * (was != called and not comparable("lm", before, now))
+
+
 def _named(made: Mapping[str, Any]) -> list[Any]:
     return [(name, print_["variables"]) for name, print_ in made["hypotheses"].items()]
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -15,9 +17,13 @@ from das.circuits.flow import flow
 from das.circuits.replaced import SWAPS
 from das.errors import unknown
 from das.ground.checks import number, whole
-from das.ground.storage import write, write_json
+from das.ground.storage import remove, write, write_json
 from das.progress import Reporter, silent
+from das.run.begun import Parts
+from das.run.experiment import Experiment
+from das.run.folder import FREE, NAMED
 from das.run.material import SPLITS
+from das.run.settings import name_of
 from das.text import aligned
 from das.use.circuit_search import NETWORK, RANDOM, CircuitSearch, Method, Searched
 from das.use.finding import Finding
@@ -28,6 +34,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 METHODS = "eap-ig", "eap", "acdc"
+UNFINISHED = "unfinished"
+"""In a circuit's folder, what is finished of a search that is not."""
 SHOWN = 12
 """Edges that the text names."""
 
@@ -108,13 +116,15 @@ class Circuit(Finding):
         return self.about | {"tokens": self.tokens} | {name: each.to_dict("records") for name, each in tables.items()}
 
     def write(self, folder: str | Path) -> list[Path]:
-        """circuit.json, edges.parquet with every edge, and the pictures circuit.png and curve.png."""
+        """circuit.json, edges.parquet with every edge, and the pictures circuit.png and curve.png; removes
+        what the search has kept there."""
         to = Path(folder)
         paths = [to / name for name in ("circuit.json", "edges.parquet", "circuit.png", "curve.png")]
         write_json(paths[0], self.plain())
         write(paths[1], lambda made: self.table.to_parquet(made, index=False))
         write(paths[2], lambda made: self.figure().savefig(made, dpi=150))
         write(paths[3], lambda made: self.curve_figure().savefig(made, dpi=150))
+        remove(to / UNFINISHED)
         return paths
 
 
@@ -129,7 +139,7 @@ def _told(row: dict[Any, Any]) -> tuple[str, ...]:
 def circuit(
     task: Any, lm: Any, hypothesis: str | None = None, *, variable: str | None = None, method: str = "eap-ig", steps: int = 5,
     swap: str = "source", threshold: float = ENOUGH, cut_below: float = 0.01, pairs: int = 128, draws: int = 5,
-    report: Reporter = silent, **settings: Any,
+    report: Reporter = silent, folder: str | Path | None = None, **settings: Any,
 ) -> Circuit:  # fmt: skip
     """The smallest circuit found by which a hypothesis' variable reaches the answer, judged by swapping edges.
 
@@ -139,8 +149,10 @@ def circuit(
     swapped: what its node adds in the `source`'s run, or `zero`, or the `mean`. threshold: the least that the lower end of
     faithfulness may be. cut_below: of `acdc`, the share of the logit difference that an edge must be worth. pairs: how many
     are drawn for each of scoring, choosing and testing; those are used whose tokens line up and of which the network answers
-    both prompts. draws: random circuits on test pairs. settings: others of `das.Settings`, such as positions, families (by
-    default pairs in which nothing changes but the variable's causes), under, seed, device.
+    both prompts. draws: random circuits on test pairs. folder: where finished parts are kept, in `unfinished`, so that a
+    search that is killed goes on with them when it is asked for again; `Circuit.write` into it removes them. settings: others
+    of `das.Settings`, such as positions, families (by default pairs in which nothing changes but the variable's causes), under,
+    seed, device.
 
     DasError where the network cannot be resumed, or does not add up its parts as a circuit needs it.
     """
@@ -149,15 +161,30 @@ def circuit(
     if swap not in SWAPS:
         raise unknown("swap", swap, SWAPS)
     least, random = number("threshold", threshold, 0, 1, above=True), whole("draws", draws, 0, 1000)
-    bounds = whole("steps", steps, 1, 1000), swap, number("cut_below", cut_below, 0, 1)
+    steps, cut_below = whole("steps", steps, 1, 1000), number("cut_below", cut_below, 0, 1)
     asked = one_hypothesis(task, lm, hypothesis, pairs, SPLITS, **settings)
     name = variable_of(asked, variable)
-    found = flipping(asked, name, drawn=settings.get("families") is not None, whole=swap != "source")
-    search = CircuitSearch(Method(method, *bounds, asked.positions), least, random, asked.settings.seed, report)
-    searched = search.searched(found.engine, found.splits)
+    drawn = settings.get("families") is not None
+    own = {"variable": name, "method": method, "steps": steps, "swap": swap, "threshold": least, "cut_below": cut_below}
+    with _parts(folder, asked, own | {"draws": random, "drawn": drawn}) as parts:
+        found = flipping(asked, name, drawn, whole=swap != "source")
+        by = Method(method, steps, swap, cut_below, asked.positions)
+        search = CircuitSearch(by, least, random, asked.settings.seed, report, parts)
+        searched = search.searched(found.engine, found.splits)
     about: dict[str, Any] = {"hypothesis": f"{asked.hypotheses[0]}.{name}", "lm": found.engine.lm.name, "method": method}
     about |= {"swap": swap, "threshold": least, "pairs": {split: len(some) for split, some in found.splits.items()}}
     return _circuit(searched, about, asked.task.tokens_at(asked.tokenizer, asked.positions))
+
+
+@contextmanager
+def _parts(folder: str | Path | None, asked: Experiment, own: dict[str, Any]) -> Iterator[Parts]:
+    """Where the parts of a search are kept; of one without a folder, as long as it runs. own: the settings of circuits."""
+    settings = {name: value for name, value in asked.settings.plain().items() if name not in {*FREE, *NAMED}}
+    with ExitStack() as stack:
+        at = stack.enter_context(TemporaryDirectory()) if folder is None else folder
+        parts = Parts(Path(at) / UNFINISHED, settings | own, asked.made, name_of(asked.settings.lm))
+        stack.enter_context(parts.held())
+        yield parts
 
 
 def _circuit(searched: Searched, about: dict[str, Any], tokens: dict[str, str]) -> Circuit:

@@ -3,15 +3,17 @@ pairs, beside random circuits of its size and those of an untrained network."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 
 from das.circuits.attribution import Attributed, attributed
-from das.circuits.choosing import Chosen, Floats, Progress, Trial, chosen, losses, sizes_of
+from das.circuits.choosing import Chosen, Floats, Progress, Trial, losses, sizes_of, tried
 from das.circuits.contrasts import Contrasts, own_contrasts
 from das.circuits.cutting import cut
 from das.circuits.graph import Edges
@@ -20,6 +22,7 @@ from das.circuits.streams import Streams
 from das.interchange.engine import ResumeEngine
 from das.judge.nulls import reinitialised
 from das.progress import Reporter
+from das.run.begun import Arrays, Parts
 
 NETWORK, RANDOM, UNTRAINED = "network", "random", "untrained"
 """Whose circuits: the network's best edges, random ways of the same size, an untrained network's best edges."""
@@ -33,7 +36,11 @@ WEIGHED, WEIGHED_ON = 300, 32
 LEAST = 8
 """Pairs of each split that an untrained network must tell apart at all to be a null."""
 
+AT = "at "
+"""Before the position whose scores an array holds that is kept."""
+
 Splits = Mapping[str, Contrasts]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -71,16 +78,27 @@ class Scored:
     rank: Floats
     counts: list[int]
 
+    def arrays(self) -> Arrays:
+        """As they are kept."""
+        at = {f"{AT}{position}": scores for position, scores in self.seen.at.items()}
+        return {"scores": self.seen.scores, "rank": self.rank, "counts": np.array(self.counts, np.int64)} | at
+
+    @classmethod
+    def of(cls, kept: Arrays) -> Scored:
+        """From what was kept."""
+        at = {name.removeprefix(AT): scores for name, scores in kept.items() if name.startswith(AT)}
+        return cls(Attributed(kept["scores"], at), kept["rank"], kept["counts"].tolist())
+
 
 class Subject:
-    """A network whose circuits are looked for, with its pairs by split and its scored edges."""
+    """A network whose circuits are looked for, with its pairs by split and its edges, scored on training pairs."""
 
-    def __init__(self, method: Method, engine: ResumeEngine, splits: Splits, progress: Progress = None) -> None:
+    def __init__(self, method: Method, engine: ResumeEngine, splits: Splits, scored: Callable[[Trial], Scored]) -> None:
         few = splits["train"].take(np.arange(min(CHECKED, len(splits["train"]))))
         self.streams = Streams(engine, few.prompts)
         self.streams.check(few.prompts, few.others)
         self.trials = {split: method.trial(self.streams, some) for split, some in splits.items()}
-        self.scored = method.scored(self.trials["train"], progress)
+        self.scored = scored(self.trials["train"])
 
     def best(self, count: int) -> Edges:
         """The circuit of so many best edges."""
@@ -101,28 +119,30 @@ class Searched:
 
 @dataclass(frozen=True)
 class CircuitSearch:
-    """threshold: of faithfulness; draws: of random circuits; seed: of nulls."""
+    """threshold: of faithfulness; draws: of random circuits; seed: of nulls; parts: where what is finished is kept."""
 
     method: Method
     threshold: float
     draws: int
     seed: int
     report: Reporter
+    parts: Parts
 
     def searched(self, engine: ResumeEngine, splits: Splits) -> Searched:
         """Scores, chooses, weighs and tests."""
-        subject = self._subject("score edges", engine, splits)
-        sizes = sorted({*sizes_of(subject.streams.graph), *subject.scored.counts})
-        with self._progress("choose") as told:
-            best = chosen(subject.trials["val"], subject.scored.rank, sizes, self.threshold, told)
+        if self.parts.there:
+            self.report.say(f"going on with what is in {self.parts.work}: {', '.join(self.parts.there)}")
+        subject = self._subject("scores", "score edges", engine, splits)
+        graph, rank = subject.streams.graph, subject.scored.rank
+        sizes = sorted({*sizes_of(graph), *subject.scored.counts})
+        curve_of = partial(tried, subject.trials["val"], rank, sizes, self.threshold)
+        best = Chosen.of(self._table("curve", "choose", curve_of), graph, rank, self.threshold)
         other = self._untrained(engine, splits)
         curve = [best.curve.assign(kind=NETWORK), *self._nulls(subject, other, "val", sizes[::SPARSE], sizes[::SPARSE])]
         weighed = self._weighed(subject, best.kept)
-        with self._progress("test") as told:
-            rows = subject.trials["test"].rows([best.kept], told)
         size = int(best.kept.sum())
         test = [
-            pd.DataFrame(rows).assign(kind=NETWORK),
+            self._table("test", "test", lambda told: _rows(subject.trials["test"], [best.kept], NETWORK, told)),
             *self._nulls(subject, other, "test", [size] * self.draws, [best.asked]),
         ]
         return Searched(subject, best, weighed, pd.concat(curve, ignore_index=True), pd.concat(test, ignore_index=True))
@@ -138,8 +158,8 @@ class CircuitSearch:
             (UNTRAINED, other, [other.best(n) for n in untrained] if other else []),
         ):
             if mine and some:
-                with self._progress(f"nulls: {kind}, {split}") as told:
-                    yield pd.DataFrame(mine.trials[split].rows(some, told)).assign(kind=kind)
+                rows = partial(_rows, mine.trials[split], some, kind)
+                yield self._table(f"{kind}-{split}", f"nulls: {kind}, {split}", rows)
 
     def _untrained(self, engine: ResumeEngine, splits: Splits) -> Subject | None:
         """An untrained network, which is held to its own leanings; None where it has hardly any."""
@@ -147,21 +167,40 @@ class CircuitSearch:
         own = {split: own_contrasts(twin, some) for split, some in splits.items()}
         if min(map(len, own.values())) < LEAST:
             return None
-        return self._subject("score edges of an untrained network", twin, own)
+        return self._subject("untrained-scores", "score edges of an untrained network", twin, own)
 
-    def _subject(self, what: str, engine: ResumeEngine, splits: Splits) -> Subject:
-        with self._progress(what) as told:
-            return Subject(self.method, engine, splits, told)
+    def _subject(self, part: str, what: str, engine: ResumeEngine, splits: Splits) -> Subject:
+        def scored(trial: Trial) -> Scored:
+            return Scored.of(self._arrays(part, what, lambda told: self.method.scored(trial, told).arrays()))
+
+        return Subject(self.method, engine, splits, scored)
 
     def _weighed(self, subject: Subject, kept: Edges) -> Floats | None:
         if kept.sum() > WEIGHED:
             return None
         some = subject.trials["val"].found
         few = some.take(np.arange(min(WEIGHED_ON, len(some))))
-        with self._progress("cut edges one by one") as told:
-            return losses(self.method.trial(subject.streams, few), kept, told)
+        found = partial(losses, self.method.trial(subject.streams, few), kept)
+        return self._arrays("losses", "cut edges one by one", lambda told: {"losses": found(told)})["losses"]
+
+    # --- parts, made or taken up ---
+
+    def _arrays(self, part: str, what: str, make: Callable[[Progress], Arrays]) -> Arrays:
+        return self.parts.arrays(part, lambda: self._told(what, make))
+
+    def _table(self, part: str, what: str, make: Callable[[Progress], pd.DataFrame]) -> pd.DataFrame:
+        return self.parts.table(part, lambda: self._told(what, make))
+
+    def _told(self, what: str, make: Callable[[Progress], T]) -> T:
+        with self._progress(what) as told:
+            return make(told)
 
     @contextmanager
     def _progress(self, what: str) -> Iterator[Progress]:
         with self.report.task(what, 1.0) as step:
             yield lambda done: step(done, "")
+
+
+def _rows(trial: Trial, circuits: Sequence[Edges], kind: str, progress: Progress) -> pd.DataFrame:
+    """What `Trial.rows` says of circuits of a kind."""
+    return pd.DataFrame(trial.rows(circuits, progress)).assign(kind=kind)

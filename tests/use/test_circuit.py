@@ -1,22 +1,61 @@
 """das.circuit: a circuit of the shipped price tagger, as it is told, drawn and written; and what is refused."""
 
 import json
+from contextlib import contextmanager
 
 import pandas as pd
 import pytest
 
 from das import DasError, circuit
 from das.circuits import choosing
+from das.ground.storage import write_json
+from das.network.lm import LM
 from das.use import circuit_search
+from das.use.circuit import UNFINISHED
+
+SMALL = {"pairs": 12, "steps": 2, "draws": 1, "threshold": 0.5, "positions": ["amount.first", "last"]}
+
+
+def small(**changes):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(choosing, "CLOSER", 1)
+        patch.setattr(circuit_search, "sizes_of", lambda graph: [60, 200, len(graph)])
+        return circuit("price_tagging", "price-tagger-tiny", "left_boundary", **SMALL | changes)
 
 
 @pytest.fixture(scope="module")
 def found():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(choosing, "CLOSER", 1)
-        patch.setattr(circuit_search, "sizes_of", lambda graph: [60, 200, len(graph)])
-        settings = {"pairs": 12, "steps": 2, "draws": 1, "threshold": 0.5}
-        return circuit("price_tagging", "price-tagger-tiny", "left_boundary", positions=["amount.first", "last"], **settings)
+    return small()
+
+
+class Killer:
+    """A reporter in whose process the search is killed where a task begins. begun: the tasks that were begun."""
+
+    def __init__(self, at=None):
+        self.at, self.begun, self.said = at, [], []
+        self.say = self.said.append
+
+    @contextmanager
+    def task(self, name, total):
+        if name == self.at:
+            raise KeyboardInterrupt
+        self.begun.append(name)
+        yield lambda done, note: None
+
+
+def killed(at, folder):
+    report = Killer(at)
+    with pytest.raises(KeyboardInterrupt):
+        small(report=report, folder=folder)
+    return report.begun
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    """The folder of a search that was killed after the scores."""
+    folder = tmp_path_factory.mktemp("stopped") / "circuit"
+    assert killed("choose", folder) == ["score edges"]
+    return folder
 
 
 def test_few_of_the_edges_keep_the_answer_and_random_ones_do_not(found):
@@ -69,3 +108,69 @@ def test_it_is_written_told_and_drawn(found, tmp_path):
 def test_what_is_asked_wrongly_is_refused(changes, says):
     with pytest.raises(DasError, match=says):
         circuit("price_tagging", "price-tagger-tiny", "left_boundary", positions=["last"], **changes)
+
+
+def test_a_killed_search_goes_on_part_by_part_and_ends_as_an_unbroken_one(found, tmp_path):
+    folder = tmp_path / "circuit"
+    begun = killed("choose", folder) + killed("cut edges one by one", folder)
+    last = Killer()
+    ended = small(report=last, folder=folder)
+    assert begun + last.begun == list(dict.fromkeys(begun + last.begun))
+    assert "score edges" not in last.begun
+    assert last.said == [
+        f"going on with what is in {folder / UNFINISHED}: scores, curve, untrained-scores, random-val, untrained-val"
+    ]
+    for name in ("table", "curve", "test", "flow"):
+        pd.testing.assert_frame_equal(getattr(ended, name), getattr(found, name), check_exact=True)
+    assert (ended.about, ended.tokens) == (found.about, found.tokens)
+    assert (folder / UNFINISHED).exists()
+    ended.write(folder)
+    assert sorted(path.name for path in folder.glob("[!.]*")) == ["circuit.json", "circuit.png", "curve.png", "edges.parquet"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (
+            {"steps": 3},
+            "unfinished was begun with steps = 2, not 3: to go on, give the same settings; to begin anew, remove it",
+        ),
+        ({"pairs": 14}, "was begun with train_pairs = 12, not 14"),
+        ({"seed": 1}, "was begun with seed = 0, not 1"),
+        ({"variable": None, "families": {"flip": 1.0}}, "was begun with families = "),
+        ({"under": "true_false"}, "was begun with under = 'base', not 'true_false'"),
+    ],
+)
+def test_a_search_goes_on_with_no_other_settings(changes, says, stopped, monkeypatch):
+    monkeypatch.setattr(LM, "load", lambda *_: pytest.fail("loaded weights"))
+    with pytest.raises(DasError, match=says):
+        small(folder=stopped, **changes)
+
+
+def test_a_search_goes_on_with_no_other_network(stopped, monkeypatch):
+    monkeypatch.setattr(LM, "load", lambda *_: pytest.fail("loaded weights"))
+    path = stopped / UNFINISHED / "made_from.json"
+    before = json.loads(path.read_text())
+    changed = before["made_from"] | {"weights": dict.fromkeys(before["made_from"]["weights"], "1 other")}
+    write_json(path, before | {"made_from": changed})
+    with pytest.raises(DasError, match=r"was begun from something else: the network's weights .* remove it, or give another"):
+        small(folder=stopped)
+    write_json(path, before)
+
+
+def test_what_is_damaged_is_made_anew(stopped):
+    path = stopped / UNFINISHED / "scores.safetensors"
+    body = path.read_bytes()
+    path.write_bytes(body[:-8])
+    assert killed("choose", stopped) == ["score edges"]
+    assert path.read_bytes() == body
+
+
+def test_a_search_that_is_refused_leaves_no_folder(tmp_path, monkeypatch):
+    def refused(*_, **__):
+        raise DasError("too few")
+
+    monkeypatch.setattr("das.use.circuit.flipping", refused)
+    with pytest.raises(DasError, match="too few"):
+        small(folder=tmp_path / "circuit")
+    assert not any(tmp_path.iterdir())
