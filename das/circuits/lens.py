@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from das.errors import DasError
@@ -20,18 +21,27 @@ from das.pairs.dataset import Dataset
 QUARTERS = 0.25, 0.5, 0.75
 
 
-def trajectory(engine: ResumeEngine, data: Dataset, name: str, layers: Sequence[int], positions: Sequence[str]) -> pd.DataFrame:
-    """A row per layer and position, over a hypothesis' distinct base prompts that the network answers rightly: of the answer's
-    first token `probability`, its mean, and `rank` (1: the likeliest of all), its median; `_low` and `_high` are the quartiles
-    over prompts; `first`, the share of prompts in which it is the likeliest; `prompts`, how many.
+ANSWERED = "right", "wrong", "all"
 
-    DasError where the network answers none of the prompts rightly."""
-    p = data.pairs[name]
+
+def answered(engine: ResumeEngine, data: Dataset, name: str, which: str = "right") -> NDArray[np.bool_]:
+    """Of a hypothesis' pairs those whose base prompt the network answers as in `ANSWERED`. DasError where there is none."""
     right = data.right(predictions(engine, data.prompts, data.answers), name, "base")
-    rows, at = np.unique(p.base[right], return_index=True)
-    if not len(rows):
-        raise DasError(f"the network answers none of {len(p)} prompts as it should: no answer is on its way in it")
-    token = torch.from_numpy(data.answers.spelling(p.base_label[right][at])[:, 0])
+    found: NDArray[np.bool_] = {"right": right, "wrong": ~right, "all": right | ~right}[which]
+    if not found.any():
+        raise DasError(f"the network answers none of {len(found)} prompts {which}: there are none to follow an answer in")
+    return found
+
+
+def trajectory(
+    engine: ResumeEngine, data: Dataset, name: str, some: NDArray[np.bool_], layers: Sequence[int], positions: Sequence[str]
+) -> pd.DataFrame:  # fmt: skip
+    """A row per layer and position, over the distinct base prompts of some of a hypothesis' pairs: of the right answer's first
+    token `probability`, its mean, and `rank` (1: the likeliest of all), its median; `_low` and `_high` are the quartiles over
+    prompts; `first`, the share of prompts in which it is the likeliest; `prompts`, how many."""
+    p = data.pairs[name]
+    rows, at = np.unique(p.base[some], return_index=True)
+    token = torch.from_numpy(data.answers.spelling(p.base_label[some][at])[:, 0])
     sites = [Site(layer, position) for layer in layers for position in positions]
     return pd.DataFrame([_row(site, *_read(engine, states, token)) for site, states in vectors(engine, data, rows, sites)])
 

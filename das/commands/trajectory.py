@@ -7,12 +7,13 @@ from typing import Any
 
 def trajectory(
     task: str, lm: str | None = None, hypothesis: str | None = None, layers: str | list[int] = "all",
-    positions: list[str] | None = None, pairs: int = 256, under: Any = "base", seed: int = 0, dtype: str = "float32",
-    device: str = "auto", threads: int = 0, out: str | None = None, json: str | None = None,
+    positions: list[str] | None = None, pairs: int = 256, answered: str = "right", under: Any = "base", seed: int = 0,
+    dtype: str = "float32", device: str = "auto", threads: int = 0, out: str | None = None, json: str | None = None,
 ) -> None:  # fmt: skip
     """Follow an answer through the layers: its probability and rank when the network's own head reads each layer's state.
 
-    Prints a table, and writes trajectory.json, trajectory.csv and trajectory.png.
+    Names the roles of attention heads by a written rule, too. Prints both, and writes trajectory and heads, each as .json, .csv
+    and .png.
 
     Args:
         task: Task file or name.
@@ -20,7 +21,8 @@ def trajectory(
         hypothesis: Whose prompts are taken; by default the task's first.
         layers: all, or layer numbers from 0.
         positions: Places in the prompt; by default the task's.
-        pairs: How many pairs are drawn; their base prompts that the network answers rightly are used.
+        pairs: How many pairs are drawn; their base prompts are used.
+        answered: Which of these: those that the network answers right (by default), wrong, or all.
         under: The shift to ask under.
         seed: Of the pairs.
         dtype: Of the network's numbers: float32, bfloat16 or float16.
@@ -33,4 +35,5 @@ def trajectory(
     from das.use.trajectory import trajectory
 
     settings = {"layers": layers, "positions": positions, "under": under, "seed": seed, "dtype": dtype, "device": device}
+    settings["answered"] = answered
     studied("trajectory", task, lm, out, threads, json, lambda: trajectory(task, lm, hypothesis, pairs=pairs, **settings))

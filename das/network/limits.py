@@ -32,7 +32,7 @@ def check_limits(config: Any, asked: Prompts, answers: Indices, tokenizer: Token
         )
     if getattr(config, "is_encoder_decoder", False):
         prompts = prompts.asked()
-    longest, most = int(prompts.lengths.max()), _positions(text)
+    longest, most = int(prompts.lengths.max()), most_tokens(text)
     if most is not None and longest > most:
         raise DasError(f"a prompt has {longest} tokens, and this network takes {most}: shorten the prompts or take another")
     real = np.arange(prompts.ids.shape[1]) >= (prompts.ids.shape[1] - prompts.lengths)[:, None]
@@ -46,8 +46,8 @@ def check_limits(config: Any, asked: Prompts, answers: Indices, tokenizer: Token
         the_mask(torch.from_numpy(prompts.ids), tokenizer.mask_token_id)
 
 
-def _positions(config: Any) -> int | None:
-    """The longest prompt; None where the configuration sets no limit."""
+def most_tokens(config: Any) -> int | None:
+    """Of the longest prompt that a network takes; None where the configuration sets no limit."""
     most = getattr(config, "max_position_embeddings", None)
     if not isinstance(most, int) or most <= 0:
         return None

@@ -99,14 +99,14 @@ class Prompt(Form):
     @property
     def fields(self) -> list[str]:
         """The variables that are written, or from which what is written is computed or chosen, each once."""
-        return self._behind(self._used)
+        return self.behind(self._used)
 
     @property
     def needed(self) -> list[str]:
-        return self._behind([*self._used, *taken_by(self.positions)])
+        return self.behind([*self._used, *taken_by(self.positions)])
 
-    def _behind(self, names: Sequence[str]) -> list[str]:
-        """Variables for variables, and for computed fields those that they take, each once."""
+    def behind(self, names: Sequence[str]) -> list[str]:
+        """Of fields: variables for variables, and for computed fields those that they take, each once."""
         taken = [parameters(self.computed[name]) if name in self.computed else [name] for name in names]
         return list(dict.fromkeys(name for some in taken for name in some))
 
