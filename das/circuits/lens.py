@@ -34,16 +34,18 @@ def answered(engine: ResumeEngine, data: Dataset, name: str, which: str = "right
 
 
 def trajectory(
-    engine: ResumeEngine, data: Dataset, name: str, some: NDArray[np.bool_], layers: Sequence[int], positions: Sequence[str]
+    engine: ResumeEngine, data: Dataset, name: str, some: NDArray[np.bool_], layers: Sequence[int], positions: Sequence[str],
+    token: int | None = None,
 ) -> pd.DataFrame:  # fmt: skip
-    """A row per layer and position, over the distinct base prompts of some of a hypothesis' pairs: of the right answer's first
-    token `probability`, its mean, and `rank` (1: the likeliest of all), its median; `_low` and `_high` are the quartiles over
-    prompts; `first`, the share of prompts in which it is the likeliest; `prompts`, how many."""
+    """A row per layer and position, over the distinct base prompts of some of a hypothesis' pairs: of a token, by default the
+    first of each prompt's right answer, `probability`, its mean, and `rank` (1: the likeliest of all), its median; `_low` and
+    `_high` are the quartiles over prompts; `first`, the share of prompts in which it is the likeliest; `prompts`, how many."""
     p = data.pairs[name]
     rows, at = np.unique(p.base[some], return_index=True)
-    token = torch.from_numpy(data.answers.spelling(p.base_label[some][at])[:, 0])
+    right = data.answers.spelling(p.base_label[some][at])[:, 0]
+    tokens = torch.from_numpy(right if token is None else np.full_like(right, token))
     sites = [Site(layer, position) for layer in layers for position in positions]
-    return pd.DataFrame([_row(site, *_read(engine, states, token)) for site, states in vectors(engine, data, rows, sites)])
+    return pd.DataFrame([_row(site, *_read(engine, states, tokens)) for site, states in vectors(engine, data, rows, sites)])
 
 
 def _read(engine: ResumeEngine, states: Tensor, token: Tensor) -> tuple[np.ndarray, np.ndarray]:

@@ -7,8 +7,9 @@ from typing import Any
 
 def trajectory(
     task: str, lm: str | None = None, hypothesis: str | None = None, layers: str | list[int] = "all",
-    positions: list[str] | None = None, pairs: int = 256, answered: str = "right", under: Any = "base", seed: int = 0,
-    dtype: str = "float32", device: str = "auto", threads: int = 0, out: str | None = None, json: str | None = None,
+    positions: list[str] | None = None, pairs: int = 256, answered: str = "right", answer: str | None = None,
+    under: Any = "base", seed: int = 0, dtype: str = "float32", device: str = "auto", threads: int = 0,
+    out: str | None = None, json: str | None = None,
 ) -> None:  # fmt: skip
     """Follow an answer through the layers: its probability and rank when the network's own head reads each layer's state.
 
@@ -23,6 +24,7 @@ def trajectory(
         positions: Places in the prompt; by default the task's.
         pairs: How many pairs are drawn; their base prompts are used.
         answered: Which of these: those that the network answers right (by default), wrong, or all.
+        answer: An answer of the task to look for in every prompt, in place of the right one.
         under: The shift to ask under.
         seed: Of the pairs.
         dtype: Of the network's numbers: float32, bfloat16 or float16.
@@ -35,5 +37,5 @@ def trajectory(
     from das.use.trajectory import trajectory
 
     settings = {"layers": layers, "positions": positions, "under": under, "seed": seed, "dtype": dtype, "device": device}
-    settings["answered"] = answered
+    settings |= {"answered": answered, "answer": answer}
     studied("trajectory", task, lm, out, threads, json, lambda: trajectory(task, lm, hypothesis, pairs=pairs, **settings))

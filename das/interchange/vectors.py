@@ -15,7 +15,6 @@ from das.interchange.score import captures_for
 from das.network.site import Site, Spot
 from das.pairs.dataset import Dataset, Rows
 
-
 ROOM = 2.5e8
 """Bytes for what the prompts of one forward have at several layers."""
 

@@ -32,3 +32,15 @@ def test_a_network_that_cannot_be_resumed_has_no_trajectory(monkeypatch):
     monkeypatch.setattr("das.run.material.make_engine", lambda lm, *_: HookEngine(lm, why="it is asked not to be"))
     with pytest.raises(DasError, match="resumed: it is asked not to be"):
         trajectory("price_tagging", "price-tagger-tiny", pairs=20, layers=[5], positions=["last"])
+
+
+def test_another_answer_is_followed_in_its_place():
+    asked = {"pairs": 40, "layers": [5], "positions": ["last"], "answered": "all"}
+    right = trajectory("price_tagging", "price-tagger-tiny", **asked)
+    both = [trajectory("price_tagging", "price-tagger-tiny", answer=each, **asked) for each in (True, "False")]
+    shares = [each.table["first"].item() for each in both]
+    assert sum(shares) == pytest.approx(1)
+    assert right.table["first"].item() > max(shares)
+    assert "answer 'True'" in both[0].title
+    with pytest.raises(DasError, match="answer"):
+        trajectory("price_tagging", "price-tagger-tiny", answer="perhaps", **asked)
