@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from das.causal.columns import Columns, take
 from das.circuits.heads import looked, repeating
 from das.circuits.regions import REGIONS, region_of, regions
 from das.circuits.roles import ROLES, head_table, strength
@@ -20,7 +21,6 @@ from das.pairs.pairs import Pairs
 from das.run.experiment import Experiment
 from das.stats import Bootstrap
 from das.task.prompt import Prompt
-from das.task.task import Task
 from das.task.template import variable
 from das.task.texts import Texts
 from das.text import aligned
@@ -90,34 +90,32 @@ def _told(row: Mapping[Any, Any]) -> list[str]:
     return [f"{row['layer']}.{row['head']}", row["role"], wrote, *(f"{row[name]:.2f}" for name in looks)]
 
 
-def heads(lm: LM, asked: Experiment, plain: Task, pairs: Pairs, data: Dataset, answered: NDArray[np.bool_]) -> Heads:
-    """Of the base prompts of a hypothesis' pairs whose counterfactual answer is another than the base's.
+def heads(lm: LM, asked: Experiment, base: Columns, answer: Rows, other: Rows, shared: Bootstrap) -> Heads:
+    """Of prompts, by the rows of their inputs.
 
-    asked: whose one hypothesis it is; plain: the task without a shift; answered: which pairs' bases may be taken. DasError
-    where the network gives no attention weights, or prompts are not words."""
-    name = asked.hypotheses[0]
-    rows, answer, other = _contrasted(data, name, answered)
-    base = {column: values[rows] for column, values in pairs.base.items()}
-    texts, question = asked.task.render(base), plain.render(base)
+    asked: whose one hypothesis it is. answer, other: two tokens for each prompt, between which heads write. shared: of the
+    prompts. DasError where the network gives no attention weights, or prompts are not words."""
+    texts, question = asked.task.render(base), asked.settings.asked().render(base)
     if not isinstance(texts, Texts) or not isinstance(question, Texts):
         raise DasError("heads are told of prompts in words")
     named = _regions_of(asked, texts)
     at = regions(texts, question.texts, named, asked.tokenizer)
     found = looked(lm, texts.encode(asked.tokenizer), at, answer, other)
-    table = head_table(found, *repeating(lm), Bootstrap(data.pairs[name].base[rows]))
     fields = {region: [f for f, i in named.items() if i == number] for number, region in enumerate(REGIONS)}
-    return Heads(table, lm.name, name, fields, len(rows), found.why)
+    table = head_table(found, *repeating(lm), shared)
+    return Heads(table, lm.name, asked.hypotheses[0], fields, len(answer), found.why)
 
 
-def _contrasted(data: Dataset, name: str, answered: NDArray[np.bool_]) -> tuple[Rows, Rows, Rows]:
-    """The numbers of pairs, each of another base, and the first tokens of base and counterfactual answer, which differ."""
-    p = data.pairs[name]
+def heads_of_pairs(lm: LM, asked: Experiment, pairs: Pairs, data: Dataset, some: NDArray[np.bool_]) -> Heads:
+    """Of the distinct base prompts of some of a hypothesis' pairs whose counterfactual answer is another than the base's, at
+    most `MOST`; heads write between these two. DasError where there are none, and as for `heads`."""
+    p = data.pairs[asked.hypotheses[0]]
     answer, other = (data.answers.spelling(each)[:, 0] for each in (p.base_label, p.label))
-    fit = np.flatnonzero(answered & (answer != other))
+    fit = np.flatnonzero(some & (answer != other))
     rows = fit[np.unique(p.base[fit], return_index=True)[1]][:MOST]
     if not len(rows):
         raise DasError("no such pair's counterfactual answer is another than its base's: there is nothing for heads to write")
-    return rows, answer[rows], other[rows]
+    return heads(lm, asked, take(pairs.base, rows), answer[rows], other[rows], Bootstrap(p.base[rows]))
 
 
 def _regions_of(asked: Experiment, texts: Texts) -> dict[str, int]:

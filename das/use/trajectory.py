@@ -18,7 +18,7 @@ from das.run.experiment import Experiment
 from das.task.asked import KNOWN
 from das.text import aligned
 from das.use.finding import Finding
-from das.use.heads import Heads, heads
+from das.use.heads import Heads, heads_of_pairs
 from das.use.one_hypothesis import one_hypothesis, resumed
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def trajectory(
     table = found_by(engine, data, name, some, single_layers(asked.layers), asked.positions, token)
     found, why = None, ""
     try:
-        found = heads(material.lm, asked, asked.settings.asked(), material.pairs["test"][name], data, some)
+        found = heads_of_pairs(material.lm, asked, material.pairs["test"][name], data, some)
     except DasError as error:
         why = str(error)
     tokens = asked.task.tokens_at(asked.tokenizer, asked.positions)
