@@ -28,12 +28,14 @@ SEQUENCES = 16
 
 @dataclass(frozen=True)
 class Looked:
-    """looks: (rows, layers, heads, regions), the share of the attention from the last token that falls on each region. writes:
+    """looks: (rows, layers, heads, regions), the share of the attention from the last token that falls on each region; even:
+    (rows, regions), that if it fell on all tokens alike. writes:
     (rows, layers, heads), by how much what a head adds at the last token raises the logit of one answer over another's, read as
     the last norm scales that very state (direct logit attribution, Elhage et al. 2021); None where nobody knows, for why.
     difference: (rows,), that of the logits themselves."""
 
     looks: Floats
+    even: Floats
     writes: Floats | None
     difference: Floats
     why: str = ""
@@ -65,7 +67,8 @@ def looked(lm: LM, prompts: Encoded, at: NDArray[np.int64], answer: NDArray[np.i
         apart[rows] = (logits.gather(1, both[0][:, None]) - logits.gather(1, both[1][:, None]))[:, 0].numpy()
         if reading is not None:
             writes[rows] = reading.writes(into, *both).numpy()
-    return Looked(looks, None if reading is None else writes, apart, why)
+    share: Floats = np.stack([(at == i).sum(1) for i in range(len(REGIONS))], 1) / (at >= 0).sum(1, keepdims=True)
+    return Looked(looks, share, None if reading is None else writes, apart, why)
 
 
 LAST = "last"

@@ -97,7 +97,7 @@ def test_the_induction_network_has_its_two_heads():
 
 # --- the written rule ---
 
-SILENT = dict.fromkeys((*REGIONS, "previous", "induction"), 0.0)
+SILENT = dict.fromkeys((*REGIONS, "subject_even", "relation_even", "previous", "induction"), 0.0)
 
 
 @pytest.mark.parametrize(
@@ -111,6 +111,7 @@ SILENT = dict.fromkeys((*REGIONS, "previous", "induction"), 0.0)
         ({"subject": 0.4, "writes": -1.0, "writes_low": -2.0, "writes_high": -0.5}, ["negative mover"]),
         ({"relation": 0.4}, ["relation"]),
         ({"relation": 0.4, "subject": 0.4}, ["mixture"]),
+        ({"relation": 0.9, "relation_even": 0.7}, []),
         ({"context": 0.9}, []),
     ],
 )
@@ -123,7 +124,7 @@ def test_where_nobody_knows_what_heads_write_none_is_a_mover():
     looks = np.zeros((3, 1, 1, len(REGIONS)))
     looks[..., REGIONS.index("subject")] = 1
     nothing = np.zeros((1, 1))
-    table = head_table(Looked(looks, None, np.ones(3), "why"), nothing, nothing, Bootstrap(np.arange(3)))
+    table = head_table(Looked(looks, 0 * looks[:, 0, 0], None, np.ones(3), "why"), nothing, nothing, Bootstrap(np.arange(3)))
     assert table["role"].item() == ""
     assert np.isnan(table["writes"].item())
 
