@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections import namedtuple
 from dataclasses import replace
 from functools import partial
 
@@ -13,6 +14,7 @@ from conftest import ROOT
 sys.path.append(str(ROOT / "benchmarks"))
 import calibration
 import circuits
+import edge_rivals
 import finders
 import gauge
 import gpu
@@ -345,3 +347,36 @@ def test_rome_counts_questions_as_they_were_and_tells_whether_tracing_foretold_t
     assert [row["how"] for row in found] == ["over all", "within layers"]
     assert all(row["low"] < row["r"] and row["low"] > 0.9 for row in found)
     assert rome.by_layer_figure(table[table["layer"] != "all"], rome.mean_traces(traces)).axes
+
+
+Node = namedtuple("Node", ["kind", "layer", "head", "position"])
+"""As TransformerLens has them."""
+
+
+def test_scores_of_another_implementation_are_summed_over_tokens():
+    graph = edge_rivals.Graph(1, 2, 2)
+    one, two = (Node("attn_head_out", 0, 1, position) for position in (3, 4))
+    mlp, query, out = Node("mlp_in", 0, None, 3), Node("q_input", 0, 1, 3), Node("logits", 0, None, 4)
+    embedding = Node("embed", None, None, 3)
+    found = edge_rivals.by_edge(graph, {(one, mlp): 0.5, (two, mlp): 0.25, (two, out): 1.0, (embedding, query): 2.0})
+    head, end = graph.nodes.index("head 0.1"), graph.ends.index
+    assert (found[end("MLP 0"), head], found[end("logits"), head], found[end("query 0.1"), 0]) == (0.75, 1, 2)
+    assert np.count_nonzero(found) == 3
+    assert edge_rivals.by_node(graph, {one: 0.5, two: 0.25}).tolist() == [0, 0, 0.75, 0]
+
+
+def test_equal_scores_are_not_apart():
+    sys.path.append(str(ROOT / "tests" / "circuits"))
+    import induction
+
+    found = induction.pairs(4)
+    streams = circuits.Streams(ResumeEngine(induction.network(4)), found.prompts)
+
+    class Theirs:
+        def of(self, granularity, steps):
+            assert granularity == "edge"
+            return edge_rivals.ours(streams, found, steps)
+
+    table = edge_rivals.rows(streams, found, Theirs(), 1)
+    assert [(row["scores"], row["of"], row["apart"]) for row in table] == [(name, "edges", 0) for name in edge_rivals.STEPS]
+    assert all(row["das"] > 0 and row["TransformerLens"] > 0 for row in table)
