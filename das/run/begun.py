@@ -86,7 +86,7 @@ class Parts:
         return [path.stem for path in sorted(paths, key=lambda path: path.stat().st_mtime) if intact(path)]
 
     def arrays(self, name: str, make: Callable[[], Arrays]) -> Arrays:
-        """A part that is made of arrays: as it is kept, or made now."""
+        """A part that is made of arrays: as it is kept, or made now; in no certain order."""
         path = self.work / f"{name}.safetensors"
         if intact(path):
             return load(path, arrays_of)

@@ -36,9 +36,6 @@ WEIGHED, WEIGHED_ON = 300, 32
 LEAST = 8
 """Pairs of each split that an untrained network must tell apart at all to be a null."""
 
-AT = "at "
-"""Before the position whose scores an array holds that is kept."""
-
 Splits = Mapping[str, Contrasts]
 T = TypeVar("T")
 
@@ -80,13 +77,14 @@ class Scored:
 
     def arrays(self) -> Arrays:
         """As they are kept."""
-        at = {f"{AT}{position}": scores for position, scores in self.seen.at.items()}
-        return {"scores": self.seen.scores, "rank": self.rank, "counts": np.array(self.counts, np.int64)} | at
+        scores = self.seen.scores
+        at = np.array([*self.seen.at.values()], scores.dtype).reshape(-1, *scores.shape)
+        return {"scores": scores, "at": at, "rank": self.rank, "counts": np.array(self.counts, np.int64)}
 
     @classmethod
-    def of(cls, kept: Arrays) -> Scored:
-        """From what was kept."""
-        at = {name.removeprefix(AT): scores for name, scores in kept.items() if name.startswith(AT)}
+    def of(cls, kept: Arrays, positions: Sequence[str]) -> Scored:
+        """From what was kept. positions: where scores were wanted by themselves."""
+        at = dict(zip(positions, kept["at"], strict=False))  # acdc has none
         return cls(Attributed(kept["scores"], at), kept["rank"], kept["counts"].tolist())
 
 
@@ -171,7 +169,8 @@ class CircuitSearch:
 
     def _subject(self, part: str, what: str, engine: ResumeEngine, splits: Splits) -> Subject:
         def scored(trial: Trial) -> Scored:
-            return Scored.of(self._arrays(part, what, lambda told: self.method.scored(trial, told).arrays()))
+            kept = self._arrays(part, what, lambda told: self.method.scored(trial, told).arrays())
+            return Scored.of(kept, self.method.positions)
 
         return Subject(self.method, engine, splits, scored)
 

@@ -3,6 +3,7 @@
 import json
 from contextlib import contextmanager
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -174,3 +175,14 @@ def test_a_search_that_is_refused_leaves_no_folder(tmp_path, monkeypatch):
     with pytest.raises(DasError, match="too few"):
         small(folder=tmp_path / "circuit")
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("at", [["b", "a", "c"], []])
+def test_scores_are_taken_up_in_the_order_of_their_positions(at):
+    rng = np.random.default_rng(0)
+    every = {position: rng.random((3, 2), np.float32) for position in at}
+    scored = circuit_search.Scored(circuit_search.Attributed(rng.random((3, 2)), every), rng.random((3, 2)), [4])
+    again = circuit_search.Scored.of(dict(reversed(scored.arrays().items())), at)
+    assert list(again.seen.at) == at
+    assert all((again.seen.at[position] == every[position]).all() for position in at)
+    assert again.counts == [4]
