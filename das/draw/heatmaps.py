@@ -159,15 +159,16 @@ def grey_numbers(ax: Axes, values: Any, instead: Any) -> None:
 
 
 def _skipped(ax: Axes, run: Folder, hypothesis: str, values: Any) -> str:
-    """Writes into the cells that were not trained what a whole-vector swap scores there on the screen's training pairs, or
-    did in the trace; what is to be said of them."""
+    """Writes into the cells that were not trained what a whole-vector swap scores there on the screen's training pairs,
+    nothing where a trace ranked the sites, whose pairs all flip; what is to be said of them."""
     screened = run.screened()
     if screened is None or not np.isnan(values).any():
         return ""
+    if "whole" not in screened:
+        return ", grey: not trained"
     rows, positions, _ = _grid(run, hypothesis, "")
-    whole = spread(screened[screened["hypothesis"] == hypothesis], "whole", rows, positions)
-    grey_numbers(ax, values, whole)
-    return f", grey: not trained{' (whole swap)' if np.isfinite(whole).any() else ''}"
+    grey_numbers(ax, values, spread(screened[screened["hypothesis"] == hypothesis], "whole", rows, positions))
+    return ", grey: not trained (whole swap)"
 
 
 def outline(ax: Axes, cell: tuple[int, int]) -> None:

@@ -81,9 +81,8 @@ def _line(name: str, mine: pd.DataFrame) -> str:
     if skipped.empty:
         return text
     best = skipped.to_dict("records")[0]
-    flips = f", flips {best['flips']:.0%}" if "flips" in best else ""
-    iia = f", IIA {best['whole']:.2f}" if isfinite(best["whole"]) else ""
-    return f"{text}, skips {len(skipped)}; the best skipped, {sites_of(skipped)[0]}: {_effect(best)}{flips}{iia}"
+    swapped = f", flips {best['flips']:.0%}, IIA {best['whole']:.2f}" if "whole" in best else ""
+    return f"{text}, skips {len(skipped)}; the best skipped, {sites_of(skipped)[0]}: {_effect(best)}{swapped}"
 
 
 def ordinal(n: int) -> str:

@@ -76,15 +76,14 @@ class Trace:
 
     def table(self, name: str, sites: Sequence[Site]) -> pd.DataFrame:
         """A row for each site, with what was found there: `kind`, `window` (of layers), `effect`, by which sites are ranked
-        (`score`), with its interval; `recovered`; `whole`, the IIA of the whole vector, none under noise."""
+        (`score`), with its interval; and `recovered`."""
         return pd.DataFrame([{"hypothesis": name, **asdict(site), **self._found(site)} for site in sites])
 
     def _found(self, site: Site) -> dict[str, Any]:
         row = self.cells[_place(site)]
         figures = {key: _number(row[key]) for key in ("effect", "effect_low", "effect_high", "recovered")}
-        whole = _number(row["iia"] if self.about["corrupt"] == "source" else None)
         window = 1 if row["kind"] == "state" else self.about["window"]
-        return {"kind": row["kind"], "window": window, **figures, "whole": whole, "score": figures["effect"]}
+        return {"kind": row["kind"], "window": window, **figures, "score": figures["effect"]}
 
 
 def _place(site: Site) -> Place:

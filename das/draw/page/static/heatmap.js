@@ -44,7 +44,7 @@ function mapOf(cells, entry, state) {
   }));
 }
 
-/** Sites that a budget left untrained, with what a whole-vector swap gives there. */
+/** Sites that a budget left untrained, with what a whole-vector swap gives there (unknown where a trace ranked them). */
 const skippedOf = (entry, state) => DATA.screen.filter((site) =>
   site.hypothesis === entry.name && !site.trained && (state.component === null || site.component === state.component));
 
@@ -90,7 +90,7 @@ function heatmap(cells, entry, state, width, opened) {
     y: { domain: layout.rows, label: null, tickSize: 0, padding: 0 },
     marks: drawn([
       Plot.cell(skipped, { x: "position", y, fill: "var(--unasked)", inset: 0.75, title: () => "not trained" }),
-      numbered && Plot.text(skipped, { x: "position", y, text: (s) => short(s.whole), fill: "var(--soft)", fontStyle: "italic" }),
+      numbered && Plot.text(skipped.filter((s) => known(s.whole)), { x: "position", y, text: (s) => short(s.whole), fill: "var(--soft)", fontStyle: "italic" }),
       Plot.cell(sites, { x: "position", y, fill: (s) => scale.colour(s.value), inset: 0.75, rx: 2, className: "cells" }),
       Plot.cell(dull, { x: "position", y, fill: `url(#${hatch})`, inset: 0.75, rx: 2 }),
       numbered && Plot.text(sites, { x: "position", y, text: (s) => told(state.metric, s.value), dy: whiskers ? -5 : 0, fill: ink, fontWeight: 500 }),
@@ -105,7 +105,8 @@ function heatmap(cells, entry, state, width, opened) {
   const component = layout.only && layout.only !== "block_output" ? `, ${layout.only.replaceAll("_", " ")}` : "";
   return h("div", { class: "map" }, h("p", { class: "axis" }, `layer${component}, from below; ${IN_WORDS ? "token of an example prompt, position" : "place in the input, position"}`), chart, bar(scale, entry, state),
     dull.length > 0 && h("p", { class: "note" }, `Hatched: the interval is not above ${entry.luck[1]}.`),
-    skipped.length > 0 && h("p", { class: "note" }, "Grey: not trained; in italics what a whole-vector swap gives there on training pairs."));
+    skipped.length > 0 && h("p", { class: "note" }, skipped.some((s) => known(s.whole))
+      ? "Grey: not trained; in italics what a whole-vector swap gives there on training pairs." : "Grey: not trained."));
 }
 
 /** The arrows move over a map's cells, Enter or a click opens one. One cell at a time is reached by the tab key. */
