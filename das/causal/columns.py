@@ -91,6 +91,11 @@ def codes(*columns: Column) -> NDArray[np.int64]:
     return combined
 
 
+def one_to_one(one: NDArray[np.int64], other: NDArray[np.int64]) -> bool:
+    """Whether two columns of `codes` say the same in other words."""
+    return bool(one.max() == other.max() == codes(one, other).max())
+
+
 def _codes(column: Column) -> NDArray[np.int64]:
     if column.dtype == object:
         index: dict[Any, int] = {}

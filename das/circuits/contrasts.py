@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from das.errors import DasError
+from das.interchange.accuracy import Accuracy
 from das.interchange.engine import ResumeEngine
 from das.interchange.score import predictions
 from das.network.parts import tokens
@@ -29,7 +30,8 @@ class Contrasts:
     """prompts, others: bases and sources, token by token in the same columns. answer, other: the first token of either's
     answer, (pairs,). drawn: how many pairs there were before those were left out whose tokens do not line up, or of which the
     network does not answer both. middle: for a network that gives neither answer, the logit difference midway between those of
-    base and source, (pairs,): on which side of it a run lies counts as its answer."""
+    base and source, (pairs,): on which side of it a run lies counts as its answer. accuracy: the network's on the prompts of
+    the pairs that line up, as far as the first token of an answer goes."""
 
     prompts: Encoded
     others: Encoded
@@ -37,6 +39,7 @@ class Contrasts:
     other: Rows
     drawn: int
     middle: NDArray[np.float32] | None = None
+    accuracy: Accuracy | None = None
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -45,7 +48,7 @@ class Contrasts:
         """Some of the pairs."""
         prompts, others = self.prompts.take(rows), self.others.take(rows)
         middle = None if self.middle is None else self.middle[rows]
-        return Contrasts(prompts, others, self.answer[rows], self.other[rows], self.drawn, middle)
+        return Contrasts(prompts, others, self.answer[rows], self.other[rows], self.drawn, middle, self.accuracy)
 
     def batches(self, nodes: int, width: int, prefix: int) -> Iterator[Contrasts]:
         """As many at once as there is room for what so many nodes add to states of so many entries."""
@@ -88,7 +91,9 @@ def contrasts(engine: ResumeEngine, data: Dataset, name: str, variable: int | No
             f"source's, and the network answers both of {len(right)}: too few for a circuit. Draw more, or other families"
         )
     found = prompts.take(base[right]), prompts.take(source[right])
-    return Contrasts(*found, answer[right], other[right], len(p))
+    every = np.concatenate([answer[rows], other[rows]])
+    accuracy = Accuracy(float((said == every).mean()), float(np.unique(every, return_counts=True)[1].max() / len(every)))
+    return Contrasts(*found, answer[right], other[right], len(p), accuracy=accuracy)
 
 
 def _level(prompts: Encoded, one: Rows, other: Rows) -> NDArray[np.bool_]:

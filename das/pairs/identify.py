@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from das.causal.columns import Columns, codes
+from das.causal.columns import Columns, codes, one_to_one
 from das.causal.inputs import MOST_SETTINGS
 from das.errors import DasError
 from das.ground.checks import whole
@@ -142,18 +142,13 @@ def _apart(hypothesis: Hypothesis, base: Columns, own: Codes, scores: Sequence[B
     claim's. own: the claim's, coded."""
     values = hypothesis.model.run(base)
     code = {v: codes(column) for v, column in values.items()}
-    inputs = {v for v in values if any(_same(code[v], code[name]) for name in base)}
+    inputs = {v for v in values if any(one_to_one(code[v], code[name]) for name in base)}
 
     def claimed(way: Way) -> bool:
-        return _same(codes(*(values[v] for v in sorted(way))) if way else np.zeros_like(own), own)
+        return one_to_one(codes(*(values[v] for v in sorted(way))) if way else np.zeros_like(own), own)
 
     others = [score for score in scores if inputs.isdisjoint(score.through) and not claimed(score.through)]
     return _best(others) if others else None
-
-
-def _same(one: Codes, other: Codes) -> bool:
-    """Whether two columns of codes say the same in other words."""
-    return bool(one.max() == other.max() == codes(one, other).max())
 
 
 def _own(hypothesis: Hypothesis, named: Sequence[str], first: str) -> Way:

@@ -9,9 +9,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from das.errors import DasError
+from das.judge.claims import Claim
 from das.network.named import NAMED
 from das.run.about import go_on
 from das.run.lock import held
+from das.run.places import BESIDE, PICTURES
 
 RUNS, NETWORKS, CONFIG, SUMMARY, PAGE = "runs", "models", "config.yaml", "summary.json", "report.html"
 FINISHED, RUNNING, INTERRUPTED, UNREADABLE = "finished", "running", "interrupted", "cannot be read"
@@ -74,6 +77,51 @@ class Found:
     def plain(self) -> dict[str, Any]:
         """As JSON holds it."""
         return vars(self) | {"folder": str(self.folder), "when": self.when.isoformat(timespec="seconds")}
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """A circuit or edits, as a folder holds them. kind: which; the rest as of `Found`."""
+
+    folder: Path
+    kind: str
+    task: str
+    lm: str
+    verdicts: dict[str, int]
+    sentences: list[str]
+    when: datetime
+
+    @classmethod
+    def at(cls, path: Path) -> Claimed:
+        """What its JSON says."""
+        body, when = _summary(path) or {}, datetime.fromtimestamp(path.stat().st_mtime)
+        try:
+            claims = [Claim.of_plain(each) for each in body.get("verdicts", ())]
+        except (DasError, TypeError):
+            claims = []
+        task, lm = (str(body.get(key, "?")) for key in ("task", "lm"))
+        verdicts = dict(Counter(claim.verdict for claim in claims))
+        return cls(path.parent, path.stem, task, lm, verdicts, [claim.sentence for claim in claims], when)
+
+    @property
+    def outcome(self) -> str:
+        """Its verdicts in a word each."""
+        return ", ".join(f"{n} {verdict}" for verdict, n in self.verdicts.items()) or "no verdict"
+
+    def text(self) -> str:
+        """Its verdicts in full."""
+        return "\n".join([f"{self.folder}: {self.kind}, {self.outcome}", *(f"  {sentence}" for sentence in self.sentences)])
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return vars(self) | {"folder": str(self.folder), "when": self.when.isoformat(timespec="seconds")}
+
+
+def claimed(folder: str | Path = RUNS) -> list[Claimed]:
+    """The circuits and edits in a folder, in the folders in it and beside their runs, the latest first."""
+    depths = "", "*/", "*/*/", f"{BESIDE}/*/", f"*/{BESIDE}/*/", f"*/*/{BESIDE}/*/"
+    found = {path for depth in depths for kind in PICTURES for path in Path(folder).glob(f"{depth}{kind}.json")}
+    return sorted(map(Claimed.at, found), key=lambda each: each.when, reverse=True)
 
 
 def runs(folder: str | Path = RUNS) -> list[Found]:

@@ -18,6 +18,8 @@ from das.circuits.replaced import SWAPS
 from das.errors import unknown
 from das.ground.checks import number, whole
 from das.ground.storage import remove, write, write_json
+from das.judge.claimed_circuit import judge_circuit
+from das.judge.claims import Claim
 from das.progress import Reporter, silent
 from das.run.begun import Parts
 from das.run.experiment import Experiment
@@ -26,8 +28,9 @@ from das.run.material import SPLITS
 from das.run.settings import name_of
 from das.text import aligned
 from das.use.circuit_search import NETWORK, RANDOM, CircuitSearch, Method, Searched
-from das.use.finding import Finding
-from das.use.flipping import flipping, variable_of
+from das.use.claimed import circuit_facts
+from das.use.finding import Judged
+from das.use.flipping import Flipping, flipping, variable_of
 from das.use.one_hypothesis import one_hypothesis
 
 if TYPE_CHECKING:
@@ -41,13 +44,14 @@ SHOWN = 12
 
 
 @dataclass(frozen=True)
-class Circuit(Finding):
+class Circuit(Judged):
     """table: a row for each edge (see `Graph.table`) with its `score`, by how much its swap moves the logit difference towards
     the source's answer, and that at each position, `score@POSITION`; whether it is `kept` in the circuit; and for those its
     `loss`, the share of the logit difference that is lost when it is cut from the circuit. curve: a row for each circuit that
     was tried on validation pairs, its `kind` and what `Trial.rows` says. test: the same on test pairs of the circuit chosen
     and of nulls of its size. flow: see `das.circuits.flow`. tokens: position → the token there in an example prompt. about:
-    hypothesis, lm, method, swap, threshold, edges (how many there are), asked, pairs by split."""
+    task, hypothesis, lm, method, swap, threshold, edges (how many there are), asked, pairs by split; of the test pairs
+    accuracy, rivals and changed (see `das.judge.claimed_circuit`); made_from, see `das.run.provenance`."""
 
     stem: ClassVar[str] = "circuit"
 
@@ -63,6 +67,11 @@ class Circuit(Finding):
         """The circuit's edges, the highest score first."""
         mine = self.table[self.table["kept"]]
         return mine.loc[mine["score"].abs().sort_values(ascending=False, kind="stable").index].reset_index(drop=True)
+
+    @property
+    def verdicts(self) -> list[Claim]:
+        """What may be said of it, one claim."""
+        return [judge_circuit(circuit_facts(self.about, self.test, self.kept))]
 
     @property
     def title(self) -> str:
@@ -82,7 +91,7 @@ class Circuit(Finding):
             "" if self.about["enough"] else f"\nNo circuit short of all edges keeps {self.about['threshold']:g} of the answers."
         )
         passes = f"\n\n{aligned([*self._passes()])}" if len(self.flow) else ""
-        return f"{self.title}{enough}\n\n{aligned(rows)}\n\n{aligned(edges)}{passes}"
+        return f"{self.title}{enough}\n\n{aligned(rows)}\n\n{aligned(edges)}{passes}\n\n{self.judged}"
 
     def _passes(self) -> Iterator[tuple[str, ...]]:
         """The position by which most passes each layer's output, over all edges and over the circuit's."""
@@ -113,7 +122,11 @@ class Circuit(Finding):
     def plain(self) -> dict[str, Any]:
         """All of it as plain data but for the edges outside."""
         tables = {"test": self.test, "curve": self.curve, "flow": self.flow, "circuit": self.kept}
-        return self.about | {"tokens": self.tokens} | {name: each.to_dict("records") for name, each in tables.items()}
+        return (
+            self.about
+            | {"verdicts": [claim.plain() for claim in self.verdicts], "tokens": self.tokens}
+            | {name: each.to_dict("records") for name, each in tables.items()}
+        )
 
     def write(self, folder: str | Path) -> list[Path]:
         """circuit.json, edges.parquet with every edge, and the pictures circuit.png and curve.png; removes
@@ -171,8 +184,8 @@ def circuit(
         by = Method(method, steps, swap, cut_below, asked.positions)
         search = CircuitSearch(by, least, random, asked.settings.seed, report, parts)
         searched = search.searched(found.engine, found.splits)
-    about: dict[str, Any] = {"hypothesis": f"{asked.hypotheses[0]}.{name}", "lm": found.engine.lm.name, "method": method}
-    about |= {"swap": swap, "threshold": least, "pairs": {split: len(some) for split, some in found.splits.items()}}
+    about: dict[str, Any] = {"task": asked.task.name, "hypothesis": f"{asked.hypotheses[0]}.{name}", "lm": found.engine.lm.name}
+    about |= {"method": method, "swap": swap, "threshold": least, "made_from": asked.made} | _pairs(found)
     return _circuit(searched, about, asked.task.tokens_at(asked.tokenizer, asked.positions))
 
 
@@ -185,6 +198,13 @@ def _parts(folder: str | Path | None, asked: Experiment, own: dict[str, Any]) ->
         parts = Parts(Path(at) / UNFINISHED, settings | own, asked.made, name_of(asked.settings.lm))
         stack.enter_context(parts.held())
         yield parts
+
+
+def _pairs(found: Flipping) -> dict[str, Any]:
+    """What is to be said of the pairs."""
+    known = found.splits["test"].accuracy
+    sizes = {split: len(some) for split, some in found.splits.items()}
+    return {"pairs": sizes, "accuracy": known and asdict(known), "rivals": found.rivals, "changed": found.changed}
 
 
 def _circuit(searched: Searched, about: dict[str, Any], tokens: dict[str, str]) -> Circuit:

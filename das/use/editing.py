@@ -16,17 +16,21 @@ from das.edit.rome import Settings
 from das.errors import DasError, unknown
 from das.ground.checks import whole
 from das.interchange.selftest import make_engine
+from das.judge.claimed_edit import judge_edit
+from das.judge.claims import Claim
 from das.judge.moves import Move, settings_of
 from das.judge.outcomes import OUTCOMES, Questions, shares
 from das.network.given import Given
 from das.network.lm import LM
 from das.progress import Reporter, silent
+from das.run.provenance import provenance
 from das.run.reading import reading
 from das.task.files import load_task
 from das.task.task import Task
 from das.text import aligned
+from das.use.claimed import edit_facts
 from das.use.editor import METHODS, Editor, beginnings, moments_of
-from das.use.finding import Finding
+from das.use.finding import Judged
 from das.use.one_hypothesis import resumed
 
 if TYPE_CHECKING:
@@ -34,9 +38,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Edited(Finding):
+class Edited(Judged):
     """table: a row per question, method and layer, see `das.judge.outcomes.answers`. patches: (method, move in words, layer) →
-    what was done to the weights. about: task, lm, hypothesis, moves, layers, position, text, contexts."""
+    what was done to the weights. about: task, lm, hypothesis, moves, methods, layers, position, text, contexts; known, the
+    share of the questions that edits are made on which the network knows; made_from, see `das.run.provenance`."""
 
     stem: ClassVar[str] = "edit"
 
@@ -47,6 +52,11 @@ class Edited(Finding):
     def shares(self, what: str = "right") -> pd.DataFrame:
         """See `das.judge.outcomes.shares`, by method and layer."""
         return shares(self.table, ["method", "layer"], what)
+
+    @property
+    def verdicts(self) -> list[Claim]:
+        """What may be said of each way to edit at each layer."""
+        return [judge_edit(facts) for facts in edit_facts(self.about, self.shares())]
 
     def text(self) -> str:
         """The share of questions that are answered as they should be, by outcome and method."""
@@ -59,7 +69,7 @@ class Edited(Finding):
             what = ("", "") if row["outcome"] == before else (row["outcome"], OUTCOMES[row["outcome"]])
             rows.append((*what, row["method"], str(row["layer"]), share, str(row["questions"])))
             before = row["outcome"]
-        return f"{head}\n\n{aligned(rows)}"
+        return "\n\n".join(filter(None, [head, aligned(rows), self.judged]))
 
     def figure(self) -> Figure:
         """Shares by outcome, a mark for each method; a panel for each layer."""
@@ -69,7 +79,8 @@ class Edited(Finding):
 
     def plain(self) -> dict[str, Any]:
         """All of it as plain data, but for the patches."""
-        return self.about | {"shares": self.shares().to_dict("records"), "questions": self.table.to_dict("records")}
+        tables = {"shares": self.shares().to_dict("records"), "questions": self.table.to_dict("records")}
+        return self.about | {"verdicts": [claim.plain() for claim in self.verdicts]} | tables
 
     def write(self, folder: str | Path) -> list[Path]:
         """Beside what every finding writes, a patch for each edit of weights: METHOD-L06-000.safetensors, numbered by move."""
@@ -116,10 +127,17 @@ def edits(
     read = reading(text, network.tokenizer, tokens, context, seed)
     editor = _editor(questions, chosen, read, contexts, cache, search or Settings(), report)
     tables, patches = _made(editor, methods, chosen, report)
-    about: dict[str, Any] = {"task": asked.name, "lm": network.lm.name, "hypothesis": asked.full_name(name), "input": mover}
-    about |= {"moves": [list(map(str, move)) for move in made], "layers": chosen, "position": questions.position}
-    about |= {"text": read.name, "tokens": editor.moments[chosen[0]].tokens, "contexts": list(editor.contexts)}
+    about = {"lm": network.lm.name, "methods": list(methods), "layers": chosen, "text": read.name} | _about(editor)
+    about |= {"made_from": provenance(asked, network.tokenizer, network.printed, ())}
     return Edited(pd.concat(tables, ignore_index=True), patches, about)
+
+
+def _about(editor: Editor) -> dict[str, Any]:
+    """What is to be said of what is asked."""
+    q, tokens = editor.questions, next(iter(editor.moments.values())).tokens
+    about = {"task": q.task.name, "hypothesis": q.task.full_name(q.hypothesis), "input": q.input, "position": q.position}
+    moves = [list(map(str, move)) for move in q.moves]
+    return about | {"moves": moves, "known": editor.known, "tokens": tokens, "contexts": list(editor.contexts)}
 
 
 def _editor(

@@ -85,6 +85,14 @@ class Editor:
         """What is asked."""
         return self.questions.groups(self.engine)
 
+    @property
+    def known(self) -> float | None:
+        """The share of the questions which edits are made on, about the subject and about the other one, that the network
+        answers rightly before any edit; None where there are no such."""
+        made = [group.known[move][group.kinds[move] == "efficacy"] for group in self.groups for move in group.pairs]
+        both = np.concatenate([np.zeros(0, bool), *made])
+        return float(both.mean()) if len(both) else None
+
     def wanted(self, move: Move, contexts: Sequence[str] | None = None) -> list[Wanted]:
         """The task's own questions whose answers the move changes, and behind each context one of them in turn. DasError where
         it changes none."""

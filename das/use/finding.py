@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pandas as pd
 
 from das.ground.storage import write_json
+from das.judge.claims import Claim
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,3 +41,17 @@ class Finding(ABC):
         self.table.to_csv(paths[1], index=False)
         self.figure().savefig(paths[2], dpi=150)
         return paths
+
+
+class Judged(Finding):
+    """A finding that claims something."""
+
+    @property
+    @abstractmethod
+    def verdicts(self) -> list[Claim]:
+        """What may be said of each of its claims."""
+
+    @property
+    def judged(self) -> str:
+        """The verdicts in full, a paragraph each."""
+        return "\n\n".join(claim.sentence for claim in self.verdicts)

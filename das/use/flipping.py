@@ -6,12 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from das.causal.columns import differ
 from das.circuits.contrasts import Contrasts, contrasts
 from das.errors import DasError, unknown
 from das.interchange.engine import ResumeEngine
 from das.interchange.selftest import make_engine
+from das.pairs.alike import alike
 from das.pairs.dataset import Dataset
-from das.pairs.origin import Drawn
+from das.pairs.origin import Drawn, Origin
+from das.pairs.pairs import Pairs
 from das.pairs.through import through
 from das.run.experiment import Experiment
 from das.run.material import SPLITS, origins_of
@@ -21,10 +24,14 @@ from das.use.one_hypothesis import resumed
 
 @dataclass(frozen=True)
 class Flipping:
-    """engine: of the network, with what all prompts begin with. splits: `train`, `val` and `test`, no prompt in two of them."""
+    """engine: of the network, with what all prompts begin with. splits: `train`, `val` and `test`, no prompt in two of them.
+    rivals: hypotheses that the pairs cannot tell from this one (see `das.pairs.alike`); changed: inputs that differ in test
+    pairs."""
 
     engine: ResumeEngine
     splits: dict[str, Contrasts]
+    rivals: list[str] | None
+    changed: list[str]
 
 
 def flipping(asked: Experiment, variable: str, drawn: bool, whole: bool = False) -> Flipping:
@@ -35,18 +42,28 @@ def flipping(asked: Experiment, variable: str, drawn: bool, whole: bool = False)
     name, s = asked.hypotheses[0], asked.settings
     hypothesis = asked.task.hypotheses[name]
     origins = origins_of(s, asked.network, asked.task, asked.hypotheses)
-    data = {}
-    for i, split in enumerate(SPLITS):
-        some = origins[split]
-        if drawn or not isinstance(some, Drawn):
-            pairs = some.pairs(name)
-        else:
-            pairs = through(hypothesis, variable, some.pool, some.n, np.random.default_rng([s.seed, 11, i]))
-        data[split] = Dataset.make(asked.task, asked.tokenizer, {name: pairs}, positions_of(asked))
+    pairs = {split: _pairs(asked, variable, drawn, origins[split], i) for i, split in enumerate(SPLITS)}
+    data = {split: Dataset.make(asked.task, asked.tokenizer, {name: p}, positions_of(asked)) for split, p in pairs.items()}
     engine = _engine(asked, list(data.values()), whole)
     number = hypothesis.variables.index(variable) if len(hypothesis.variables) > 1 else None
     found = {split: contrasts(engine, some, name, number) for split, some in data.items()}
-    return Flipping(engine, _apart(found))
+    rivals = alike(asked.task.hypotheses, name, variable, origins["test"].pool)
+    return Flipping(engine, _apart(found), rivals, _changed(pairs["test"], variable))
+
+
+def _pairs(asked: Experiment, variable: str, drawn: bool, origin: Origin, number: int) -> Pairs:
+    """Of the split of this number."""
+    name = asked.hypotheses[0]
+    if drawn or not isinstance(origin, Drawn):
+        return origin.pairs(name)
+    rng = np.random.default_rng([asked.settings.seed, 11, number])
+    return through(asked.task.hypotheses[name], variable, origin.pool, origin.n, rng)
+
+
+def _changed(pairs: Pairs, variable: str) -> list[str]:
+    """The inputs that differ in any pair."""
+    source = pairs.sources[variable]
+    return [name for name, column in pairs.base.items() if differ(column, source[name]).any()]
 
 
 def variable_of(asked: Experiment, variable: str | None) -> str:

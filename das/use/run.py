@@ -199,12 +199,12 @@ class Run(Folder):
 
     # --- pictures ---
 
-    def report(self, out: str | Path | None = None) -> Page:
-        """Writes the run as one HTML page (see `das.use.report`), by default `report.html` in its folder; its path, which shows
-        the page in a notebook."""
+    def report(self, out: str | Path | None = None, beside: Sequence[str | Path] | None = None) -> Page:
+        """Writes the run as one HTML page (see `das.use.report.write`), by default `report.html` in its folder; its path, which
+        shows the page in a notebook."""
         from das.use.report import write
 
-        return write(self, out)
+        return write(self, out, beside)
 
     def heatmap(
         self, hypothesis: str, ax: Axes | None = None, metric: str = "iia", subspace: str | None = None

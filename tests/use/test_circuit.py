@@ -83,11 +83,29 @@ def test_what_passes_a_layer_sums_to_what_all_of_it_does(found):
     assert at_top.loc["last", "share"] == pytest.approx(1, abs=1e-3)
 
 
+def test_the_judge_knows_what_was_run_beside_it_and_who_its_rivals_are(found):
+    about = found.about
+    assert about["rivals"] == ["midpoint", "bracket"]
+    assert set(about["changed"]) <= {"amount", "lower"}
+    assert 0.9 < about["accuracy"]["share"] <= 1
+    (claim,) = found.verdicts
+    assert "best of 1 random circuits" in claim.nulls
+    lowest = found.test.set_index("kind").loc["network", "faithfulness_low"]
+    assert claim.verdict in ("not identifiable", "not above the null") or lowest == 0
+    assert set(about["made_from"]) >= {"hypotheses", "prompt", "tokens", "weights"}
+
+
 def test_it_is_written_told_and_drawn(found, tmp_path):
     paths = found.write(tmp_path / "circuit")
     assert [path.name for path in paths] == ["circuit.json", "edges.parquet", "circuit.png", "curve.png"]
     body = json.loads(paths[0].read_text())
     assert (body["hypothesis"], len(body["circuit"])) == ("left_boundary.above_lower", len(found.kept))
+    (claim,) = body["verdicts"]
+    assert claim["claim"] == f"circuit of {len(found.kept)} of 1,108 edges"
+    assert claim["levels"]["recovery"][0]["share"] == found.test.set_index("kind").loc["network", "faithfulness"]
+    assert claim["levels"]["decoding"] == "not asked"
+    assert found.judged == claim["sentence"]
+    assert claim["sentence"] in found.text()
     edges = pd.read_parquet(paths[1])
     assert len(edges) == found.about["edges"] == 1108
     assert edges["kept"].sum() == len(found.kept)

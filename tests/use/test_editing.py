@@ -28,6 +28,13 @@ def test_edits_write_patches_tables_and_a_picture_and_leave_the_network_as_it_wa
     assert shares["efficacy", "none"] == 0
     assert shares["neighbourhood", "none"] == 1
     assert shares["efficacy", "tuned"] > 0
+    claims = {claim.claim: claim for claim in found.verdicts}
+    names = ["ROME edit of layer 1, 1 fact", "value added at the subject in layer 1, 1 fact"]
+    assert list(claims) == [*names, "mean difference added at the subject in layer 1, 1 fact"]
+    assert set(claims[names[0]].nulls) == {"fine-tuning of the same matrix", "no edit"}
+    assert 0 < found.about["known"] <= 1
+    assert all(claim.sentence in found.text() for claim in claims.values())
+    assert [claim["verdict"] for claim in found.plain()["verdicts"]] == [claim.verdict for claim in claims.values()]
     losses = found.table.groupby("method")["loss"].first()
     assert losses["rome"] == losses["twin"]
     paths = {path.name: path for path in found.write(tmp_path / "out")}

@@ -6,11 +6,12 @@ import hashlib
 import json
 import re
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
+from das.draw.page.beside import beside
 from das.draw.page.cells import cells, results_of
 from das.draw.page.examples import examples
 from das.draw.page.history import history
@@ -20,6 +21,7 @@ from das.errors import DasError
 from das.find.kinds import kind_name, parse_kind
 from das.ground.plain import finite, read_yaml
 from das.ground.storage import read_json, written
+from das.run.beside import Study
 from das.run.folder import Folder
 from das.run.words import PROMPT
 from das.task.positions import expand_positions
@@ -27,24 +29,27 @@ from das.task.variant import BASE
 
 STATIC = Path(__file__).parent / "static"
 VENDOR = ("d3.min.js", "plot.umd.min.js")
-SCRIPTS = ("page.js", "data.js", "charts.js", "heatmap.js", "examples.js", "inside.js", "cell.js", "sections.js", "main.js")
+SCRIPTS = (
+    "page.js", "data.js", "charts.js", "heatmap.js", "examples.js", "inside.js", "cell.js", "sections.js", "beside.js",
+    "main.js",
+)  # fmt: skip
 """In the order in which they run; each is one inline script."""
 
 STYLES = ("palette.css", "page.css")
 
 
-def page(run: Folder) -> str:
-    """The HTML of a run's folder, finished or not; DasError where it is no run folder."""
+def page(run: Folder, studies: Sequence[Study] = ()) -> str:
+    """The HTML of a run's folder, finished or not, with what is attached to it; DasError where it is no run folder."""
     if not (run.folder / "config.yaml").is_file():
         raise DasError(f"{run.folder} is no run folder: expected one that das run has written")
     blobs = Blobs()
-    data = gathered(run, blobs)
+    data = gathered(run, blobs, studies)
     scripts = [shipped(f"vendor/{name}") for name in VENDOR] + [shipped(name) for name in SCRIPTS]
     parts = {
         "policy": _policy(scripts),
         "title": escape(f"{data['task']} · {data['lm']}"),
         "style": "".join(shipped(name) for name in STYLES),
-        "plain": _plain(data["hypotheses"]),
+        "plain": _plain(data["hypotheses"], studies),
         "data": _json(data),
         "blobs": "\n".join(f'<script type="text/plain" id="blob-{i}">{b}</script>' for i, b in enumerate(blobs.packed)),
         "scripts": "\n".join(f"<script>{script}</script>" for script in scripts),
@@ -52,7 +57,7 @@ def page(run: Folder) -> str:
     return re.sub(r"<!--(\w+)-->", lambda found: parts[found[1]], shipped("page.html"))
 
 
-def gathered(run: Folder, blobs: Blobs) -> dict[str, Any]:
+def gathered(run: Folder, blobs: Blobs, studies: Sequence[Study] = ()) -> dict[str, Any]:
     """All that the page tells. Long columns go into `blobs`."""
     config = read_yaml(run.folder / "config.yaml")
     summary = _summary(run)
@@ -72,6 +77,7 @@ def gathered(run: Folder, blobs: Blobs) -> dict[str, Any]:
         "screen": screened.to_dict("records") if screened is not None else [],
         "examples": examples(run, blobs),
         "inside": {path.parent.name: read_json(path) for path in sorted(run.folder.glob("look/*/inside.json"))},
+        "beside": beside(studies, summary),
         "command": f"das run again.yaml --out runs/{run.folder.resolve().name}-again",
     } | told  # fmt: skip
 
@@ -103,9 +109,10 @@ def _policy(scripts: list[str]) -> str:
     return f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:"
 
 
-def _plain(entries: list[dict[str, Any]]) -> str:
+def _plain(entries: list[dict[str, Any]], studies: Sequence[Study]) -> str:
     """The verdicts, for a reader without scripts."""
     sentences = [verdict["sentence"] for entry in entries if (verdict := (entry["found"] or {}).get("verdict"))]
+    sentences += [claim.sentence for study in studies for claim in study.claims]
     return "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
 
 
