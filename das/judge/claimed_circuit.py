@@ -4,9 +4,10 @@ In this order; the first that holds is the verdict (the words are those of `das.
 
 1. *task not solved*: of the prompts of test pairs whose tokens line up the network answers less than halfway from the commonest
    answer's share to 1.
-2. *not above the null*: the circuit is all edges, which keep every answer; or the lower end of its faithfulness does not lie
-   above the upper end of a null's: the best random circuit's, or the untrained network's. The upper end, since a null is known
-   from as few pairs as the circuit itself, and one that fell low by luck would prove too much.
+2. *not above the null*: the circuit is all edges, which keep every answer; or its faithfulness is not sure to be more than a
+   null's, the best random circuit's or the untrained network's: the 95 % interval of the difference reaches 0. A null is known
+   from as few pairs as the circuit itself. So one that fell low by luck must not prove anything, which it would were its share
+   taken as it is; and that the two intervals lie apart would be to ask for more than 95 %.
 3. *not identifiable*: a hypothesis of the task under which the network would not compute the variable gives all of these
    prompts the same answers (`das.pairs.alike`). A circuit's pairs take the source's own answer, so that under such a rival
    they would flip just the same: what the edges carry need not be the variable.
@@ -64,10 +65,10 @@ def _rule(f: CircuitFacts) -> tuple[str, ...]:
         )
     if f.edges >= f.every:
         return "not above the null", "no circuit short of all edges keeps enough of the answers, and all edges keep every one"
-    best = max(f.nulls, key=lambda null: f.nulls[null][0].most, default="")
-    if best and f.faithfulness.least <= (most := f.nulls[best][0].most):
-        ends = f"its lower end is {f.faithfulness.least:.2f}, the upper end of the {best} {most:.2f}"
-        return "not above the null", f"its faithfulness is not sure to be more than luck has: {ends}"
+    apart = {null: f.faithfulness.above(some[0]) for null, some in f.nulls.items()}
+    best = min(apart, key=lambda null: apart[null], default="")
+    if best and apart[best] <= 0:
+        return "not above the null", f"its faithfulness is not sure to be more than that of the {best}"
     if f.rivals:
         return "not identifiable", _alike(f)
     short = [share.of for share in (f.faithfulness, f.completeness) if share.least < SUPPORTED]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from math import hypot
 from typing import Any, Self
 
 from das.errors import DasError
@@ -31,7 +32,7 @@ class Share:
 
     def __str__(self) -> str:
         """
-        >>> str(Share("faithfulness", 0.832, 0.741, 0.895, 0))
+        >>> str(Share("faithfulness", 0.832, 0.741, 0.894, 0))
         'faithfulness .00 → .83 (.74–.89)'
         """
         before = "" if self.start is None else f"{short(self.start)} → "
@@ -41,7 +42,7 @@ class Share:
     def bare(self) -> str:
         """Without where it starts from.
 
-        >>> Share("faithfulness", 0.832, 0.741, 0.895, 0).bare
+        >>> Share("faithfulness", 0.832, 0.741, 0.894, 0).bare
         'faithfulness .83 (.74–.89)'
         """
         return f"{self.of} {self._figures}"
@@ -54,7 +55,7 @@ class Share:
     def told(self) -> str:
         """For a sentence.
 
-        >>> Share("faithfulness", 0.832, 0.741, 0.895, 0).told
+        >>> Share("faithfulness", 0.832, 0.741, 0.894, 0).told
         'faithfulness 0.83 (0.74 to 0.89)'
         """
         return f"{self.of} {two(self.share)}{self._between(' to ', two)}"
@@ -67,10 +68,11 @@ class Share:
         """What it can be relied on to be: the lower end, or of what has no interval itself."""
         return self.share if self.low is None else self.low
 
-    @property
-    def most(self) -> float:
-        """The upper end likewise."""
-        return self.share if self.high is None else self.high
+    def above(self, other: Share) -> float:
+        """By how much it can be relied on to be more than another: the lower end of the difference's 95 % interval, had from
+        those of both (Newcombe 1998, Statistics in Medicine 17, 873, method 10). It takes them for independent."""
+        upwards = 0.0 if other.high is None else other.high - other.share
+        return self.share - other.share - hypot(self.share - self.least, upwards)
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ def circuit_facts(about: Mapping[str, Any], test: pd.DataFrame, kept: pd.DataFra
     """about, test, kept: see `das.use.circuit.Circuit`."""
     rows = {str(kind): list(map(_both, some.to_dict("records"))) for kind, some in test.groupby("kind")}
     ((faithfulness, completeness),) = rows[NETWORK]
-    best = {kind: max(rows[kind], key=lambda both: both[0].most) for kind in (RANDOM, UNTRAINED) if kind in rows}
+    best = {kind: max(rows[kind], key=lambda both: both[0].share) for kind in (RANDOM, UNTRAINED) if kind in rows}
     named = {RANDOM: f"best of {len(rows.get(RANDOM, ()))} random circuits", UNTRAINED: "best edges of an untrained network"}
     known = about["accuracy"]
     return CircuitFacts(
@@ -64,7 +64,7 @@ def _losses(losses: Any) -> tuple[Share, ...]:
     if not len(losses) or np.isnan(losses).any():
         return ()
     most, little = float(losses.max()), float((losses < LITTLE).mean())
-    return Share("logit difference lost with the costliest edge", most), Share(f"edges that cost less than {LITTLE:g}", little)
+    return Share("lost with the costliest edge", most), Share("edges of little worth", little)
 
 
 # --- edits ---

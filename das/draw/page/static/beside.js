@@ -16,7 +16,7 @@ function claimTable({ hypothesis, rows, pictures }) {
   const why = rows.filter((row) => row.kind !== "alignment");
   return h("article", { class: "claims" },
     table(h("b", {}, hypothesis), ["what is claimed", ...LEVELS_ASKED, "beside it", "verdict"], rows.map(claimRow), { class: "claimed" }),
-    why.map((row) => h("p", { class: "why" }, row.sentence)),
+    h("details", { open: why.length < 3 }, h("summary", {}, "The verdicts in full"), why.map((row) => h("p", { class: "why" }, row.sentence))),
     h("div", { class: "pictures" }, pictures.map(({ source, title }) =>
       h("figure", {}, h("figcaption", {}, title), h("img", { src: source, alt: title, loading: "lazy" })))));
 }
