@@ -43,10 +43,9 @@ def study(folder, kind, made_from, **claimed):
     return folder
 
 
-@pytest.fixture
-def run(tmp_path):
+def run_of(folder):
     """A run's folder with whole prints of what it was made from."""
-    folder = made.make(tmp_path / "run", ("one", "two"), 2, ("last-1", "last"), 20)
+    made.make(folder, ("one", "two"), 2, ("last-1", "last"), 20)
     hypothesis = {"variables": ["v"], "parents": {"v": ["a", "b"]}, "code": {"v": "0"}, "values": {"v": "1"}, "swaps": "2"}
     prints = {
         "python": "3",
@@ -56,6 +55,11 @@ def run(tmp_path):
     }
     (folder / "provenance.json").write_text(json.dumps({"made_from": prints}))
     return folder
+
+
+@pytest.fixture
+def run(tmp_path):
+    return run_of(tmp_path / "run")
 
 
 def prints(run):

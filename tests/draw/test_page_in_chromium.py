@@ -12,6 +12,7 @@ from das.use.report import write
 sys.path.append(str(ROOT / "benchmarks"))
 import page as made
 from browser import CHROMIUM, ENTER, Browser
+from test_beside import prints, run_of, study
 
 DRAWS = True
 """The files that runs draw are looked at."""
@@ -65,6 +66,22 @@ def test_every_section_stands_and_every_picture_has_words(opened):
     assert opened.js("document.querySelectorAll('.cells rect').length") == 12
     assert opened.js("[...document.querySelectorAll('figure > svg')].every(s => s.getAttribute('aria-label'))")
     assert opened.js("[...document.querySelectorAll('select, input')].every(s => s.labels.length)")
+
+
+def test_circuits_and_edits_stand_beside_the_alignments_with_their_pictures(tab, tmp_path):
+    run = run_of(tmp_path / "run")
+    study(run / "beside" / "circuit", "circuit", prints(run), claim=EVIL)
+    tab.complaints.clear()
+    tab.open(write(run))
+    assert tab.js("[...document.querySelectorAll('.claimed tbody th small')].map(s => s.textContent)") == [
+        "alignment",
+        "circuit",
+    ]
+    assert EVIL in text(tab, ".claimed tbody tr:last-child th")
+    assert text(tab, ".claimed tbody tr:last-child td") == "not asked"
+    tab.js("document.querySelectorAll('.pictures img').forEach(image => { image.loading = 'eager'; })")
+    tab.wait("[...document.querySelectorAll('.pictures img')].filter(image => image.naturalWidth > 50).length === 2")
+    assert tab.complaints == []
 
 
 def test_a_click_opens_a_cell_with_its_scorecard_and_examples(opened):

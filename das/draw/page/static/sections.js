@@ -36,7 +36,8 @@ function verdictCard(entry) {
 }
 
 function verdictSection() {
-  const used = new Set(DATA.hypotheses.map((entry) => entry.found?.verdict?.verdict).filter(Boolean));
+  const own = DATA.hypotheses.map((entry) => entry.found?.verdict?.verdict), beside = DATA.beside.flatMap(({ rows }) => rows.map((row) => row.verdict));
+  const used = new Set([...own, ...beside].filter(Boolean));
   const words = Object.entries(VERDICTS).filter(([name]) => used.has(name));
   return section("verdicts", "Verdicts",
     "Does the network compute the variable? A part of its activation is swapped for that of another prompt. IIA is the share of pairs on which the answer then becomes what the causal model says. Grey in the charts: what luck reaches, without learning or in the nulls.",
