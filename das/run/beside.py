@@ -73,8 +73,8 @@ def _check(run: Folder, study: Study) -> None:
         raise DasError(f"{study.folder} holds no verdict, as older versions of das wrote none: make it anew")
     if other := _other(run, study.about, made):
         raise DasError(
-            f"{study.folder} is of another task or network than {run.folder}: {'; '.join(other)} differ. Attach what das "
-            f"{study.kind} found under the run's own"
+            f"{study.folder} is of another task or network than {run.folder}. Not the same: {'; '.join(other)}. Attach what "
+            f"das {study.kind} found under the run's own"
         )
 
 

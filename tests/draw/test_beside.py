@@ -126,8 +126,11 @@ def another(run, **changes):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda run: another(run, weights={"m": "5"}), "another task or network than .*run: the network's weights"),
-        (lambda run: another(run, prompt={"prompt's words": "x"}), "the prompt's words differ"),
+        (
+            lambda run: another(run, weights={"m": "5"}),
+            "another task or network than .*run. Not the same: the network's weights",
+        ),
+        (lambda run: another(run, prompt={"prompt's words": "x"}), "Not the same: the prompt's words"),
         (lambda run: another(run, hypotheses={}), "the task's hypotheses"),
         (lambda run: another(run, hypotheses=[]), "kinds of prints"),
         (lambda run: None, "holds no verdict"),
@@ -147,7 +150,7 @@ def test_networks_that_have_no_prints_in_common_go_by_their_names(run):
     assert shown(write(run))
     body = json.loads((folder / "circuit.json").read_text())
     (folder / "circuit.json").write_text(json.dumps(body | {"lm": "elsewhere/another"}))
-    with pytest.raises(DasError, match=r"the networks \(network, elsewhere/another\) differ"):
+    with pytest.raises(DasError, match="Not the same: the network"):
         write(run)
 
 
