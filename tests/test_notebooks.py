@@ -19,11 +19,11 @@ ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SMALL = {
     "layers": [1], "positions": ["last"], "steps": 2, "batch": 8, "check_every": 2, "train_pairs": 40, "val_pairs": 20,
-    "test_pairs": 40, "chosen_seeds": 1, "nulls": 2,
+    "test_pairs": 40, "chosen_seeds": 1, "nulls": 2, "answered": ("right", "all"), "text": "countries",
 }  # fmt: skip
 """In place of `size` in a notebook's cell that is tagged `parameters`; a network that does not ship with das is one of bytes."""
 
-TAUGHT = {"8_fact_editing": "fact_editing"}
+TAUGHT = {"8_fact_editing": "fact_editing", "10_how_facts_travel": "countries"}
 """Notebooks that need a network which answers their task: a small one learns it first."""
 
 

@@ -93,13 +93,13 @@ def self_test(
     some = _some_prompts(lm, prefix, length) if prompts is None else prompts
     spots = [(component, layer) for component in components for layer in _thinned(range(lm.layers))]
     reference, candidate = HookEngine(lm), engine(lm, prefix)
-    width = lm.asking.width(some)
-    reach = min(6, int(some.lengths.min()) - (some.width - width) - len(prefix))
-    clean, capture = reference.capture(some, spots), candidate.capture(some, spots, first=width - reach)
+    end = some.width - some.tail  # what follows are answers, in which nothing is ever swapped
+    reach = min(6, int(some.lengths.min()) - some.tail - len(prefix))
+    clean, capture = reference.capture(some, spots), candidate.capture(some, spots, first=end - reach)
     assert capture.logits is not None
     worst, patches = apart(capture.logits, lm.asking.alone(some)), list[Patch]()
     for spot in spots:
-        columns = width - 1 - torch.stack([(torch.arange(min(2, reach)) + row) % reach for row in range(len(some))])
+        columns = end - 1 - torch.stack([(torch.arange(min(2, reach)) + row) % reach for row in range(len(some))])
         values = _noise(clean.vectors[spot], columns, spot[1], copies=2 if spot is spots[0] else 1)
         expected = reference.resume(clean, spot, columns, values)
         worst = max(worst, apart(candidate.resume(capture, spot, columns, values), expected))

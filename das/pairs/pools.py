@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -14,6 +14,8 @@ from das.pairs.pairs import Rows
 
 LEAST = 2
 """Prompts in a split: with one alone there is no pair."""
+FEW = 8
+"""Prompts of a split that hardly counts, which has them before the others are cut: of a study that looks at one split alone."""
 
 
 def split_pools(
@@ -22,7 +24,8 @@ def split_pools(
 ) -> dict[str, Columns]:  # fmt: skip
     """Distinct prompts, cut into splits before anything is paired, so that no prompt is in two of them.
 
-    sizes: split → how many prompts; where the task has fewer, all are cut in the same proportions.
+    sizes: split → how many prompts; where the task has fewer, all are cut in the same proportions, but those that are to have
+    no more than `FEW` have them.
     accept: keeps the prompts that it marks, for instance those that the network answers correctly.
     identity: a number for each setting, equal for settings that are one prompt (see `das.task.identity`); by default of its
     values.
@@ -36,12 +39,19 @@ def split_pools(
             if not pool.add(model.sample(rng, wanted)) or same_length(pool.accepted) >= wanted:
                 break
     n = same_length(pool.accepted)
-    cuts = np.cumsum([size * min(n, wanted) // wanted for size in sizes.values()])
+    cuts = np.cumsum(_shares(n, list(sizes.values())))
     pools = {name: take(pool.accepted, rows) for name, rows in zip(sizes, np.split(np.arange(n), cuts), strict=False)}
     for name, some in pools.items():
         if same_length(some) < LEAST:
             raise DasError(f"split {name!r} has fewer than two prompts: the task has {n} that can be used. {_help(n, sizes)}")
     return pools
+
+
+def _shares(n: int, sizes: Sequence[int]) -> list[int]:
+    """How many of n prompts each split gets."""
+    few = [size if size <= FEW else 0 for size in sizes]
+    left, wanted = max(0, n - sum(few)), max(1, sum(sizes) - sum(few))
+    return [own or size * min(left, wanted) // wanted for own, size in zip(few, sizes, strict=True)]
 
 
 def _help(n: int, sizes: Mapping[str, int]) -> str:

@@ -202,3 +202,11 @@ def test_a_network_whose_attention_cannot_be_resumed_gets_full_forwards():
     from das.planted.planting import plant
 
     assert isinstance(make_engine(plant(2).lm), HookEngine)
+
+
+@pytest.mark.parametrize("network", [llama, gpt2])
+def test_answers_that_are_longer_than_their_prompts_are_resumed_too(network):
+    lm, rng = network(), np.random.default_rng(0)
+    some = Encoded(rng.integers(3, 50, (3, 5)), np.array([5, 4, 5])).forced(rng.integers(3, 50, (3, 12)))
+    assert self_test(lm, prefix=(), prompts=some) < 1e-5
+    assert isinstance(make_engine(lm, prompts=some), ResumeEngine)

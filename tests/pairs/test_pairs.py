@@ -445,6 +445,12 @@ def test_splits_that_would_be_empty_are_an_error():
         split_pools(LEFT.model, SIZES, np.random.default_rng(0))
 
 
+def test_a_split_that_is_to_have_few_prompts_has_them_where_there_are_few():
+    model = CausalModel(total, inputs={"a": Range(0, 8), "b": Range(0, 7)})
+    pools = split_pools(model, {"train": 6, "val": 6, "test": 256}, np.random.default_rng(0))
+    assert [len(pool["a"]) for pool in pools.values()] == [6, 6, 60]
+
+
 def test_pools_hold_the_values_that_the_sampler_gave():
     sampler = Sampler(lambda rng, n: [int(x) for x in rng.integers(0, 10**6, n)])
     pools = split_pools(CausalModel(lambda a: a % 2, inputs={"a": sampler}), {"train": 20}, np.random.default_rng(0))
