@@ -31,7 +31,8 @@ class Contrasts:
     answer, (pairs,). drawn: how many pairs there were before those were left out whose tokens do not line up, or of which the
     network does not answer both. middle: for a network that gives neither answer, the logit difference midway between those of
     base and source, (pairs,): on which side of it a run lies counts as its answer. accuracy: the network's on the prompts of
-    the pairs that line up, as far as the first token of an answer goes."""
+    the pairs that line up, as far as the first token of an answer goes. rows: the pairs' numbers among those that were
+    drawn."""
 
     prompts: Encoded
     others: Encoded
@@ -40,6 +41,7 @@ class Contrasts:
     drawn: int
     middle: NDArray[np.float32] | None = None
     accuracy: Accuracy | None = None
+    rows: Rows | None = None
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -48,7 +50,8 @@ class Contrasts:
         """Some of the pairs."""
         prompts, others = self.prompts.take(rows), self.others.take(rows)
         middle = None if self.middle is None else self.middle[rows]
-        return Contrasts(prompts, others, self.answer[rows], self.other[rows], self.drawn, middle, self.accuracy)
+        numbers = None if self.rows is None else self.rows[rows]
+        return Contrasts(prompts, others, self.answer[rows], self.other[rows], self.drawn, middle, self.accuracy, numbers)
 
     def batches(self, nodes: int, width: int, prefix: int) -> Iterator[Contrasts]:
         """As many at once as there is room for what so many nodes add to states of so many entries."""
@@ -93,7 +96,7 @@ def contrasts(engine: ResumeEngine, data: Dataset, name: str, variable: int | No
     found = prompts.take(base[right]), prompts.take(source[right])
     every = np.concatenate([answer[rows], other[rows]])
     accuracy = Accuracy(float((said == every).mean()), float(np.unique(every, return_counts=True)[1].max() / len(every)))
-    return Contrasts(*found, answer[right], other[right], len(p), accuracy=accuracy)
+    return Contrasts(*found, answer[right], other[right], len(p), accuracy=accuracy, rows=right)
 
 
 def _level(prompts: Encoded, one: Rows, other: Rows) -> NDArray[np.bool_]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from das.draw.heads import COLOURS as ROLES
 from das.text import fitted, plain
 
 if TYPE_CHECKING:
@@ -24,16 +25,18 @@ ELSEWHERE = "#dddddd"
 KINDS = {"network": "#0072b2", "random": "#999999", "untrained": "#e69f00"}
 
 
-def circuit_figure(kept: pd.DataFrame, graph: Mapping[str, int], tokens: Mapping[str, str], title: str) -> Figure:
+def circuit_figure(
+    kept: pd.DataFrame, graph: Mapping[str, int], tokens: Mapping[str, str], roles: Mapping[str, str], title: str
+) -> Figure:  # fmt: skip
     """The circuit's edges, the stronger the wider, coloured by what they lead into; its nodes coloured by the position that
-    most of the score of what they write is due to. kept: see `das.use.circuit.Circuit.kept`; graph: the fields of
-    `das.circuits.graph.Graph`."""
+    most of the score of what they write is due to, and framed by the first of a head's roles. kept: see
+    `das.use.circuit.Circuit.kept`; graph: the fields of `das.circuits.graph.Graph`; roles: head → its roles."""
     layers, heads = graph["layers"], graph["heads"]
     width = max(7.0, 0.75 * heads + 3)
     figure = Figure(figsize=(width, max(4.5, 0.5 * layers + 2)), layout="constrained")
     ax = figure.add_subplot()
     _edges(ax, kept, graph)
-    colours = _nodes(ax, kept, heads, layers, list(tokens))
+    colours = _nodes(ax, kept, heads, layers, list(tokens), roles)
     ax.set_yticks(range(layers), [str(layer) for layer in range(layers)])
     ax.set_ylabel("layer")
     ax.set_xticks([*range(heads), heads + 0.5], [*(f"head {h}" for h in range(heads)), "MLP"], fontsize=8)
@@ -41,7 +44,7 @@ def circuit_figure(kept: pd.DataFrame, graph: Mapping[str, int], tokens: Mapping
     ax.set_ylim(-1.5, layers + 0.5)
     for side in ("top", "right", "left", "bottom"):
         ax.spines[side].set_visible(False)
-    _legends(figure, ax, kept, colours)
+    _legends(figure, kept, colours, {_first(roles, name) for name in kept["writer"]} - {""})
     ax.set_title(fitted(plain(title), width - 1.5, 10), fontsize=10)
     return figure
 
@@ -78,7 +81,9 @@ def _edges(ax: Axes, kept: pd.DataFrame, graph: Mapping[str, int]) -> None:
         )
 
 
-def _nodes(ax: Axes, kept: pd.DataFrame, heads: int, layers: int, positions: list[str]) -> dict[str, str]:
+def _nodes(
+    ax: Axes, kept: pd.DataFrame, heads: int, layers: int, positions: list[str], roles: Mapping[str, str]
+) -> dict[str, str]:  # fmt: skip
     """Draws the nodes; the colour of each position that occurs."""
     used: dict[str, str] = {}
     for name in dict.fromkeys(kept["writer"]):
@@ -87,18 +92,23 @@ def _nodes(ax: Axes, kept: pd.DataFrame, heads: int, layers: int, positions: lis
         mine = kept[kept["writer"] == name]["score"].abs().sum()
         at = str(parts.idxmax())[len("score@") :] if len(parts) and parts.max() >= mine / 2 else ""
         colour = used.setdefault(at, PLACES[len(used.keys() - {""}) % len(PLACES)] if at else ELSEWHERE)
-        _node(ax, name, _place(name, heads, layers), colour)
-    _node(ax, "logits", _place("logits", heads, layers), "white")
+        _node(ax, name, _place(name, heads, layers), colour, _first(roles, name))
+    _node(ax, "logits", _place("logits", heads, layers), "white", "")
     return used
 
 
-def _node(ax: Axes, name: str, at: tuple[float, float], colour: str) -> None:
+def _first(roles: Mapping[str, str], name: str) -> str:
+    return roles.get(name, "").split(" + ")[0]
+
+
+def _node(ax: Axes, name: str, at: tuple[float, float], colour: str, role: str) -> None:
     text = name if name in ("embedding", "logits") else name.split(" ")[1]
-    box = {"boxstyle": "round,pad=0.2", "facecolor": colour, "edgecolor": "#444444", "linewidth": 0.6}
+    frame, width = (ROLES[role], 2.2) if role else ("#444444", 0.6)
+    box = {"boxstyle": "round,pad=0.2", "facecolor": colour, "edgecolor": frame, "linewidth": width}
     ax.annotate(text, at, fontsize=7, ha="center", va="center", bbox=box, zorder=3)
 
 
-def _legends(figure: Figure, ax: Axes, kept: pd.DataFrame, colours: Mapping[str, str]) -> None:
+def _legends(figure: Figure, kept: pd.DataFrame, colours: Mapping[str, str], roles: Collection[str]) -> None:
     ways = [way for way in WAYS if kept["reader"].str.startswith(way).any()]
     lines = [Line2D([], [], color=WAYS[way], lw=2, label=f"into {way}") for way in ways]
     dots = [
@@ -107,7 +117,12 @@ def _legends(figure: Figure, ax: Axes, kept: pd.DataFrame, colours: Mapping[str,
         )
         for at, colour in colours.items()
     ]
-    figure.legend(handles=[*lines, *dots], fontsize=7.5, frameon=False, loc="outside right center")
+    frames = [
+        Line2D([], [], color="none", marker="s", markerfacecolor="white", markeredgecolor=ROLES[role], mew=2, label=role)
+        for role in ROLES
+        if role in roles
+    ]
+    figure.legend(handles=[*lines, *dots, *frames], fontsize=7.5, frameon=False, loc="outside right center")
 
 
 def curve_figure(curve: pd.DataFrame, test: pd.DataFrame, about: Mapping[str, Any], title: str) -> Figure:

@@ -15,7 +15,7 @@ import pandas as pd
 from das.circuits.choosing import ENOUGH
 from das.circuits.flow import flow
 from das.circuits.replaced import SWAPS
-from das.errors import unknown
+from das.errors import DasError, unknown
 from das.ground.checks import number, whole
 from das.ground.storage import remove, write, write_json
 from das.judge.claimed_circuit import judge_circuit
@@ -31,6 +31,7 @@ from das.use.circuit_search import NETWORK, RANDOM, CircuitSearch, Method, Searc
 from das.use.claimed import circuit_facts
 from das.use.finding import Judged
 from das.use.flipping import Flipping, flipping, variable_of
+from das.use.heads import heads
 from das.use.one_hypothesis import one_hypothesis
 
 if TYPE_CHECKING:
@@ -39,8 +40,8 @@ if TYPE_CHECKING:
 METHODS = "eap-ig", "eap", "acdc"
 UNFINISHED = "unfinished"
 """In a circuit's folder, what is finished of a search that is not."""
-SHOWN = 12
-"""Edges that the text names."""
+SHOWN, LISTED, DRAWN = 12, 1000, 300
+"""Edges that the text names, that the JSON file lists, and that the picture has: the strongest of the circuit's."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ class Circuit(Judged):
     was tried on validation pairs, its `kind` and what `Trial.rows` says. test: the same on test pairs of the circuit chosen
     and of nulls of its size. flow: see `das.circuits.flow`. tokens: position → the token there in an example prompt. about:
     task, hypothesis, lm, method, swap, threshold, edges (how many there are), asked, pairs by split; of the test pairs
-    accuracy, rivals and changed (see `das.judge.claimed_circuit`); made_from, see `das.run.provenance`."""
+    accuracy, rivals and changed (see `das.judge.claimed_circuit`), and the roles of heads, where they are known (see
+    `das.circuits.roles`); made_from, see `das.run.provenance`."""
 
     stem: ClassVar[str] = "circuit"
 
@@ -83,10 +85,11 @@ class Circuit(Judged):
         """What it carries beside the nulls, on test pairs, and its strongest edges."""
         head = ("circuit", "edges", "pairs", "faithfulness (95 %)", "completeness (95 %)", "logit, faithful", "logit, complete")
         rows = [head, *(_told(row) for row in self._tested())]
-        edges = [("edge", "score", "loss", "mostly at")]
+        edges = [("edge", "score", "loss", "mostly at", "role of the head")]
         for row in self.kept.head(SHOWN).to_dict("records"):
             loss = "" if np.isnan(row["loss"]) else f"{row['loss']:.3f}"
-            edges.append((f"{row['writer']} → {row['reader']}", f"{row['score']:+.3f}", loss, row["at"]))
+            role = self.about["roles"].get(row["writer"], "")
+            edges.append((f"{row['writer']} → {row['reader']}", f"{row['score']:+.3f}", loss, row["at"], role))
         enough = (
             "" if self.about["enough"] else f"\nNo circuit short of all edges keeps {self.about['threshold']:g} of the answers."
         )
@@ -111,7 +114,9 @@ class Circuit(Judged):
         """The circuit, layers upwards."""
         from das.draw.circuit import circuit_figure
 
-        return circuit_figure(self.kept, self.about["graph"], self.tokens, self.title)
+        drawn, title = self.kept.head(DRAWN), self.title
+        title += f": its {DRAWN} strongest" if len(drawn) < len(self.kept) else ""
+        return circuit_figure(drawn, self.about["graph"], self.tokens, self.about["roles"], title)
 
     def curve_figure(self) -> Figure:
         """Faithfulness and completeness against the number of edges."""
@@ -121,7 +126,7 @@ class Circuit(Judged):
 
     def plain(self) -> dict[str, Any]:
         """All of it as plain data but for the edges outside."""
-        tables = {"test": self.test, "curve": self.curve, "flow": self.flow, "circuit": self.kept}
+        tables = {"test": self.test, "curve": self.curve, "flow": self.flow, "circuit": self.kept.head(LISTED)}
         return (
             self.about
             | {"verdicts": [claim.plain() for claim in self.verdicts], "tokens": self.tokens}
@@ -186,7 +191,18 @@ def circuit(
         searched = search.searched(found.engine, found.splits)
     about: dict[str, Any] = {"task": asked.task.name, "hypothesis": f"{asked.hypotheses[0]}.{name}", "lm": found.engine.lm.name}
     about |= {"method": method, "swap": swap, "threshold": least, "made_from": asked.made} | _pairs(found)
+    about["roles"] = _roles(asked, found)
     return _circuit(searched, about, asked.task.tokens_at(asked.tokenizer, asked.positions))
+
+
+def _roles(asked: Experiment, found: Flipping) -> dict[str, str]:
+    """Head → its role in the test pairs' bases, of those that have one; nothing where nobody knows (see `das.use.heads`)."""
+    test = found.splits["test"]
+    try:
+        table = heads(found.engine.lm, asked, found.base, test.answer, test.other, test.bootstrap()).table
+    except DasError:
+        return {}
+    return {f"head {row['layer']}.{row['head']}": row["role"] for row in table.to_dict("records") if row["role"]}
 
 
 @contextmanager

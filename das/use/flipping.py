@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from das.causal.columns import differ
+from das.causal.columns import Columns, differ, take
 from das.circuits.contrasts import Contrasts, contrasts
 from das.errors import DasError, unknown
 from das.interchange.engine import ResumeEngine
@@ -26,12 +26,13 @@ from das.use.one_hypothesis import resumed
 class Flipping:
     """engine: of the network, with what all prompts begin with. splits: `train`, `val` and `test`, no prompt in two of them.
     rivals: hypotheses that the pairs cannot tell from this one (see `das.pairs.alike`); changed: inputs that differ in test
-    pairs."""
+    pairs. base: the inputs of the test pairs' bases."""
 
     engine: ResumeEngine
     splits: dict[str, Contrasts]
     rivals: list[str] | None
     changed: list[str]
+    base: Columns
 
 
 def flipping(asked: Experiment, variable: str, drawn: bool, whole: bool = False) -> Flipping:
@@ -48,7 +49,11 @@ def flipping(asked: Experiment, variable: str, drawn: bool, whole: bool = False)
     number = hypothesis.variables.index(variable) if len(hypothesis.variables) > 1 else None
     found = {split: contrasts(engine, some, name, number) for split, some in data.items()}
     rivals = alike(asked.task.hypotheses, name, variable, origins["test"].pool)
-    return Flipping(engine, _apart(found), rivals, _changed(pairs["test"], variable))
+    splits = _apart(found)
+    rows = splits["test"].rows
+    assert rows is not None
+    base = take(pairs["test"].base, rows)
+    return Flipping(engine, splits, rivals, _changed(pairs["test"], variable), base)
 
 
 def _pairs(asked: Experiment, variable: str, drawn: bool, origin: Origin, number: int) -> Pairs:

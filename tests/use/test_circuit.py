@@ -113,6 +113,17 @@ def test_it_is_written_told_and_drawn(found, tmp_path):
     assert all(part in found.text() for part in ("embedding → query 0.2", "random, best of 1"))
 
 
+def test_heads_have_their_roles_in_it(found):
+    assert found.about["roles"]["head 3.0"] == "mover"
+    labels = [text.get_text() for text in found.figure().legends[0].get_texts()]
+    assert {"mover", "into query"} < set(labels)
+
+
+def test_of_many_edges_the_strongest_are_drawn(found, monkeypatch):
+    monkeypatch.setattr("das.use.circuit.DRAWN", 3)
+    assert "its 3 strongest" in found.figure().axes[0].get_title()
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
