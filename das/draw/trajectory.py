@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from das.text import plain
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 INKS = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000"
 """Okabe and Ito's colours, which colour-blind people tell apart."""
 MARKS = "osD^vPX"
+DECADES = 20
+"""Where ranks differ by more than so many times, only powers of ten are written."""
 
 
 def trajectory_figure(table: pd.DataFrame, tokens: Mapping[str, str], title: str) -> Figure:
@@ -32,9 +34,11 @@ def trajectory_figure(table: pd.DataFrame, tokens: Mapping[str, str], title: str
     left.set_ylim(-0.03, 1.03)
     right.set_ylabel("its rank among all tokens, median")
     right.set_yscale("log")
-    right.invert_yaxis()
-    for which in (right.yaxis.set_major_formatter, right.yaxis.set_minor_formatter):
-        which(FuncFormatter(lambda rank, _: f"{rank:g}"))
+    lowest, highest = table["rank_low"].min(), table["rank_high"].max()
+    right.set_ylim(highest * 1.3, max(0.8, lowest / 1.3))
+    ranks = FuncFormatter(lambda rank, _: f"{rank:,.0f}" if rank >= 1 else "")
+    right.yaxis.set_major_formatter(ranks)
+    right.yaxis.set_minor_formatter(NullFormatter() if highest > DECADES * lowest else ranks)
     for ax in (left, right):
         ax.set_xlabel("layer")
         ax.grid(color="#eeeeee")
