@@ -23,7 +23,7 @@ SMALL = {
 }  # fmt: skip
 """In place of `size` in a notebook's cell that is tagged `parameters`; a network that does not ship with das is one of bytes."""
 
-TAUGHT = {"8_fact_editing": "fact_editing"}
+TAUGHT = {"8_fact_editing": "fact_editing", "10_how_facts_travel": "countries"}
 """Notebooks that need a network which answers their task: a small one learns it first."""
 
 
