@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from das.errors import DasError
 from das.network.lm import LM
+from das.network.parts import Part, part_of
 from das.task.encoded import Encoded
 
 ROOM = 2.5e8
@@ -20,15 +21,12 @@ Read = Callable[[int, Tensor], None]
 """What is called with a layer's number and its weights, (rows, heads, columns, columns): from each token to each."""
 
 
-def even(prompts: Encoded, heads: int) -> Iterator[tuple[np.ndarray, Encoded]]:
-    """Rows of equally long prompts, unpadded, and as many at once as there is room for their weights."""
+def even(prompts: Encoded, heads: int) -> Iterator[Part]:
+    """Equally long prompts, unpadded, and as many at once as there is room for their weights."""
     for length in np.unique(prompts.lengths):
         rows = np.flatnonzero(prompts.lengths == length)
         size = max(1, int(ROOM // (4 * heads * length**2)))
-        for some in np.split(rows, range(size, len(rows), size)):
-            mine, cut = prompts.take(some), prompts.width - int(length)
-            at = {name: columns - cut for name, columns in mine.positions.items()}
-            yield some, Encoded(mine.ids[:, cut:], mine.lengths, at)
+        yield from (part_of(prompts, some) for some in np.split(rows, range(size, len(rows), size)))
 
 
 @contextmanager

@@ -29,10 +29,9 @@ SEQUENCES = 16
 @dataclass(frozen=True)
 class Looked:
     """looks: (rows, layers, heads, regions), the share of the attention from the last token that falls on each region; even:
-    (rows, regions), that if it fell on all tokens alike. writes:
-    (rows, layers, heads), by how much what a head adds at the last token raises the logit of one answer over another's, read as
-    the last norm scales that very state (direct logit attribution, Elhage et al. 2021); None where nobody knows, for why.
-    difference: (rows,), that of the logits themselves."""
+    (rows, regions), that if it fell on all tokens alike. writes: (rows, layers, heads), by how much what a head adds at the
+    last token raises the logit of one answer over another's, read as the last norm scales that very state (direct logit
+    attribution, Elhage et al. 2021); None where nobody knows, and why. difference: (rows,), that of the logits themselves."""
 
     looks: Floats
     even: Floats
@@ -50,7 +49,8 @@ def looked(lm: LM, prompts: Encoded, at: NDArray[np.int64], answer: NDArray[np.i
     looks: Floats = np.zeros((n, lm.layers, heads, len(REGIONS)), np.float32)
     writes: Floats = np.zeros((n, lm.layers, heads), np.float32)
     apart: Floats = np.zeros(n, np.float32)
-    for rows, some in even(prompts, heads):
+    for part in even(prompts, heads):
+        rows, some = part.rows, part.prompts
         place, told = torch.from_numpy(at[rows, -some.width :]), dict[int, Tensor]()
         where = torch.nn.functional.one_hot(place, len(REGIONS)).float()
 

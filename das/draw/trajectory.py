@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 INKS = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000"
 """Okabe and Ito's colours, which colour-blind people tell apart."""
 MARKS = "osD^vPX"
-DECADES = 20
+WIDE = 20
 """Where ranks differ by more than so many times, only powers of ten are written."""
 
 
@@ -38,7 +38,7 @@ def trajectory_figure(table: pd.DataFrame, tokens: Mapping[str, str], title: str
     right.set_ylim(highest * 1.3, max(0.8, lowest / 1.3))
     ranks = FuncFormatter(lambda rank, _: f"{rank:,.0f}" if rank >= 1 else "")
     right.yaxis.set_major_formatter(ranks)
-    right.yaxis.set_minor_formatter(NullFormatter() if highest > DECADES * lowest else ranks)
+    right.yaxis.set_minor_formatter(NullFormatter() if highest > WIDE * lowest else ranks)
     for ax in (left, right):
         ax.set_xlabel("layer")
         ax.grid(color="#eeeeee")

@@ -23,7 +23,8 @@ ROOM = 2.5e8
 def vectors(engine: Engine, data: Dataset, rows: Rows, sites: Sequence[Site]) -> Iterator[tuple[Site, Tensor]]:
     """What some of the prompts have at each site, (rows, entries of all places); at as many sites at once as there is room
     for."""
-    for mine in _together(sites, int(ROOM // (4 * AT_ONCE * data.prompts.width * engine.lm.width))):
+    room = int(ROOM // (4 * AT_ONCE * data.prompts.width * engine.lm.width))
+    for mine in _together(sites, max(1, room)):
         captures = captures_for(engine, data, mine)
         parts: dict[Site, list[Tensor]] = {site: [] for site in mine}
         for some in np.split(rows, range(AT_ONCE, len(rows), AT_ONCE)):

@@ -67,10 +67,10 @@ class Trace:
 
     def _check_hypotheses(self, names: Iterable[str]) -> None:
         """Under noise a trace is of the prompts; by the source it is of the pairs of one hypothesis."""
-        others = [name for name in names if name != self.about["hypothesis"]]
-        if self.about["corrupt"] == "source" and others:
+        foreign = [name for name in names if name != self.about["hypothesis"]]
+        if self.about["corrupt"] == "source" and foreign:
             raise DasError(
-                f"{self.folder} traces pairs of {self.about['hypothesis']}, and the run is of {', '.join(others)}: give "
+                f"{self.folder} traces pairs of {self.about['hypothesis']}, and the run is of {', '.join(foreign)}: give "
                 "--hypotheses with that one alone, trace by noise, or let a screen rank the sites (no trace)"
             )
 

@@ -55,8 +55,7 @@ def rest(lm, some, answer, other):
         by_heads = sum(_projected(lm, i, into["mixed", i][0, 0]) for i in every)
         norm, head = _norm_of(lm.model), lm.model.get_output_embeddings().weight
         step = head[answer[row]] - head[other[row]]
-        with torch.enable_grad():  # the norm is linear but for its size: from 0 to the state by the share that is not by heads
-            whole = (norm(state[None])[0] * step).sum()
+        whole = (norm(state[None])[0] * step).sum()
         centred = isinstance(norm, torch.nn.LayerNorm)
         middle = (lambda v: v - v.mean()) if centred else (lambda v: v)
         share = (norm.weight * middle(by_heads) / middle(state).square().mean().sqrt() * step).sum()

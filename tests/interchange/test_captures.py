@@ -11,8 +11,10 @@ from das.interchange.captures import Captures
 from das.interchange.engine import HookEngine, ResumeEngine
 from das.interchange.score import predictions, score
 from das.interchange.subspace import Subspace, random_basis
+from das.interchange.vectors import vectors
 from das.network.lm import LM
 from das.network.site import Site
+from das.pairs.dataset import Dataset
 from das.planted.planting import plant
 from das.task.encoded import Encoded
 
@@ -128,3 +130,18 @@ def test_a_batch_holds_every_distinct_source_once():
     swap = batch.swap("code", site)
     assert torch.equal(swap.source[0, 0], swap.source[0, 3])
     assert torch.equal(swap.base[1], swap.base[2])
+
+
+@pytest.mark.parametrize(("room", "runs"), [(0, 2), (1e9, 1)])
+def test_positions_of_a_layer_are_read_from_one_forward_and_layers_too_where_there_is_room(lm, monkeypatch, room, runs):
+    monkeypatch.setattr("das.interchange.vectors.ROOM", room)
+    engine, every, run = ResumeEngine(lm), prompts(), []
+    every.positions["first"] = np.zeros((20, 1), int)
+    sites = [Site(layer, position) for layer in (0, 1) for position in ("first", "last")]
+    fresh = engine.capture(every, [("block_output", 0), ("block_output", 1)], False, 0)
+    whole = engine.capture
+    monkeypatch.setattr(engine, "capture", lambda p, *rest: run.append(len(p)) or whole(p, *rest))
+    for site, found in vectors(engine, Dataset(every, {}), np.arange(20), sites):
+        columns = torch.from_numpy(every.positions[site.position])
+        torch.testing.assert_close(found, fresh.at(("block_output", site.layer), columns)[:, 0])
+    assert len(run) == runs
