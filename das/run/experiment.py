@@ -201,7 +201,7 @@ class Experiment(Layout):
         """Does a stage's jobs, each in a process of its own; where one worker is all that was asked for, in this one."""
         if jobs:
             work.report.say(f"\n{stage}: {PURPOSES[stage]}")
-            with work.run.timed():
+            with work.run.timed(stage):
                 self._do(work, jobs)
 
     def _do(self, work: Work, jobs: Sequence[Job]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -40,10 +41,16 @@ FREE = ("workers", "threads", "logger", "device", "memory", "nulls", "shifts", "
 ADDED: dict[str, Any] = {"under": "base", "pairs": None, "columns": None, "loss": "cross_entropy", "measures": []}
 """What settings had been before there was a choice."""
 
-PROVENANCE = "provenance.json"
+PROVENANCE, TIME = "provenance.json", "time.json"
 
 NAMED = ("task", "lm")
 """Settings that name what the run was made from: another name for the same is fine."""
+
+
+def _processor_seconds() -> float:
+    """Of this process and of its children that have ended."""
+    spent = os.times()
+    return spent.user + spent.system + spent.children_user + spent.children_system
 
 
 def _json(path: Path) -> dict[str, Any] | None:
@@ -126,23 +133,36 @@ class Folder:
     # --- time ---
 
     @contextmanager
-    def timed(self) -> Iterator[None]:
-        """Adds the time of a `with` block, whole or interrupted, to the run's; only a process that is killed takes it along."""
-        started = time.monotonic()
+    def timed(self, stage: str) -> Iterator[None]:
+        """Adds the time of a `with` block, whole or interrupted, to the run's and to the stage's; only a process that is killed
+        takes it along. Processor seconds are those of this process and of its children that have ended."""
+        started, spent = time.monotonic(), _processor_seconds()
         try:
             yield
         finally:
-            seconds = round(self.seconds + time.monotonic() - started, 1)
+            wall, spent = time.monotonic() - started, _processor_seconds() - spent
+            stages, past = self.stage_seconds, self.seconds
+            before = stages.get(stage, {"seconds": 0.0, "processor": 0.0})
+            stages[stage] = {"seconds": round(before["seconds"] + wall, 2), "processor": round(before["processor"] + spent, 2)}
             with suppress(DasError):  # it would hide why the block ended
-                write_json(self.folder / "time.json", {"seconds": seconds})
+                write_json(self.folder / TIME, {"seconds": round(past + wall, 1), "stages": stages})
 
     @property
     def seconds(self) -> float:
         """That its stages took, in however many sittings; what cannot be read is not counted."""
         try:
-            return float(read_json(self.folder / "time.json")["seconds"])
+            return float(read_json(self.folder / TIME)["seconds"])
         except (DasError, KeyError, TypeError, ValueError):
             return 0.0
+
+    @property
+    def stage_seconds(self) -> dict[str, dict[str, float]]:
+        """Stage → `seconds` on the clock and `processor` seconds, over all sittings; empty in older runs."""
+        try:
+            stages = read_json(self.folder / TIME)["stages"]
+            return {name: {key: float(each[key]) for key in ("seconds", "processor")} for name, each in stages.items()}
+        except (DasError, KeyError, TypeError, ValueError, AttributeError):
+            return {}
 
     # --- cells ---
 

@@ -18,8 +18,9 @@ PURPOSES = {
     "chosen cells": "more seeds, and the kinds beside, where each hypothesis does best",
     "nulls": "the same search where there is nothing to be found: what luck reaches",
     "evidence": "what the chosen alignments carry and leave alone; the verdicts rest on it",
+    "shifts": "the alignments, as they are, on the same question put otherwise",
 }
-"""Stage → what it is for."""
+"""Stage → what it is for. The last comes after the verdicts, and may be added to a finished run."""
 
 DONE = "done"
 """After the last stage."""

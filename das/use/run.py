@@ -68,7 +68,7 @@ class Run(Folder):
         """
         from das.transfer.transfer import transfer
 
-        with self.alone(report):
+        with self.alone(report), self.timed("shifts"):
             found = transfer(self, shifts, retrain, report, task, lm)
             for path in _shift_figures(found):
                 report.say(str(path))

@@ -184,7 +184,7 @@ def test_time_adds_up_over_sittings_and_an_interrupted_stage_counts(tmp_path):
     run = Run(tmp_path)
 
     def sitting(end):
-        with run.timed():
+        with run.timed("grid"):
             time.sleep(0.2)
             raise end
 
@@ -192,6 +192,7 @@ def test_time_adds_up_over_sittings_and_an_interrupted_stage_counts(tmp_path):
         with pytest.raises(KeyboardInterrupt):
             sitting(KeyboardInterrupt)
         assert run.seconds >= past + 0.15
+        assert run.stage_seconds["grid"]["seconds"] == pytest.approx(run.seconds, abs=0.1)
 
 
 @pytest.mark.slow
