@@ -8,7 +8,9 @@ from das.commands.told import tell
 from das.use.options import STDOUT
 
 
-def shift(run: str, shifts: Any = "all", retrain: float | dict[str, float] = 0.0, json: str | None = None) -> None:
+def shift(
+    run: str, shifts: Any = "all", retrain: float | dict[str, float] = 0.0, json: str | None = None, launcher: str = "processes"
+) -> None:
     """Test every alignment of a finished run, as it is, on the same question put otherwise.
 
     Prints a table and writes shift.json and shift_*.png into the run's folder; what is there is not done again.
@@ -20,10 +22,11 @@ def shift(run: str, shifts: Any = "all", retrain: float | dict[str, float] = 0.0
             {of: true_false, replace: {dollars: euros}, answers: {true: "Aye", false: "Nay"}, given: {lower: 2.5}, few_shot: 2,
             chat: true}}.
         retrain: Share of the grid to train anew under each shift, to compare with, or a mapping from shift to share.
+        launcher: Where the work is done, as of `das run`.
         json: A file to write the table to as well, as JSON; without a file it is printed so, in the text's place.
     """
     from das.progress import console, silent
     from das.use.run import Run
 
-    found = Run.open(run).shift(shifts, retrain, silent if json == STDOUT else console())
+    found = Run.open(run).shift(shifts, retrain, silent if json == STDOUT else console(), launcher=launcher)
     tell(found.text(), found.table().to_dict("records"), json)

@@ -92,7 +92,7 @@ MOVED = {
     "upstream": "pairs.upstream",
     "verdict": "judge.verdict interchange.accuracy",
     "work": "run.work",
-    "workers": "run.workers",
+    "workers": "run.processes",
 }
 """Old name in `das` → the modules that now hold what it held."""
 

@@ -69,15 +69,18 @@ class Folder:
     def open(cls, folder: str | Path) -> Self:
         """A finished run; DasError if there is none."""
         run = cls(folder)
-        if not (run.folder / "summary.json").is_file():
+        if not run.judged:
             state = "has not finished: run it again to go on" if (run.folder / "config.yaml").is_file() else "is no run folder"
             raise DasError(f"{run.folder} {state}")
         return run
 
-    def prepare(self, settings: Settings, made: Mapping[str, Any] | None = None) -> None:
-        """Makes the folder, or checks that it belongs to the same settings and was made from the same (see `same_as`). made:
-        the prints of that; without any, those that are there stay unchecked."""
-        made = made or self.made
+    @property
+    def judged(self) -> bool:
+        """Whether it has been finished once."""
+        return (self.folder / "summary.json").is_file()
+
+    def check(self, settings: Settings, made: Mapping[str, Any]) -> None:
+        """DasError where the folder belongs to other settings, was made from something else (see `same_as`), or is no run's."""
         path, mine = self.folder / "config.yaml", settings.plain()
         if path.exists():
             theirs, known = read_yaml(path), {k for k in NAMED if comparable(k, self.made, made)}
@@ -86,12 +89,18 @@ class Folder:
             if changed:
                 k = changed[0]
                 raise DasError(f"{self.folder} holds a run with {k} = {theirs.get(k)!r}, not {mine[k]!r}: give another folder")
-        elif self.folder.exists() and any(inside.name != LOCK for inside in self.folder.iterdir()):
+        elif self.folder.exists() and any(not inside.name.startswith(LOCK) for inside in self.folder.iterdir()):
             raise DasError(
                 f"{self.folder} holds something other than a run, or a run without its {path.name}: give another folder"
             )
         self.same_as(made)
-        write(path, lambda p: p.write_text(yaml.safe_dump(mine, sort_keys=False)))
+
+    def prepare(self, settings: Settings, made: Mapping[str, Any] | None = None) -> None:
+        """Makes the folder, or checks that it is of the same. made: the prints of what it is made from; without any, those that
+        are there stay unchecked."""
+        made, mine = made or self.made, settings.plain()
+        self.check(settings, made)
+        write(self.folder / "config.yaml", lambda p: p.write_text(yaml.safe_dump(mine, sort_keys=False)))
         body = {"made_from": dict(made), "places": places({k: getattr(settings, k) for k in NAMED}, self.folder)}
         write_json(self.folder / PROVENANCE, body)
         write(self.folder / README, lambda p: p.write_text(about(self.folder, mine["task"], mine["lm"]), "utf-8"))

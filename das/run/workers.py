@@ -1,192 +1,98 @@
-"""Several processes on one run: each does its own share, tells of its progress, and ends when its parent does."""
+"""Workers: where the jobs of a stage are done. A stage hands over jobs and never knows who does them."""
 
 from __future__ import annotations
 
-import gc
-import multiprocessing
-import os
-import pickle
-import signal
-import sys
-import threading
-import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
-from multiprocessing import connection, forkserver
-from typing import Any
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
 
-from das.errors import DasError
 from das.progress import Reporter, Step
 
-Job = Callable[[Reporter], None]
 
-NO_GUARD = 3
-"""Exit status of a worker that found itself running the script which started it."""
+@dataclass(frozen=True)
+class Job:
+    """A part of a stage. what: as an error names it. folder: of the run. does: the work, given that folder, or where there is a
+    mirror of it, and a reporter; it can be pickled where other processes are to do it.
+
+    It may be done again, after its worker was lost or beside it: what it writes, all of it into the folder, is there whole or
+    not at all, and the same both times.
+    """
+
+    what: str
+    folder: Path
+    does: Callable[[Path, Reporter], None]
+
+    def __call__(self, report: Reporter) -> None:
+        self.does(self.folder, report)
 
 
-# --- in a worker ---
+class Workers(Protocol):
+    """Who does jobs. count: how many at once. parts: into how many jobs a stage is best cut; more than there are workers where
+    one that is free takes the next."""
+
+    @property
+    def count(self) -> int: ...
+
+    @property
+    def parts(self) -> int: ...
+
+    def do(self, jobs: Sequence[Job], report: Reporter) -> None:
+        """Does all jobs, in any order; their progress goes to `report`. Where one fails, what it met is raised, and the others
+        end."""
 
 
-class _Sender:
-    """A reporter that sends to the parent process."""
+class Here:
+    """This process."""
 
-    def __init__(self, pipe: Any) -> None:
-        self.pipe = pipe
+    count = parts = 1
+
+    def do(self, jobs: Sequence[Job], report: Reporter) -> None:
+        for job in jobs:
+            job(report)
+
+
+# --- progress from one process to another ---
+
+
+class Sender:
+    """A reporter that sends what it is told, in small tuples."""
+
+    def __init__(self, send: Callable[[tuple[Any, ...]], Any]) -> None:
+        self.send = send
 
     def say(self, text: str) -> None:
-        self.pipe.send(("say", text))
+        self.send(("say", text))
 
     @contextmanager
     def task(self, name: str, total: float) -> Iterator[Step]:
-        self.pipe.send(("begin", name, total))
+        self.send(("begin", name, total))
         try:
-            yield lambda done, note: self.pipe.send(("step", done, note))
+            yield lambda done, note: self.send(("step", done, note))
         finally:
-            self.pipe.send(("end",))
+            self.send(("end",))
 
 
-def refuse_at_start() -> None:
-    """Ends a worker that runs the script which started it while it imports it, before it can start workers in turn."""
-    if getattr(multiprocessing.current_process(), "_inheriting", False):
-        raise SystemExit(NO_GUARD)
+class Heard:
+    """Tells a reporter what one worker's `Sender` has sent, with the worker's number before each task."""
 
+    def __init__(self, number: int, report: Reporter) -> None:
+        self.number, self.report = number, report
+        self.tasks: list[tuple[ExitStack, Step]] = []
 
-def _work(job: bytes, pipe: Any) -> None:
-    """All that a worker does. Of Ctrl-C, which a terminal sends to all, the parent is told too, and ends its workers."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    gc.freeze()  # what was imported before the fork stays shared: the collector would write to all of it
-    with suppress(BrokenPipeError):  # nobody listens any more
-        pipe.send(("started",))
-        try:
-            pickle.loads(job)(_Sender(pipe))
-        except BaseException as error:
-            pipe.send(("failed", _portable(error)))
-        else:
-            pipe.send(("done",))
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        connection.wait([parent.sentinel])
-        os._exit(1)
-
-
-def _portable(error: BaseException) -> bytes:
-    """An error as another process can raise it, with its stack trace as a note; what ends a process ends the worker alone."""
-    if not isinstance(error, Exception):
-        error = DasError(f"a worker was ended from within ({type(error).__name__}): run again to go on")
-    elif not isinstance(error, DasError):
-        error.add_note("in a worker:\n" + "".join(traceback.format_exception(error)))
-    with suppress(Exception):
-        pickle.loads(pickle.dumps(error))
-        return pickle.dumps(error)
-    return pickle.dumps(RuntimeError(f"{type(error).__name__}: {error}"))
-
-
-# --- in the parent ---
-
-
-@dataclass
-class _Worker:
-    """A process, and the tasks of its that are under way."""
-
-    number: int
-    process: Any
-    begun: bool = False
-    tasks: list[tuple[ExitStack, Step]] = field(default_factory=list)
-
-    def hear(self, report: Reporter, kind: str, *rest: Any) -> None:
-        """Passes on what the worker tells; raises the error that it met."""
-        if kind == "started":
-            self.begun = True
-        elif kind == "say":
-            report.say(rest[0])
+    def hear(self, kind: str, *rest: Any) -> None:
+        if kind == "say":
+            self.report.say(rest[0])
         elif kind == "begin":
             stack = ExitStack()
-            self.tasks.append((stack, stack.enter_context(report.task(f"worker {self.number}: {rest[0]}", rest[1]))))
+            self.tasks.append((stack, stack.enter_context(self.report.task(f"worker {self.number}: {rest[0]}", rest[1]))))
         elif kind == "step":
             self.tasks[-1][1](*rest)
         elif kind == "end":
             self.tasks.pop()[0].close()
-        elif kind == "failed":
-            raise pickle.loads(rest[0])
 
-    def lost(self) -> DasError:
-        """Why it said no more."""
-        self.process.join(5)
-        status = self.process.exitcode
-        if status == -getattr(signal, "SIGKILL", 9):
-            return DasError("a worker was killed (out of memory?): run again to go on, perhaps with fewer workers")
-        if status == NO_GUARD or not self.begun:
-            return DasError(
-                "the workers could not start: a script that asks for several must do so under `if __name__ == '__main__':`, "
-                "as each of them imports it; or give workers=1"
-            )
-        return DasError(f"a worker ended with status {status}: run again to go on; with workers=1 its error is shown")
-
-    def end(self) -> None:
-        if self.process.is_alive():
-            self.process.kill()
-        if self.process.pid is not None:
-            self.process.join()
-        for stack, _ in reversed(self.tasks):
-            stack.close()
-
-
-def run_in_processes(jobs: Sequence[Job], report: Reporter, module: str) -> None:
-    """Runs each job (a picklable function of a reporter) in a process of its own; their progress goes to `report`. Where one
-    fails or is killed, or this process is stopped, all end at once; DasError says which it was, and an error of a job is raised
-    as it is. module: what they import, on Linux once for all of them: forked from a process that has done so, they share its
-    memory."""
-    context: Any = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
-    if sys.platform == "linux":
-        context.set_forkserver_preload([module])
-    workers: dict[Any, _Worker] = {}
-    try:
-        for number, job in enumerate(jobs, 1):
-            ours, theirs = context.Pipe(duplex=False)
-            workers[ours] = _Worker(number, context.Process(target=_work, args=(_pickled(job), theirs)))
-            workers[ours].process.start()
-            theirs.close()
-        _relay(workers, report)
-    except KeyboardInterrupt:
-        _end_server()
-        raise
-    finally:
-        for worker in workers.values():
-            worker.end()
-
-
-def _end_server() -> None:
-    """Ends the process that workers are forked from at once: while it still imports, it would not notice for long that nobody
-    needs it. It is started again when it is asked for."""
-    server = getattr(forkserver, "_forkserver", None)
-    if pid := getattr(server, "_forkserver_pid", None):
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGTERM)
-
-
-def _pickled(job: Job) -> bytes:
-    try:
-        return pickle.dumps(job)
-    except Exception as error:
-        raise DasError(f"other processes cannot be given all of the settings ({error}): give workers=1") from error
-
-
-def _relay(workers: dict[Any, _Worker], report: Reporter) -> None:
-    """Passes the workers' progress on until all are done."""
-    left = dict(workers)
-    while left:
-        pipe: Any
-        for pipe in connection.wait(list(left)):
-            try:
-                message = pipe.recv()
-            except (EOFError, OSError) as end:
-                raise left[pipe].lost() from end
-            if message[0] == "done":
-                del left[pipe]
-            else:
-                left[pipe].hear(report, *message)
+    def close(self) -> None:
+        """Ends what the worker left open."""
+        while self.tasks:
+            self.tasks.pop()[0].close()

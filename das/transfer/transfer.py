@@ -24,11 +24,12 @@ from das.progress import Reporter
 from das.run.check import askable, retrained
 from das.run.experiment import Experiment
 from das.run.folder import Folder
+from das.run.launcher import PROCESSES, launched
 from das.run.material import Material
 from das.run.provenance import asked_print, provenance
 from das.run.settings import Settings, plain_data
 from das.run.table import pair_table, prompt_codes
-from das.run.workers import run_in_processes
+from das.run.workers import Job, Workers
 from das.task.positions import expand_positions
 from das.task.task import Task
 from das.task.variant import BASE
@@ -45,7 +46,13 @@ NO_SHIFTS = (
 
 
 def transfer(
-    run: Folder, shifts: Any, retrain: float | Mapping[str, float], report: Reporter, task: Any, lm: Any
+    run: Folder,
+    shifts: Any,
+    retrain: float | Mapping[str, float],
+    report: Reporter,
+    task: Any,
+    lm: Any,
+    launcher: str | Workers,
 ) -> Robustness:
     """See `das.use.run.Run.shift`."""
     share = dict(retrain) if isinstance(retrain, Mapping) else retrain
@@ -53,12 +60,13 @@ def transfer(
     specs = _specs(run, settings, shifts, report)
     shares = retrained(share, shifts, specs)
     if not _handed_on(settings, specs):
-        settings = replace(settings, workers=1)
+        settings, launcher = replace(settings, workers=1), PROCESSES
     every, trained, lenient = {BASE: settings.under} | specs, {BASE: run.folder}, shifts == "all"
-    _test(run, settings, trained, every, report, lenient)
-    for name in (name for name in shares if shares[name] and ShiftFolder(run.folder, name).about.get("solved")):
-        trained[name] = _retrain(run, settings, name, specs[name], shares[name], report)
-    _test(run, settings, trained, every, report, lenient)
+    with launched(launcher, settings) as workers:
+        _test(run, settings, trained, every, report, lenient, workers)
+        for name in (name for name in shares if shares[name] and ShiftFolder(run.folder, name).about.get("solved")):
+            trained[name] = _retrain(run, settings, name, specs[name], shares[name], report, workers)
+        _test(run, settings, trained, every, report, lenient, workers)
     robustness = Robustness(run)
     robustness.write()
     return robustness
@@ -83,7 +91,9 @@ def _handed_on(settings: Settings, specs: Mapping[str, Any]) -> bool:
     return plain_data(specs) == specs and all(isinstance(thing, str | Path) for thing in (settings.task, settings.lm))
 
 
-def _retrain(run: Folder, settings: Settings, name: str, spec: Any, share: float, report: Reporter) -> Path:
+def _retrain(
+    run: Folder, settings: Settings, name: str, spec: Any, share: float, report: Reporter, workers: Workers
+) -> Path:  # fmt: skip
     """A run of the same settings under the shift, on a share of the grid and where positions exist; its folder."""
     folder = ShiftFolder(run.folder, name)
     reached = [position for position, found in folder.about["coverage"].items() if found == 1]
@@ -92,17 +102,17 @@ def _retrain(run: Folder, settings: Settings, name: str, spec: Any, share: float
     anew = replace(
         settings, under=spec, positions=reached, shifts=[], retrain=0.0, nulls=0, beside=[], budget=budget, trace=None
     )
-    Experiment.from_settings(anew).run(folder.run(share), report)
+    Experiment.from_settings(anew).run(folder.run(share), report, launcher=workers)
     return folder.run(share)
 
 
-# --- testing, in as many processes as the run had ---
+# --- testing, shared out among the workers ---
 
 
 @dataclass(frozen=True)
 class _Wanted:
     """A shift to be tested under: its place among the shifts, what it is, and the runs to be tested: the shift that each was
-    trained under and its folder."""
+    trained under and its folder, within that of the run."""
 
     name: str
     order: int
@@ -111,32 +121,30 @@ class _Wanted:
 
 
 def _test(
-    run: Folder, settings: Settings, trained: Mapping[str, Path], specs: Mapping[str, Any], report: Reporter, lenient: bool
-) -> None:
+    run: Folder, settings: Settings, trained: Mapping[str, Path], specs: Mapping[str, Any], report: Reporter, lenient: bool,
+    workers: Workers,
+) -> None:  # fmt: skip
     """Tests the alignments of every run under every shift but its own, where that is not done yet."""
     missing, before = [], len(ShiftFolder.all(run.folder))
     for order, (name, spec) in enumerate(specs.items(), before):
         folder = ShiftFolder(run.folder, name)
-        froms = {t: (specs[t], path) for t, path in trained.items() if t != name and not folder.has(t)}
+        froms = {t: (specs[t], path.relative_to(run.folder)) for t, path in trained.items() if t != name and not folder.has(t)}
         if froms or not folder.about:
             missing.append(_Wanted(name, order, spec, froms))
-    shards = [missing[i :: settings.workers] for i in range(settings.workers)]
-    jobs = [partial(_share, settings, run.folder, shard, lenient) for shard in shards if shard]
-    if settings.workers == 1:
-        for job in jobs:
-            job(report)
-    elif jobs:
-        run_in_processes(jobs, report, __name__)
+    shards = [missing[i :: workers.parts] for i in range(min(workers.parts, len(missing)))]
+    named = [(", ".join(each.name for each in shard), shard) for shard in shards]
+    jobs = [Job(f"shifts, {names}", run.folder, partial(_share, settings, shard, lenient)) for names, shard in named]
+    workers.do(jobs, report)
 
 
-def _share(settings: Settings, folder: Path, wanted: list[_Wanted], lenient: bool, report: Reporter) -> None:
+def _share(settings: Settings, wanted: list[_Wanted], lenient: bool, folder: Path, report: Reporter) -> None:
     """Tests under some shifts in this process. lenient: what cannot be tested under is said and passed over."""
     if settings.threads:
         torch.set_num_threads(settings.threads)
     network = Given(settings.lm, settings.dtype, settings.device)
     for each in wanted:
         try:
-            _Under(settings, network, each).test(ShiftFolder(folder, each.name), report)
+            _Under(settings, network, each).test(folder, report)
         except DasError as error:
             if not lenient:
                 raise DasError(f"shift {each.name!r}: {error}") from error
@@ -152,9 +160,9 @@ class _Under:
         self.task: Task = self.plain.under(wanted.spec, network.tokenizer)
         self.hypotheses = self.plain.short_names(settings.hypotheses)
 
-    def test(self, folder: ShiftFolder, report: Reporter) -> None:
-        """Tests the alignments of the runs that are wanted and writes what comes out."""
-        w, tokenizer = self.wanted, self.network.tokenizer
+    def test(self, run: Path, report: Reporter) -> None:
+        """Tests the alignments of the runs that are wanted and writes what comes out. run: the folder of the run."""
+        w, tokenizer, folder = self.wanted, self.network.tokenizer, ShiftFolder(run, self.wanted.name)
         found = self.task.coverage(BASE, tokenizer, expand_positions(self.settings.positions or self.task.positions))
         reached = [position for position, share in found.items() if share == 1]
         if not reached:
@@ -162,7 +170,7 @@ class _Under:
         if w.trained:
             m = Material.make(self.settings, self.network, self.task, self.hypotheses, reached, ["test"])
             for name, (spec, path) in w.trained.items():
-                self._test_one(m, folder, name, spec, Folder(path), report)
+                self._test_one(m, folder, name, spec, Folder(run / path), report)
         if not folder.about:
             asked = self.task.variant(BASE)
             folder.describe(w.spec, asked.prompt.written, asked_print(asked), w.order, accuracy(asked, self.network.lm), found)

@@ -12,6 +12,7 @@ from das.ground.storage import writing
 from das.network.site import place_text
 from das.progress import Reporter, silent
 from das.run.folder import Folder
+from das.run.launcher import PROCESSES
 from das.stats import Bootstrap, Difference
 from das.text import html_table
 from das.use.cells import cell_id
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from das.find.alignment import Alignment
     from das.network.lm import LM
+    from das.run.workers import Workers
     from das.task.task import Task
     from das.transfer.robustness import Robustness
     from das.use.applied import Applied
@@ -58,18 +60,24 @@ class Run(Folder):
 
     def shift(
         self, shifts: Any = "all", retrain: float | Mapping[str, float] = 0.0, report: Reporter = silent, task: Any = None,
-        lm: Any = None,
+        lm: Any = None, launcher: str | Workers = PROCESSES,
     ) -> Robustness:  # fmt: skip
         """Tests every alignment, as it is, on the same question put otherwise; what is there already is not done again.
 
         shifts: `all` that the task declares, names, or a mapping from names to what `das.task.plain_shifts.parse_shift` reads.
-        retrain: share of the grid to train anew under each shift (or shift → share), to compare with. Writes `shifts/`,
-        `shift.json` and the figures `shift_*.png` into the run's folder.
+        retrain: share of the grid to train anew under each shift (or shift → share), to compare with. launcher: where it is
+        done, see `das.run.launcher.launched`. Writes `shifts/`, `shift.json` and the figures `shift_*.png` into the run's
+        folder.
         """
         from das.transfer.transfer import transfer
 
+<<<<<<< HEAD
         with self.alone(report), self.timed("shifts"):
             found = transfer(self, shifts, retrain, report, task, lm)
+=======
+        with self.alone(report):
+            found = transfer(self, shifts, retrain, report, task, lm, launcher)
+>>>>>>> b5bcb41 (Where a run's jobs are done is one small interface: this process, several, Ray; shards of one folder; locks with a sign of life)
             for path in _shift_figures(found):
                 report.say(str(path))
             return found

@@ -21,8 +21,10 @@ from das.interchange.score import captures_for
 from das.judge.evaluate import evaluate
 from das.planted.planting import plant
 from das.progress import silent
+from das.run.course import Course
+from das.run.launcher import PROCESSES, launched
 from das.run.plan import plan
-from das.run.work import Work
+from das.run.workers import Here
 from das.text import short
 
 GRID = {
@@ -122,9 +124,9 @@ def test_nothing_but_training_pairs_is_looked_at(planted, part, tmp_path):
     e = experiment(planted, budget=0.35)
     m = e.material()
     (tmp_path / "run").mkdir()
-    work = Work(e, Run(tmp_path / "run"), silent)
-    work.material = replace(m, pairs={}, data={"train": m.data["train"]})
-    cells = e.within_budget(work)
+    course = Course(e, Run(tmp_path / "run"), Here(), silent)
+    course.work.material = replace(m, pairs={}, data={"train": m.data["train"]})
+    cells = course.within_budget()
     assert [cell.site.position for cell in cells] == ["last", "last"]
     pd.testing.assert_frame_equal(Run(tmp_path / "run").screened(), part[0].screened())
 
@@ -142,7 +144,8 @@ def test_workers_share_the_hypotheses_and_find_the_same(tmp_path):
         run = Run(tmp_path / f"run{workers}")
         e = Experiment("arithmetic", "arithmetic-tiny", **SMALL, budget=0.3, workers=workers, threads=1)
         run.prepare(e.settings)
-        cells = e.within_budget(Work(e, run, silent))
+        with launched(PROCESSES, e.settings) as some:
+            cells = Course(e, run, some, silent).within_budget()
         assert 0 < len(cells) < len(e.grid())
         assert [path.name for path in run.folder.glob("screen*")] == ["screen.parquet"]
         tables.append(run.screened())
@@ -163,9 +166,9 @@ def test_a_killed_screen_goes_on_with_the_hypotheses_that_are_left(tmp_path, mon
 
     monkeypatch.setattr("das.run.work.screen", screened)
     with pytest.raises(KeyboardInterrupt):
-        e.within_budget(Work(e, run, silent))
+        Course(e, run, Here(), silent).within_budget()
     assert run.screened() is None
-    e.within_budget(Work(e, run, silent))
+    Course(e, run, Here(), silent).within_budget()
     assert asked == [*names[:2], *names[1:]]
     assert set(run.screened()["hypothesis"]) == set(names)
 

@@ -10,8 +10,9 @@ from das.ground.storage import write_json
 from das.network.lm import LM
 from das.progress import silent
 from das.run.by_trace import Trace
+from das.run.course import Course
 from das.run.plan import plan, plan_of
-from das.run.work import Work
+from das.run.workers import Here
 from das.use.causal_trace import causal_trace
 
 AT = {"positions": ["amount.last", "last"], "layers": [1, 3]}
@@ -47,7 +48,7 @@ def begun(e, to, report=silent):
     """The cells that the budget trains, and the run's folder."""
     run = Run(to / "run")
     run.prepare(e.settings, e.made)
-    return e.within_budget(Work(e, run, report)), run
+    return Course(e, run, Here(), report).within_budget(), run
 
 
 def body_of(folder):

@@ -15,7 +15,7 @@ from das.interchange import saelens
 from das.interchange.sae import SAE
 from das.network.lm import LM
 from das.run.costs import cell_flops
-from das.run.experiment import _shards
+from das.run.part import parts_of
 from das.run.plan import duration, plan, plan_of, sized
 from das.run.settings import Settings, read_yaml
 
@@ -55,7 +55,7 @@ def test_workers_get_parts_of_like_cost_and_cells_at_one_site_stay_together(part
     e = Experiment("price_tagging", "price-tagger-tiny", layers="all", positions=["last", "last-6"], seeds=2)
     cells = e.grid()
     costs = dict(zip(cells, cell_flops(e, cells), strict=True))
-    shards = _shards(cells, list(costs.values()), parts)
+    shards = parts_of(cells, list(costs.values()), parts)
     assert len(shards) == parts
     assert sorted(cell.id for shard in shards for cell in shard) == sorted(cell.id for cell in cells)
     at = {cell.site: i for i, shard in enumerate(shards) for cell in shard}
