@@ -13,7 +13,7 @@ GROUPS = {
         "prompts and pairs": "under pairs columns families train_pairs val_pairs test_pairs only_correct seed",
         "training": "steps batch loss check_every patience",
         "judging": "nulls measures shifts retrain",
-        "the machine": "device dtype threads memory logger",
+        "the machine": "launcher shard device dtype threads memory logger",
     },
     "FitSettings": {
         "what matters first": "task out base steps",

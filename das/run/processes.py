@@ -20,6 +20,9 @@ from das.errors import DasError
 from das.progress import Reporter
 from das.run.workers import Heard, Job, Sender
 
+HEAVY = "das.run.work"
+"""What workers import."""
+
 NO_GUARD = 3
 """Exit status of a worker that found itself running the script which started it."""
 
@@ -126,7 +129,7 @@ def _run(jobs: Sequence[Job], report: Reporter) -> None:
     has done so, they share its memory."""
     context: Any = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
     if sys.platform == "linux":
-        context.set_forkserver_preload([getattr(jobs[0].does, "func", jobs[0].does).__module__])
+        context.set_forkserver_preload([HEAVY])
     workers: dict[Any, _Worker] = {}
     try:
         for number, job in enumerate(jobs, 1):

@@ -71,13 +71,8 @@ class Run(Folder):
         """
         from das.transfer.transfer import transfer
 
-<<<<<<< HEAD
         with self.alone(report), self.timed("shifts"):
-            found = transfer(self, shifts, retrain, report, task, lm)
-=======
-        with self.alone(report):
             found = transfer(self, shifts, retrain, report, task, lm, launcher)
->>>>>>> b5bcb41 (Where a run's jobs are done is one small interface: this process, several, Ray; shards of one folder; locks with a sign of life)
             for path in _shift_figures(found):
                 report.say(str(path))
             return found

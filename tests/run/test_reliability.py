@@ -24,7 +24,8 @@ from das.progress import silent
 from das.run import lock
 from das.run.lock import LOCK, alone
 from das.run.mend import CELL, mend
-from das.run.workers import run_in_processes
+from das.run.processes import Processes
+from das.run.workers import Job
 from das.use.signals import STOPPED, Stopped
 
 SMALL = {
@@ -256,28 +257,32 @@ class Unportable(Exception):
         self.b = lambda: b
 
 
-def fails(_):
+def fails(*_):
     raise ValueError("a callback of the user's")
 
 
-def fails_oddly(_):
+def fails_oddly(*_):
     raise Unportable("odd", 1)
 
 
-def leaves(_):
+def leaves(*_):
     sys.exit(0)
 
 
-def is_killed(_):
+def is_killed(*_):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def ends(_):
+def ends(*_):
     os._exit(7)
 
 
-def sleeps(_):
+def sleeps(*_):
     time.sleep(100)
+
+
+def do(*jobs):
+    Processes(2).do([Job("", Path(), job) for job in jobs], silent)
 
 
 @pytest.mark.parametrize(
@@ -292,12 +297,12 @@ def sleeps(_):
 )
 def test_what_befalls_a_worker_is_said_and_the_others_end(job, kind, says):
     with pytest.raises(kind, match=says):
-        run_in_processes([sleeps, job], silent, "das.run.experiment")
+        do(sleeps, job)
 
 
 def test_settings_that_cannot_be_handed_on_are_one_clear_error():
     with pytest.raises(DasError, match="workers=1"):
-        run_in_processes([lambda report: None], silent, "das.run.experiment")
+        do(lambda *_: None)
 
 
 def session(pid):
@@ -322,14 +327,16 @@ def gone(pid, within):
 WORKERS = """
 import signal, sys, time
 from das.progress import Lines
-from das.run.workers import refuse_at_start, run_in_processes
-def job(report):
+from pathlib import Path
+from das.run.processes import Processes, refuse_at_start
+from das.run.workers import Job
+def job(folder, report):
     report.say("at work")
     time.sleep(100)
 def main():
     signal.signal(signal.SIGINT, signal.default_int_handler)
     refuse_at_start()
-    run_in_processes([job, job], Lines(), "das.run.workers")
+    Processes(2).do(2 * [Job("", Path(), job)], Lines())
 """
 linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
