@@ -113,7 +113,7 @@ def use(out: Path) -> list[Any]:
     """All that a run says when it is opened."""
     run = Run.open(out)
     said: list[Any] = [run.summary, *(table.to_json() for table in (run.table(), run.results(), run.nulls(), run.screened()))]
-    for a in [run.alignment(cell) for cell in run.table()["cell"]]:
+    for a in [run.alignment(cell) for cell in run.found()["cell"]]:
         name = a.cell.hypothesis
         said += [repr(a.cell), a.feature.basis.tolist(), run.hits(a.cell).tolist(), run.scorecard(a.cell), run.failures(name)]
         said += [run.natural(a.cell).hits.tolist(), run.test_bases(name).tolist()]

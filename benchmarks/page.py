@@ -79,8 +79,9 @@ def entry(name: str, layer: int, position: str, iia: float, said: str) -> dict[s
     full = f"{name}.v"
     group = {"conditions": f"base {said}a ≤ 3", "pairs": 9, "share": 0.1, "iia": 0.2, "failures": 0.6, "rest": False}
     return {
-        "hypothesis": full, "layer": layer, "position": position, **SITE, "grid": {"trained": 1, "skipped": 0}, "val_iia": iia,
-        "test_iia": iia, "test_iia_sd": None, "test_ci": [iia - 0.03, iia + 0.03], "test_flip_iia": iia, "normalised": iia,
+        "hypothesis": full, "layer": layer, "position": position, **SITE,
+        "grid": {"trained": 1, "skipped": 0, "dead": 0}, "val_iia": iia, "test_iia": iia, "test_iia_sd": None,
+        "test_ci": [iia - 0.03, iia + 0.03], "test_flip_iia": iia, "normalised": iia,
         "rank": 4.0, "baselines": BESIDE, "scorecard": CARD, "seeds": [{"seed": 0}], "beside": {}, "failures": [group],
         "nulls": {"random": {"p": 0.01, "quantile95": 0.55, "draws": [0.5, 0.52]}},
         "verdict": {"verdict": "partly", "sentence": f"{full}: partly; it is {said}so.", "p": 0.01},

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 COLOURS = "viridis"
 SKIPPED = "#dddddd"
+DEAD, DOTS = "#f7f7f7", "#d0d0d0"
 METRICS = {
     "iia": "IIA",
     "flip_iia": "flip IIA",
@@ -107,21 +108,25 @@ def heatmap(
     run: Folder, hypothesis: str, ax: Axes | None = None, metric: str = "iia", bar: bool = True, subspace: str | None = None
 ) -> Axes:  # fmt: skip
     """Layers × positions on a fixed scale from 0 to 1 (a distance, or a measure without bounds: to its largest), each cell with
-    its number and the IIA's 95 % interval; hatched where that is not above the null (`luck`). Floor and ceiling on the colour
+    its number and the IIA's 95 % interval; hatched where that is not above the null (`luck`), pale and dotted where the site is
+    dead. Floor and ceiling on the colour
     bar, and the cell that was chosen on validation outlined. subspace: see `grid`."""
     rows, positions, values = grid(run, hypothesis, metric, subspace=subspace)
     entry = run.summary["hypotheses"][hypothesis]
     ax = axes_of(ax, size_of(rows, positions))
+    dead = _dead(run, hypothesis, subspace)
+    unswapped, values = np.where(dead, values, np.nan), np.where(dead, np.nan, values)
     image = image_of(ax, values, *_limits(metric, values))
     low, high = (_grid(run, hypothesis, f"test_iia_{end}", subspace)[2] for end in ("low", "high"))
     limit, null = luck(entry)
     whose = "95 % interval" if metric == "iia" else "the IIA's 95 % interval"
     hatched = _hatch(ax, image, low <= limit)
     numbers(ax, image, (low, high) if metric == "iia" else None)
-    note = f"hatched: {whose} not above {null}" if hatched else ""
-    ticks(ax, rows, {p: run.summary["tokens"][p] for p in positions}, note, run.summary.get("layers", ()))
+    notes = [f"hatched: {whose} not above {null}"] * hatched + ["dotted: dead, no swap can change an answer"] * bool(dead.any())
+    ticks(ax, rows, {p: run.summary["tokens"][p] for p in positions}, "; ".join(notes), run.summary.get("layers", ()))
+    _dot(ax, dead, unswapped)
     what = f"{METRICS.get(metric, metric)} on test pairs, {subspace or entry['subspace']}{_beside(run, hypothesis, metric)}"
-    title(ax, entry, what + _skipped(ax, run, hypothesis, values))
+    title(ax, entry, what + _skipped(ax, run, hypothesis, np.where(dead, 0, values)))
     outline(ax, (rows.index((entry["layer"], entry["component"])), positions.index(entry["position"])))
     if bar:
         _bar(ax, image, entry["baselines"] if metric in LIKE_IIA else {})
@@ -152,10 +157,24 @@ def image_of(ax: Axes, values: Any, top: float = 1.0, low: float = 0.0) -> Any:
     return ax.imshow(values, origin="lower", aspect="auto", cmap=COLOURS, vmin=low, vmax=top)
 
 
-def grey_numbers(ax: Axes, values: Any, instead: Any) -> None:
+def grey_numbers(ax: Axes, values: Any, instead: Any, **style: Any) -> None:
     """Writes into the cells of a map that have no number what there is instead."""
     for row, column in np.argwhere(np.isnan(values) & np.isfinite(instead)):
-        write(ax, (row, column), short(instead[row, column]), 0, 7, color="#777777")
+        write(ax, (row, column), short(instead[row, column]), 0, 7, color="#777777", **style)
+
+
+def _dead(run: Folder, hypothesis: str, subspace: str | None) -> Any:
+    """Which cells of a map are of dead sites, (rows, positions)."""
+    return np.nan_to_num(_grid(run, hypothesis, "dead", subspace)[2]) > 0
+
+
+def _dot(ax: Axes, dead: Any, values: Any) -> None:
+    """Draws cells of dead sites: pale and dotted, with what swapping nothing scores."""
+    for row, column in np.argwhere(dead):
+        corner = column - 0.5, row - 0.5
+        ax.add_patch(Rectangle(corner, 1, 1, facecolor=DEAD, hatch="..", edgecolor=DOTS, linewidth=0))
+    box = {"boxstyle": "square,pad=0.1", "facecolor": DEAD, "edgecolor": "none"}
+    grey_numbers(ax, np.where(dead, np.nan, 0), values, bbox=box)
 
 
 def _skipped(ax: Axes, run: Folder, hypothesis: str, values: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping
-from math import isfinite
+from math import inf, isfinite
 from typing import Any
 
 import pandas as pd
@@ -25,13 +25,16 @@ def cost(engine: Engine, data: Dataset, site: Site) -> int:
 
 def spend(table: pd.DataFrame, budget: float) -> pd.DataFrame:
     """What becomes of the sites in a table of `das.find.screen.screen`, or of a trace (`das.run.by_trace`), with a column
-    `cost`: adds to it `rank` (1 for the best site of a hypothesis), `trained` and `reason`, in words.
+    `cost`: adds to it `rank` (1 for the best site of a hypothesis), `trained` and `reason`, in words. Where it says which sites
+    are dead (see `das.find.dead.mark`), these come last, are not trained and keep their reason.
 
     Hypotheses take turns, each with the best of its sites that are left, until `budget`, a share of the sum of all costs,
     is spent: one whose next site would overdraw it takes no more. The first site of each is taken in any case.
     """
-    table = table.assign(rank=table.groupby("hypothesis")["score"].rank(method="first", ascending=False).astype(int))
-    turns = table.sort_values("rank", kind="stable").to_dict("index")
+    dead = table["dead"] if "dead" in table else pd.Series(False, table.index)
+    ranks = table["score"].mask(dead, -inf).groupby(table["hypothesis"]).rank(method="first", ascending=False)
+    table = table.assign(rank=ranks.astype(int), dead=dead)
+    turns = table[~dead].sort_values("rank", kind="stable").to_dict("index")
     table["trained"] = table.index.isin(list(_take(turns, budget * float(table["cost"].sum()))))
     ends, sizes = Counter(table["hypothesis"][table["trained"]]), Counter(table["hypothesis"])
     table["reason"] = [_reason(row, ends[row["hypothesis"]], sizes[row["hypothesis"]]) for row in table.to_dict("records")]
@@ -50,6 +53,8 @@ def _take(turns: Mapping[Hashable, Any], limit: float) -> Iterator[Hashable]:
 
 
 def _reason(row: Mapping[Any, Any], end: int, size: int) -> str:
+    if row["dead"]:
+        return str(row["reason"])
     skipped = "" if row["trained"] else f", budget ends at {end}"
     return f"{_effect(row)}; {ordinal(row['rank'])} of {size}{skipped}"
 
@@ -71,13 +76,15 @@ def _moved(row: Mapping[Any, Any]) -> str:
 
 
 def outline(table: pd.DataFrame, names: Mapping[str, str]) -> list[str]:
-    """What `spend` decided, a line per hypothesis. names: what hypotheses are called."""
+    """What `spend` decided, a line per hypothesis; none where there was no budget. names: what hypotheses are called."""
+    if "rank" not in table:
+        return []
     return [_line(names[str(name)], mine.sort_values("rank")) for name, mine in table.groupby("hypothesis", sort=False)]
 
 
 def _line(name: str, mine: pd.DataFrame) -> str:
-    skipped = mine[~mine["trained"]]
-    text = f"{name}: budget trains {len(mine) - len(skipped)} of {len(mine)} sites"
+    skipped = mine[~mine["trained"] & ~mine["dead"]]
+    text = f"{name}: budget trains {mine['trained'].sum()} of {len(mine)} sites"
     if skipped.empty:
         return text
     best = skipped.to_dict("records")[0]

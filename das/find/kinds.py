@@ -27,9 +27,10 @@ class Kind:
     trains: whether it has a training that can be gone on with; stack: by which type of `das.find.stack.Stack`, as module.Class;
     settles: whether a cell that has learned something trains to the end, since how much it takes is found on the way.
     learns: whether it looks for the variable at all. ordered: whether its columns come in order of importance, so that the
-    first of them are a finding too. annealed: whether what it swaps while it trains is soft, and is kept beside what is swapped
-    at evaluation. by_value: whether it goes by what values the variables have. operand: the setting that all of `KIND:…` gives,
-    where that is one. A kind with a `tolerance` looks for its rank (see `das.find.rank.settle`).
+    first of them are a finding too. projects: whether what it swaps is always a projection of the whole difference, no longer
+    than that in any direction (see `das.find.dead`). annealed: whether what it swaps while it trains is soft, and is kept
+    beside what is swapped at evaluation. by_value: whether it goes by what values the variables have. operand: the setting
+    that all of `KIND:…` gives, where that is one. A kind with a `tolerance` looks for its rank (see `das.find.rank.settle`).
     """
 
     finder: ClassVar[str] = ""
@@ -38,6 +39,7 @@ class Kind:
     settles: ClassVar[bool] = False
     learns: ClassVar[bool] = True
     ordered: ClassVar[bool] = False
+    projects: ClassVar[bool] = False
     annealed: ClassVar[bool] = False
     operand: ClassVar[str] = ""
     by_value: ClassVar[bool] = False
@@ -93,6 +95,7 @@ class Rotation(Kind):
     finder = "trained"
     trains = True
     stack = "rotations.SubspaceStack"
+    projects = True
 
     def parameters(self, entries: int, variables: int) -> int:
         return variables * self.width * entries

@@ -27,6 +27,8 @@ class Neurons(Masked):
     validation IIA stays within `tolerance` of the best.
     """
 
+    projects = True
+
     k: int = 32
     over: str = field(default="axes", metadata={"choices": ("axes", "heads", "pca")})
 

@@ -68,6 +68,21 @@ class Reply:
         worst = ahead.masked_fill((tokens == NONE)[None, :, None], 0).amax(3)
         return _slotted(worst, slot).masked_fill(slot < 0, rows.shape[-1]).amin(-1).float() + 1
 
+    def lead(self, role: str = "label") -> Tensor:
+        """By how much a role's answer is given, above 0 where it is and below where it is not: its token's logit less the
+        largest of all others; of several tokens the least of theirs, of several forms the most; for an end the largest logit of
+        the tokens by which it does not go on less that of those by which it does. Of answers that are numbers, the tolerance
+        less the error. (copies, pairs)"""
+        if isinstance(self.answers, Real):
+            wanted = self._table(self.answers.values[self.numbers[role]]).to(self.logits.dtype)
+            return self.answers.tolerance - (self.logits - wanted).abs().flatten(2).amax(-1)
+        (tokens, slot), rows = self._spelled(role), self.of(role)
+        own = self._ended(_gathered(rows, tokens), tokens, lambda: self._no_more(rows).amax(-1))
+        others = torch.stack([_without(rows, one).amax(-1) for one in tokens.unbind(-1)], -1)
+        others = self._ended(others, tokens, lambda: rows[..., self._table(self.answers.going_on)].amax(-1))
+        least = (own - others).masked_fill((tokens == NONE)[None, :, None], torch.inf).amin(3)
+        return _slotted(least, slot).masked_fill(slot < 0, -torch.inf).amax(-1)
+
     def divergence(self) -> Tensor:
         """The Kullback–Leibler divergence, in nats, of the network's answer under the swap from its own answer to the prompt
         that has the counterfactual answer: Σ p·log(p/q) over the vocabulary, p its own, q under the swap; of answers of several
@@ -119,6 +134,12 @@ def _gathered(values: Tensor, tokens: Tensor) -> Tensor:
     Returns (copies, pairs, slots, steps, forms)."""
     index = tokens.clamp(min=0)[None, :, None].expand(*values.shape[:4], -1)
     return values.gather(-1, index).masked_fill((tokens < 0)[None, :, None], 0.0)
+
+
+def _without(values: Tensor, tokens: Tensor) -> Tensor:
+    """Values (copies, pairs, slots, steps, vocabulary) as they are but for one token of each pair and step, (pairs, steps)."""
+    index = tokens.clamp(min=0)[None, :, None, :, None].expand(*values.shape[:4], 1)
+    return values.scatter(-1, index, -torch.inf)
 
 
 def _slotted(each: Tensor, slot: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,7 +13,8 @@ import pandas as pd
 
 from das.find.alignment import Cell
 from das.find.budget import outline, spend
-from das.find.sites import as_kept, as_read, sites_of
+from das.find.dead import mark, told
+from das.find.sites import SITE, as_kept, as_read, sites_of
 from das.find.train import begun, forget
 from das.ground.storage import read_table, remove, write
 from das.judge.nulls import NULLS, draws_of
@@ -23,8 +24,9 @@ from das.run.costs import cell_flops
 from das.run.early import Early, Watch, early
 from das.run.hand import at_hand, job_of
 from das.run.layout import Layout
-from das.run.mend import SCREEN
+from das.run.mend import DEAD, SCREEN
 from das.run.part import Part, parts_of
+from das.run.settings import TRAIN
 from das.run.stages import PURPOSES, so_far
 from das.run.summary import Summary
 from das.run.words import PROMPT, TEXTS
@@ -60,7 +62,8 @@ class Course:
         with self._watched():
             grid = self.begin()
             trained = self._train("grid", grid)
-        chosen = self.run.choose(grid)
+        dead = self._dead(grid)
+        chosen, labels = self.run.choose(grid), self.layout.labels(grid, dead)
         for line in self.layout.left_out(chosen):
             self.work.report.say(line)
         closed = self._closed(grid)
@@ -69,7 +72,7 @@ class Course:
 
         def tell(stage: str, some: Sequence[Cell]) -> None:
             if self.after:
-                seen = self.run.so_far(*so_far(Summary(self.run, some, chosen, self.layout.labels(grid)), stage))
+                seen = self.run.so_far(*so_far(Summary(self.run, some, chosen, labels, dead), stage))
                 for each in self.after:
                     each(seen, stage)
 
@@ -79,16 +82,18 @@ class Course:
             tell("closed forms", [*grid, *closed])
         if self._train("chosen cells", more):
             tell("chosen cells", cells)
-        if self._search_nulls(grid, chosen):
+        searched = [cell for cell in self.layout.grid() if cell in {*grid, *dead}]  # what is dead is known without a training
+        if self._search_nulls(searched, chosen):
             tell("nulls", cells)
         self._examine(chosen)
         forget(self.run.folder)
-        Summary(self.run, cells, chosen, self.layout.labels(grid)).write()
+        Summary(self.run, cells, chosen, labels, dead).write()
 
     @property
     def has_begun(self) -> bool:
         """Whether there is all that comes before the grid."""
-        return self._drawn and (self.layout.settings.budget is None or self.run.screened() is not None)
+        sorts = self.layout.settings.budget is not None or self._in_question
+        return self._drawn and (not sorts or self.run.screened() is not None)
 
     @property
     def _drawn(self) -> bool:
@@ -127,23 +132,54 @@ class Course:
             self.work.report = report
 
     def within_budget(self) -> list[Cell]:
-        """The cells of the grid that are to be trained: those of the sites that the folder's ranking says, if there is a
-        budget."""
-        grid, budget, run = self.layout.grid(), self.layout.settings.budget, self.run
-        if budget is None:
-            return grid
-        if (table := run.screened()) is None:
-            table = spend(self._ranked(), budget)
+        """The cells of the grid that are to be trained: those of living sites, and if there is a budget of the sites that the
+        folder's ranking says."""
+        grid, run = self.layout.grid(), self.run
+        if (table := run.screened()) is None and (table := self._sorted()) is not None:
             write(run.folder / SCREEN, as_kept(table).to_parquet)
-            for name in self.layout.hypotheses:
-                remove(run.screen_part(name))
-        for line in outline(table, self.layout.names):
+            for part in (run.folder / DEAD, *map(run.screen_part, self.layout.hypotheses)):
+                remove(part)
+        if table is None:
+            return grid
+        if self.layout.settings.dead == TRAIN:
+            table["trained"] |= table["dead"]
+        for line in [*told(table[~table["trained"]], len(self.layout.sites)), *outline(table, self.layout.names)]:
             self.work.report.say(line)
         table = table[table["trained"]]
         trained = set(zip(table["hypothesis"], sites_of(table), strict=True))
         return [cell for cell in grid if (cell.hypothesis, cell.site) in trained]
 
+    def _dead(self, trained: Sequence[Cell]) -> list[Cell]:
+        """The cells of the grid at dead sites, less those that were trained all the same."""
+        sites, there = self.run.dead_sites(), set(trained)
+        return [cell for cell in self.layout.grid() if (cell.hypothesis, cell.site) in sites and cell not in there]
+
     # --- stages, shared out among the workers ---
+
+    def _sorted(self) -> pd.DataFrame | None:
+        """The grid's sites by what is to become of them; None where all are to be trained."""
+        budget, reached = self.layout.settings.budget, self._reached()
+        if budget is None:
+            return reached
+        table = self._ranked()
+        return spend(table if reached is None else table.merge(reached, on=["hypothesis", *SITE]), budget)
+
+    @property
+    def _in_question(self) -> list[Site]:
+        """The sites that may be found dead: where dead ones are looked for, all that have no finished cell."""
+        done = {cell.site for cell in self.layout.grid() if self.run.has(cell)}
+        return [site for site in self.layout.sites if site not in done] if self.layout.skips_dead else []
+
+    def _reached(self) -> pd.DataFrame | None:
+        """Which sites are dead; None where none is in question."""
+        sites, part, layout = self._in_question, self.run.folder / DEAD, self.layout
+        if not sites:
+            return None
+        if not part.exists():
+            self._share("dead sites", {count(len(sites), "sites"): partial(Work.bound, sites=sites)})
+        every = pd.DataFrame([{"hypothesis": name, **asdict(site)} for name in layout.hypotheses for site in layout.sites])
+        found = as_read(read_table(part)).astype({"layer": every["layer"].dtype})
+        return mark(every.merge(found, how="left", on=["hypothesis", *SITE]))
 
     def _ranked(self) -> pd.DataFrame:
         """What the screen finds, or the trace has found."""

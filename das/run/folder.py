@@ -18,7 +18,7 @@ from safetensors.numpy import save_file
 
 from das.errors import DasError
 from das.find.alignment import Alignment, Cell
-from das.find.sites import as_kept, as_read
+from das.find.sites import as_kept, as_read, sites_of
 from das.ground.storage import load, noted, read_json, read_table, write, write_json, written
 from das.interchange.score import Hits
 from das.judge.evaluate import Record
@@ -35,7 +35,7 @@ from das.run.settings import Settings, check_keys, read_yaml
 from das.run.table import PART, PROMPT, part_of, prompt_codes, same_pairs
 from das.run.words import REPLIES
 
-FREE = ("workers", "threads", "logger", "device", "memory", "nulls", "shifts", "retrain", "closed_forms")
+FREE = ("workers", "threads", "logger", "device", "memory", "nulls", "shifts", "retrain", "closed_forms", "dead")
 """Settings that may change when a run is resumed: they change nothing that is there."""
 
 ADDED: dict[str, Any] = {"under": "base", "pairs": None, "columns": None, "loss": "cross_entropy", "measures": []}
@@ -270,11 +270,22 @@ class Folder:
         return self.folder / f"screen-{hypothesis}.parquet"
 
     def screened(self) -> pd.DataFrame | None:
-        """`screen.parquet`: a row per hypothesis and site of the grid, with what the screen, or a trace, found there, its rank,
-        and whether and why it was trained or skipped (see `das.find.screen`, `das.run.by_trace` and `das.find.budget`); None
-        where the run had no budget."""
+        """`screen.parquet`: a row per hypothesis and site of the grid, with how far swaps can move answers there (`reach`), and
+        whether it is `dead` (see `das.find.dead`); with a budget what the screen, or a trace, found there, its rank, and
+        whether and why it was trained or skipped (see `das.find.screen`, `das.run.by_trace` and `das.find.budget`). None where
+        the run had no budget and looked for no dead sites."""
         path = self.folder / SCREEN
-        return as_read(read_table(path)) if written(path) else None
+        if not written(path):
+            return None
+        table = as_read(read_table(path))
+        return table if "dead" in table else table.assign(dead=False)  # older runs know of none
+
+    def dead_sites(self) -> set[tuple[str, Site]]:
+        """Hypotheses with their sites that were found dead."""
+        table = self.screened()
+        if table is None:
+            return set()
+        return set(zip(table["hypothesis"][table["dead"]], sites_of(table[table["dead"]]), strict=True))
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -308,13 +319,20 @@ class Folder:
         return np.stack(list(self.prompts(hypothesis, ["test"]).values()))
 
     def table(self) -> pd.DataFrame:
-        """One row per cell, a column per split and metric (`test_iia`, `val_flip_iia`, …), rank curves left out."""
+        """One row per cell, a column per split and metric (`test_iia`, `val_flip_iia`, …), rank curves left out. `dead`:
+        whether it is of a dead site, where nothing was trained: every swap has the no-op's IIA there. Such cells come last."""
         results = self.results()
         results = results[results["width"] == 0]
         keys = ["cell", "hypothesis", "layer", "component", "position", "subspace", "seed"]
         results = results.assign(column=results["split"] + "_" + results["metric"])
         wide = results.pivot(index=keys, columns="column", values="value").reset_index().rename_axis(columns=None)
-        return wide.rename(columns={"test_rank": "rank"}).drop(columns="val_rank")
+        wide = wide.rename(columns={"test_rank": "rank"}).drop(columns="val_rank").assign(dead=wide["test_rank"].isna())
+        return wide.sort_values("dead", kind="stable", ignore_index=True)
+
+    def found(self) -> pd.DataFrame:
+        """The rows of `table()` of which there is an alignment."""
+        table = self.table()
+        return table[~table["dead"]]
 
     # --- what it was made with ---
 

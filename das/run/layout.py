@@ -33,7 +33,7 @@ from das.run.by_trace import Trace
 from das.run.check import askable, retrained
 from das.run.material import Material, origins_of
 from das.run.provenance import Print, provenance
-from das.run.settings import Settings, check_keys, name_of
+from das.run.settings import SKIP, Settings, check_keys, name_of
 from das.task.answers import Answers, Real
 from das.task.positions import expand_positions
 from das.task.rendered import Prompts
@@ -225,6 +225,11 @@ class Layout:
         s = self.settings
         return [Cell(h, site, s.kind, seed) for site in self.sites for h in self.hypotheses for seed in range(s.seeds)]
 
+    @property
+    def skips_dead(self) -> bool:
+        """Whether dead sites are looked for: where there is a training to be saved, of what they are known to be dead for."""
+        return self.settings.dead == SKIP and self.settings.kind.trains and self.settings.kind.projects
+
     def refinement(self, chosen: Mapping[str, Site]) -> list[Cell]:
         """The cells that are added where each hypothesis was found: more seeds, and the kinds beside that can stand there."""
         s = self.settings
@@ -282,11 +287,14 @@ class Layout:
         """Hypothesis → its full name."""
         return {name: self.task.full_name(name) for name in self.hypotheses}
 
-    def labels(self, trained: Sequence[Cell]) -> dict[str, Any]:
+    def labels(self, trained: Sequence[Cell], dead: Sequence[Cell] = ()) -> dict[str, Any]:
         """What the run's summary and figures need to be told: hypotheses' full names, the tokens of an example prompt, layers'
-        names where they have some, how many cells of the grid were trained and skipped."""
-        cells, done = (Counter(cell.hypothesis for cell in some) for some in (self.grid(), trained))
-        counts = {name: {"trained": done[name], "skipped": cells[name] - done[name]} for name in self.hypotheses}
+        names where they have some, how many cells of the grid were trained, are dead, and were skipped by a budget."""
+        cells, done, off = (Counter(cell.hypothesis for cell in some) for some in (self.grid(), trained, dead))
+        counts = {
+            name: {"trained": done[name], "skipped": cells[name] - done[name] - off[name], "dead": off[name]}
+            for name in self.hypotheses
+        }
         tokens = self.task.tokens_at(self.tokenizer, self.positions)
         return {"names": self.names, "tokens": tokens, "layers": self.network.modules, "grid": counts}
 

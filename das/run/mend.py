@@ -9,7 +9,10 @@ from das.ground.storage import forget_missing, intact, noted, remove, sweep
 from das.progress import Reporter
 from das.run.words import PROMPT, REPLIES, TEXTS
 
-SCREEN = "screen.parquet"
+SCREEN, DEAD = "screen.parquet", "dead.parquet"
+PARTS = DEAD, "screen-*.parquet"
+"""Of the screen, as long as it is not there: how far swaps can move answers; and what a screen or a trace has found, for a
+hypothesis each."""
 CELL = ("alignment.safetensors", "card.json", "hits.safetensors")
 """Without all of these a cell is none."""
 
@@ -19,7 +22,7 @@ def mend(folder: Path, report: Reporter) -> None:
     `das.run.lock`)."""
     sweep(folder)
     if (folder / SCREEN).exists():
-        for part in folder.glob("screen-*.parquet"):
+        for part in (part for pattern in PARTS for part in folder.glob(pattern)):
             remove(part)
     for cell in sorted((folder / "cells").glob("[!.]*")):
         if broken := _broken([cell / name for name in CELL]):
@@ -43,7 +46,7 @@ def _together(folder: Path) -> Iterator[list[Path]]:
     for cell in sorted((folder / "cells").glob("[!.]*")):
         made = [REPLIES] if REPLIES in noted(cell) else []  # older runs have none
         yield [cell / name for name in ("scorecard.json", "natural.safetensors", *made)]
-    for pattern in (TEXTS, PROMPT, SCREEN, "screen-*.parquet", "failures_*.json", "nulls/[!.]*.parquet", "shifts/*/shift.json"):
+    for pattern in (TEXTS, PROMPT, SCREEN, *PARTS, "failures_*.json", "nulls/[!.]*.parquet", "shifts/*/shift.json"):
         yield from ([path] for path in sorted(folder.glob(pattern)))
     for stem in sorted({path.with_suffix("") for path in folder.glob("shifts/*/from-*")}):
         yield [stem.with_name(stem.name + suffix) for suffix in (".parquet", ".safetensors")]

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, get_type_hints
 
-from das.errors import DasError, shown
+from das.errors import DasError, shown, unknown
 from das.find.kinds import Kind, parse_kind, plain_kind
 from das.ground.checks import check_known, fitted, number, short_text, whole
 from das.ground.plain import read_yaml as read_yaml
@@ -22,6 +22,8 @@ Named = Any
 
 
 SEEDS = 2**32 - 1
+SKIP, TRAIN = "skip", "train"
+"""What becomes of dead sites."""
 MANY, PAIRS, THREADS = 10**9, 10**7, 1024
 """Of steps; of pairs and prompts; of threads and processes."""
 
@@ -51,6 +53,8 @@ class Settings:
             screen of the training pairs ranks them; by default everything is trained, unscreened.
         trace: Folder of a finished `das trace` of this task and network, whose effects rank the sites in the screen's place;
             with a budget.
+        dead: What becomes of dead sites, where no swap of a subspace can change an answer (see `das.find.dead`): skip, or train
+            them all the same. A site that has been trained stays as it is.
         under: The shift to train and judge under: base, a name that the task declares, names joined by +, or a mapping (see
             `das shift --help`).
         shifts: Shifts to test every alignment under when the grid is done: all, names, or a mapping from names to shifts. May
@@ -101,6 +105,7 @@ class Settings:
     chosen_seeds: int = 3
     budget: float | None = None
     trace: str | None = None
+    dead: str = SKIP
     under: Any = "base"
     shifts: Any = field(default_factory=list)
     retrain: float | dict[str, float] = 0.0
@@ -149,6 +154,8 @@ class Settings:
             self.memory = number("memory", self.memory, 0, 10**6)
         for name, share in self.retrain.items() if isinstance(self.retrain, dict) else [("retrain", self.retrain)]:
             number(name if name == "retrain" else f"retrain of {name!r}", share, 0, 1)
+        if self.dead not in (SKIP, TRAIN):
+            raise unknown("dead", self.dead, [SKIP, TRAIN])
         check_dtype(self.dtype)
         check_device(self.device)
         for name, kinds in (("under", str | Mapping), ("shifts", str | list | tuple | Mapping)):

@@ -11,6 +11,7 @@ from das.text import two
 
 PURPOSES = {
     "pairs": "pairs of prompts, drawn or brought, and the answers that a swap should lead to",
+    "dead sites": "where no swap can change an answer nothing is trained",
     "screen": "how much every site matters to the answer, so that the budget goes to the best",
     "trace": "what a trace brought back at every site, so that the budget goes to the best",
     "grid": "an alignment is trained for every hypothesis at every site",

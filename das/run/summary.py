@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from functools import cached_property
 from importlib.metadata import version
 from itertools import combinations
@@ -20,6 +20,7 @@ from das.find.sites import as_kept, row_order
 from das.ground.storage import read_json, read_table, write, write_json
 from das.interchange.score import Hits
 from das.judge.decoding import gain
+from das.judge.evaluate import Baselines
 from das.judge.verdict import UNLEARNED, Added, Facts, judge
 from das.network.site import Site, place_text
 from das.run.folder import Folder
@@ -39,12 +40,15 @@ class Summary:
     """Of the finished cells of a run.
 
     chosen: hypothesis → the site that was chosen for it. labels: hypotheses' full names, tokens of an example prompt, counts of
-    the grid.
+    the grid. dead: the cells of the grid that were not trained since nothing is to be found there (see `das.find.dead`).
     """
 
-    def __init__(self, run: Folder, cells: Sequence[Cell], chosen: Mapping[str, Site], labels: Mapping[str, Any]) -> None:
+    def __init__(
+        self, run: Folder, cells: Sequence[Cell], chosen: Mapping[str, Site], labels: Mapping[str, Any],
+        dead: Sequence[Cell] = (),
+    ) -> None:  # fmt: skip
         self.run, self.chosen, self.labels = run, chosen, labels
-        self.cells = sorted(cells, key=_order)
+        self.cells, self.dead = sorted(cells, key=_order), sorted(dead, key=_order)
         self.cards = {cell: run.card(cell) for cell in self.cells}
         self.hits = {cell: run.hits(cell) for cell in self.cells}
         self.config = read_yaml(run.folder / "config.yaml")
@@ -69,6 +73,8 @@ class Summary:
             ends = self.bootstraps[mine[0].hypothesis].interval(self._hits_of(mine))
             named = list(zip(("iia_low", "iia_high"), ends, strict=True))
             rows += [_head(cell) | {"split": "test", "metric": m, "width": 0, "value": v} for cell in mine for m, v in named]
+        beside = {cell.hypothesis: card["metrics"] for cell, card in self.cards.items()}
+        rows += [row for cell in self.dead for row in cell_rows(cell, _unswapped(beside[cell.hypothesis]), {})]
         return pd.DataFrame(rows)
 
     @cached_property
@@ -158,7 +164,8 @@ class Summary:
         mine = self.nulls[(self.nulls["hypothesis"] == name) & (self.nulls["width"] == 0)]
         done = {}
         for null, rows in mine.groupby("null"):
-            law = Null(tuple(rows["iia"]), self.labels["grid"][name]["trained"], self._audits["val"][name]["pairs"])
+            counts = self.labels["grid"][name]
+            law = Null(tuple(rows["iia"]), counts["trained"] + counts["dead"], self._audits["val"][name]["pairs"])
             best = rows.groupby("draw")["iia"].max().tolist()
             done[str(null)] = {"p": law.p(entry["test_iia"]), "quantile95": law.quantile(0.95), "draws": best}
         return done
@@ -290,6 +297,16 @@ def _reconstructed(card: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     reconstruction, nothing swapped; nothing where that was not tried."""
     share = (card.get("dictionary") or {}).get("reconstruction")
     return {} if share is None else {"val": card["metrics"]["val"] | {RECONSTRUCTED: share}}
+
+
+def _unswapped(metrics: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
+    """What there is to say of a dead cell: all swaps score what none does. metrics: of another cell of its hypothesis."""
+    known = {split: Baselines(**{f.name: found[f.name] for f in fields(Baselines)}) for split, found in metrics.items()}
+    same = {
+        split: dict.fromkeys(("iia", "iia_soft", "whole", "random"), b.noop) | {"normalised": b.normalised(b.noop)}
+        for split, b in known.items()
+    }
+    return {"metrics": {split: same[split] | asdict(b) for split, b in known.items()}, "curves": {}}
 
 
 def _seed(cell: Cell, card: Mapping[str, Any]) -> dict[str, Any]:

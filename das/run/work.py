@@ -14,6 +14,7 @@ import torch
 from das.causal.columns import take
 from das.find.alignment import Alignment, Cell
 from das.find.budget import cost
+from das.find.dead import bounds
 from das.find.kinds import Nested, Rotation
 from das.find.screen import screen
 from das.find.search import Search, align
@@ -41,6 +42,7 @@ from das.run.early import write_reach
 from das.run.folder import Folder
 from das.run.layout import Layout
 from das.run.material import SPLITS, Material
+from das.run.mend import DEAD
 from das.run.table import all_pairs
 from das.run.words import PROMPT, TEXTS, prompt_body, reply_table, text_table
 from das.task.variant import BASE
@@ -122,6 +124,13 @@ class Work:
         if look:
             self.tell_unsolved()
             self.reach()
+
+    def bound(self, sites: Sequence[Site]) -> None:
+        """Writes how far swaps of subspaces can move answers at sites, on training pairs alone."""
+        m = self.material
+        with self.report.task(f"dead sites: {len(sites)} sites", 1) as step:
+            table = bounds(m.engine, m.data["train"], self.layout.hypotheses, sites, progress=partial(step, note=""))
+        write(self.run.folder / DEAD, as_kept(table).to_parquet)
 
     def screen(self, hypotheses: Sequence[str]) -> None:
         """Screens the sites of hypotheses: writes what is found, and what a cell at each site costs. It sees training pairs

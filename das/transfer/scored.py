@@ -47,7 +47,7 @@ class Scored:
     @classmethod
     def of_run(cls, run: Folder) -> Scored:
         """A run's cells on its own test pairs."""
-        table = run.table().rename(columns={f"test_{metric}": metric for metric in KEPT})
+        table = run.found().rename(columns={f"test_{metric}": metric for metric in KEPT})
         hits = {cell: run.hits(run.alignment(cell).cell) for cell in table["cell"]}
         prompts = {h: run.test_prompts(h) for h in table["hypothesis"].unique()}
         rows = {h: np.arange(ways.shape[1]) for h, ways in prompts.items()}

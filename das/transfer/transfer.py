@@ -205,7 +205,7 @@ class _Under:
 
 
 def _alignments(run: Folder) -> Iterator[Alignment]:
-    for cell in run.table()["cell"]:
+    for cell in run.found()["cell"]:
         yield run.alignment(cell)
 
 

@@ -21,7 +21,7 @@ MOST = 12
 def cell_id(run: Folder, name: str) -> str:
     """A cell's id from itself, or from a hypothesis, with or without its variables: its chosen cell, first seed. DasError where
     there is neither."""
-    table = run.table()
+    table = run.found()
     if name in set(table["cell"]):
         return name
     hypotheses = run.summary["hypotheses"]
@@ -33,7 +33,7 @@ def cell_id(run: Folder, name: str) -> str:
 
 def chosen(run: Folder, hypothesis: str) -> pd.DataFrame:
     """The rows of the run's table of a hypothesis' chosen cell, a seed each."""
-    table, entry = run.table(), run.summary["hypotheses"][hypothesis]
+    table, entry = run.found(), run.summary["hypotheses"][hypothesis]
     mine = (table["hypothesis"] == hypothesis) & (table["subspace"] == entry["subspace"])
     cells: pd.DataFrame = table[mine & _at(table, entry)].sort_values("seed")
     return cells
@@ -42,7 +42,7 @@ def chosen(run: Folder, hypothesis: str) -> pd.DataFrame:
 def companions(run: Folder, cell: str) -> list[str]:
     """Cells to compare one with, at most `MOST`: its other seeds, the chosen cells of other hypotheses, and its like in other
     layers, the nearest first."""
-    table = run.table()
+    table = run.found()
     (me,) = table[table["cell"] == cell].to_dict("records")
     alike = (table["hypothesis"] == me["hypothesis"]) & (table["subspace"] == me["subspace"])
     seeds = table[alike & _at(table, me)]["cell"]

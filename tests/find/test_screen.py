@@ -29,9 +29,16 @@ from das.text import short
 
 GRID = {
     "positions": ["x", "y", "last"], "subspace": "nested:k=4", "steps": 40, "batch": 64, "check_every": 20, "chosen_seeds": 2, "closed_forms": [],
-    "train_pairs": 500, "val_pairs": 100, "test_pairs": 100, "logger": "none",
+    "dead": "train", "train_pairs": 500, "val_pairs": 100, "test_pairs": 100, "logger": "none",
 }  # fmt: skip
-SMALL = {"layers": [1, 2], "positions": ["c.last", "last"], "train_pairs": 300, "val_pairs": 40, "test_pairs": 40}
+SMALL = {
+    "dead": "train",
+    "layers": [1, 2],
+    "positions": ["c.last", "last"],
+    "train_pairs": 300,
+    "val_pairs": 40,
+    "test_pairs": 40,
+}
 
 
 class Said(list):
@@ -186,13 +193,13 @@ def test_a_budget_trains_the_planted_site_and_skips_others_with_reasons(part):
     (line,) = [text for text in said if "budget trains" in text]
     assert line.startswith("code.code: budget trains 2 of 6 sites, skips 4; the best skipped, block_output[0] @ x: swap moves")
     entry = run.summary["hypotheses"]["code"]
-    assert entry["grid"] == {"trained": 2, "skipped": 4}
+    assert entry["grid"] == {"trained": 2, "skipped": 4, "dead": 0}
     assert (entry["layer"], entry["position"]) == (0, "last")
 
 
 def test_without_a_budget_nothing_is_screened(whole):
     assert whole.screened() is None
-    assert whole.summary["hypotheses"]["code"]["grid"] == {"trained": 6, "skipped": 0}
+    assert whole.summary["hypotheses"]["code"]["grid"] == {"trained": 6, "skipped": 0, "dead": 0}
 
 
 def test_the_whole_budget_trains_everything_to_the_same_table(planted, whole, tmp_path):

@@ -33,6 +33,8 @@ def test_measures_of_one_token_are_those_of_the_softmax():
             place = sorted(row.tolist(), reverse=True).index(float(row[label])) + 1
             assert MEASURES["answer_rank"].of(reply)[at] == place
             assert reply.right()[at] == (place == 1)
+            others = torch.cat([row[:label], row[label + 1 :]])
+            assert float(reply.lead()[at]) == pytest.approx(float(row[label] - others.max()), abs=1e-6)
     assert torch.equal(LOSSES["logit_difference"].of(reply), -MEASURES["logit_difference"].of(reply))
 
 
@@ -71,7 +73,7 @@ def test_measures_of_several_forms_and_tokens_are_the_products_of_their_softmaxe
                 ranks.append(max(1 + int((each[t] > each[t][token]).sum()) for t, token in enumerate(form)))
             assert float(reply.log_probability(role)[copy, pair].exp()) == pytest.approx(wanted, rel=1e-4)
             assert float(reply.rank(role)[copy, pair]) == min(ranks)
-            assert reply.right(role)[copy, pair] == (min(ranks) == 1)
+            assert reply.right(role)[copy, pair] == (min(ranks) == 1) == bool(reply.lead(role)[copy, pair] > 0)
 
 
 def test_where_answers_must_end_an_end_is_any_token_by_which_they_do_not_go_on():
@@ -97,15 +99,17 @@ def test_where_answers_must_end_an_end_is_any_token_by_which_they_do_not_go_on()
                 ranks.append(max(*places, 1 + int((end > end[others].max()).sum())))
             assert float(reply.log_probability()[copy, pair].detach().exp()) == pytest.approx(wanted, rel=1e-4)
             assert float(reply.rank()[copy, pair]) == min(ranks)
-            assert reply.right()[copy, pair] == (min(ranks) == 1)
+            assert reply.right()[copy, pair] == (min(ranks) == 1) == bool(reply.lead()[copy, pair] > 0)
     assert reply.right()[:, 0].tolist() == [True, False]
     assert bool(torch.autograd.grad(reply.loss().sum(), logits)[0].isfinite().all())
+    assert bool(torch.autograd.grad(reply.lead().sum(), logits)[0].isfinite().all())
 
 
 def test_answers_that_are_numbers_are_right_within_the_tolerance_and_have_a_squared_error():
     values = np.array([[0.0, 1.0], [2.0, 3.0]])
     reply = Reply(torch.tensor([[[0.1, 0.95], [2.0, 3.3]]]), Real(values, 0.2), {"label": np.array([0, 1])})
     assert reply.right().tolist() == [[True, False]]
+    torch.testing.assert_close(reply.lead(), torch.tensor([[0.1, -0.1]]))
     torch.testing.assert_close(reply.loss(), torch.tensor([[(0.01 + 0.0025) / 2, 0.09 / 2]]))
     with pytest.raises(DasError, match="have no tokens"):
         MEASURES["probability"].of(reply)

@@ -41,7 +41,7 @@ async function texts(spec) {
 
 // --- cells ---
 
-/** A promise of the cells: `ids`, `site(cell)`, `value(cell, split, metric)`, `at(site)`, `splits(metric)`. */
+/** A promise of the cells: `ids`, `site(cell)`, `value(cell, split, metric)`, `dead(cell)`, `at(site)`, `splits(metric)`. */
 async function openCells() {
   const { ids, sites, columns } = DATA.cells;
   const names = Object.keys(sites);
@@ -60,9 +60,10 @@ async function openCells() {
     if (!index.has(place)) index.set(place, []);
     index.get(place).push(cell);
   }
+  const dead = (cell) => known(value(cell, "test", "iia")) && !known(value(cell, "test", "rank"));  // nothing was trained there
   const splits = [...new Set(columns.map((c) => c.split))];
   const measured = (split) => new Set(columns.filter((c) => c.split === split).map((c) => c.metric));
-  return { ids, own, site, value, splits, measured, at: (place) => index.get(key(place)) ?? [] };
+  return { ids, own, site, value, dead, splits, measured, at: (place) => index.get(key(place)) ?? [] };
 }
 
 /** The kind of subspace that a hypothesis' grid was searched with. */

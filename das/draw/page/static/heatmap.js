@@ -40,13 +40,14 @@ function mapOf(cells, entry, state) {
     ...site,
     value: mean(site.of.map((cell) => cells.value(cell, state.split, state.metric))),
     low: end(site.of[0], "low"), high: end(site.of[0], "high"),
+    dead: site.of.every((cell) => cells.dead(cell)),
     chosen: entry.found && ["layer", "component", "position"].every((part) => entry.found[part] === site[part]),
   }));
 }
 
 /** Sites that a budget left untrained, with what a whole-vector swap gives there (unknown where a trace ranked them). */
 const skippedOf = (entry, state) => DATA.screen.filter((site) =>
-  site.hypothesis === entry.name && !site.trained && (state.component === null || site.component === state.component));
+  site.hypothesis === entry.name && !site.trained && !site.dead && (state.component === null || site.component === state.component));
 
 function orders(cells, sites) {
   const rank = (name, value) => cells.own[name].values.indexOf(value);
@@ -68,9 +69,10 @@ function siteLabel(entry, site, metric) {
 
 /** One hypothesis' map. opened: called with a site. */
 function heatmap(cells, entry, state, width, opened) {
-  const sites = mapOf(cells, entry, state).filter((site) => known(site.value));
+  const every = mapOf(cells, entry, state), dead = every.filter((site) => site.dead);
+  const sites = every.filter((site) => !site.dead && known(site.value));
   if (!sites.length) return h("p", { class: "note" }, "Nothing of this is there for this hypothesis.");
-  const skipped = skippedOf(entry, state), layout = orders(cells, [...sites, ...skipped]);
+  const skipped = skippedOf(entry, state), layout = orders(cells, [...sites, ...dead, ...skipped]);
   const left = 26 + 6.8 * Math.max(...layout.rows.map((row) => row.length));
   const across = Math.min(width - left - 8, 76 * layout.positions.length), cell = across / layout.positions.length;
   const tall = Math.max(18, Math.min(38, cell >= ROOMY ? 38 : 28));
@@ -82,7 +84,7 @@ function heatmap(cells, entry, state, width, opened) {
   const numbered = cell >= TIGHT, whiskers = cell >= ROOMY && tall >= 34 && state.metric === "iia";
   const ink = (s) => inkOn(scale.colour(s.value));
   const dull = entry.luck ? sites.filter((s) => known(s.low) && s.low <= entry.luck[0]) : [];
-  const hatch = `hatch-${controls++}`;
+  const hatch = `hatch-${controls++}`, dots = `dots-${controls++}`;
   const chart = Plot.plot({
     width: left + across + 8, height: 10 + tall * layout.rows.length + foot, marginLeft: left, marginRight: 8, marginTop: 10, marginBottom: foot,
     style: { ...STYLE, fontSize: "11px" },
@@ -91,6 +93,8 @@ function heatmap(cells, entry, state, width, opened) {
     marks: drawn([
       Plot.cell(skipped, { x: "position", y, fill: "var(--unasked)", inset: 0.75, title: () => "not trained" }),
       numbered && Plot.text(skipped.filter((s) => known(s.whole)), { x: "position", y, text: (s) => short(s.whole), fill: "var(--soft)", fontStyle: "italic" }),
+      Plot.cell(dead, { x: "position", y, fill: `url(#${dots})`, inset: 0.75, title: () => "dead: no swap can change an answer" }),
+      numbered && Plot.text(dead.filter((s) => known(s.value)), { x: "position", y, text: (s) => told(state.metric, s.value), fill: "var(--soft)", stroke: "var(--paper)", strokeWidth: 5 }),
       Plot.cell(sites, { x: "position", y, fill: (s) => scale.colour(s.value), inset: 0.75, rx: 2, className: "cells" }),
       Plot.cell(dull, { x: "position", y, fill: `url(#${hatch})`, inset: 0.75, rx: 2 }),
       numbered && Plot.text(sites, { x: "position", y, text: (s) => told(state.metric, s.value), dy: whiskers ? -5 : 0, fill: ink, fontWeight: 500 }),
@@ -98,13 +102,15 @@ function heatmap(cells, entry, state, width, opened) {
       Plot.cell(sites.filter((s) => s.chosen), { x: "position", y, fill: "none", stroke: CHOSEN, strokeWidth: 2.5, inset: 0, rx: 3 }),
     ]),
   });
-  chart.append(svg("defs", {}, svg("pattern", { id: hatch, width: 6, height: 6, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" },
+  chart.append(svg("defs", {}, svg("pattern", { id: dots, width: 5, height: 5, patternUnits: "userSpaceOnUse" },
+    svg("circle", { cx: 2.5, cy: 2.5, r: 0.7, style: "fill:var(--soft);fill-opacity:0.6" })), svg("pattern", { id: hatch, width: 6, height: 6, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" },
     svg("line", { x1: 0, y1: 0, x2: 0, y2: 6, stroke: "#fff", "stroke-opacity": 0.55, "stroke-width": 1.4 }),
     svg("line", { x1: 1.4, y1: 0, x2: 1.4, y2: 6, stroke: "#000", "stroke-opacity": 0.35, "stroke-width": 1 }))));
   walkable(chart, sites, layout, y, (site) => siteLabel(entry, site, state.metric), opened);
   const component = layout.only && layout.only !== "block_output" ? `, ${layout.only.replaceAll("_", " ")}` : "";
   return h("div", { class: "map" }, h("p", { class: "axis" }, `layer${component}, from below; ${IN_WORDS ? "token of an example prompt, position" : "place in the input, position"}`), chart, bar(scale, entry, state),
     dull.length > 0 && h("p", { class: "note" }, `Hatched: the interval is not above ${entry.luck[1]}.`),
+    dead.length > 0 && h("p", { class: "note" }, "Dotted: dead, no swap there can change an answer; the number is what no swap gives. Not trained."),
     skipped.length > 0 && h("p", { class: "note" }, skipped.some((s) => known(s.whole))
       ? "Grey: not trained; in italics what a whole-vector swap gives there on training pairs." : "Grey: not trained."));
 }
