@@ -20,6 +20,7 @@ from das.find.alignment import Cell
 from das.find.grid import GridTrainer
 from das.find.kinds import Kind
 from das.find.schedule import Schedule
+from das.find.unattended import Unattended
 from das.interchange.engine import ResumeEngine
 from das.network.lm import LM
 from das.network.site import Site
@@ -71,34 +72,6 @@ def dataset(
 # --- one training step of ours ---
 
 
-class _Alone(GridTrainer):
-    """A grid trainer that goes without Lightning's."""
-
-    steps_done = 0
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.to(self.data[0].lm.device)
-        made = self.configure_optimizers()
-        self._parts = made["optimizer"], made["lr_scheduler"]["scheduler"]
-
-    @property
-    def global_step(self) -> int:  # type: ignore[override]
-        return self.steps_done
-
-    def optimizers(self, *_: Any) -> Any:
-        return self._parts[0]
-
-    def lr_schedulers(self) -> Any:
-        return self._parts[1]
-
-    def manual_backward(self, loss: Tensor, *_: Any, **__: Any) -> None:
-        loss.backward()
-
-    def log_dict(self, *_: Any, **__: Any) -> None:
-        pass
-
-
 def trainer(
     lm: LM, data: Dataset, layers: Sequence[int], positions: Sequence[str], kind: Kind | None = None, batch: int = 64,
     seeds: int = 1, steps: int = 300, room: float = 0.0, hypotheses: int | None = None,
@@ -111,7 +84,7 @@ def trainer(
     names = list(data.pairs)[:hypotheses]
     cells = [Cell(name, site, kind or Nested(), seed) for name in names for site in sites for seed in range(seeds)]
     engine = ResumeEngine(lm, data.shared_prefix())
-    return _Alone(cells, engine, data, data, dict.fromkeys(data.pairs, 1), Schedule(steps, batch), room)
+    return Unattended(cells, engine, data, data, dict.fromkeys(data.pairs, 1), Schedule(steps, batch), room)
 
 
 def grid_step(module: Any) -> None:

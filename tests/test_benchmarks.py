@@ -23,6 +23,7 @@ import llama7b
 import losses
 import many_cells
 import paper_faults
+import plan
 import remembering
 import rome
 import scaling
@@ -31,7 +32,7 @@ import superposition
 import synthetic
 import time_to_iia
 
-from das import Boundless
+from das import Boundless, Experiment
 from das.interchange.engine import HookEngine, ResumeEngine
 from das.network.site import Site
 from das.task.files import run_file
@@ -380,3 +381,22 @@ def test_equal_scores_are_not_apart():
     table = edge_rivals.rows(streams, found, Theirs(), 1)
     assert [(row["scores"], row["of"], row["apart"]) for row in table] == [(name, "edges", 0) for name in edge_rivals.STEPS]
     assert all(row["das"] > 0 and row["TransformerLens"] > 0 for row in table)
+
+
+def test_a_plan_is_held_against_the_seconds_of_a_finished_run(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("DAS_CACHE", str(tmp_path / "cache"))
+    small = {"hypotheses": ["left_boundary"], "layers": [5], "positions": ["last"], "subspace": "fixed:k=1", "closed_forms": []}
+    small |= {"steps": 2, "check_every": 2, "chosen_seeds": 1, "train_pairs": 16, "val_pairs": 16, "test_pairs": 16}
+    Experiment("price_tagging", "price-tagger-tiny", logger="none", **small).run(tmp_path / "run")
+    found = run(plan, str(tmp_path / "run"))
+    assert [row["stage"] for row in found["rows"]] == ["pairs", "dead sites", "grid", "evidence"]
+    for row in found["rows"]:
+        assert row["ratio"] == pytest.approx(row["planned seconds"] / row["measured seconds"])
+        assert row["measured processor"] > 0
+    assert "off by more than a factor 1.5" in capsys.readouterr().out
+
+
+def test_a_stage_is_off_where_it_took_long_and_the_plan_said_otherwise():
+    took = [{"run": "a", "stage": s, "measured processor": m, "processor ratio": r} for s, m, r in
+            (("pairs", 1.0, 9.0), ("grid", 10.0, 1.4), ("nulls", 10.0, 1.6), ("evidence", 10.0, 0.5), ("shifts", 10.0, ""))]  # fmt: skip
+    assert [row["stage"] for row in plan.off(took, 1.5, 5.0)] == ["nulls", "evidence"]

@@ -77,12 +77,17 @@ class Given:
 
     @property
     def shape(self) -> Any:
-        """The configuration, or one that stands in for it: of a transformer with as many layers and parameters."""
-        if self.config is not None:
+        """The configuration, or where there is none, or none that says its heads, one that stands in for it: of a transformer
+        with as many layers and parameters."""
+        if hasattr(self.config, "num_attention_heads"):
             return self.config
-        depth, parameters = self.lm.layers, sum(p.numel() for p in self.lm.model.parameters())
-        width = max(1, math.ceil(math.sqrt(parameters / (12 * depth))))
-        return SimpleNamespace(hidden_size=width, num_hidden_layers=depth, num_attention_heads=1, vocab_size=1)
+        lm = self.lm if self._object else self.skeleton
+        parameters, depth = sum(p.numel() for p in lm.model.parameters()), lm.layers
+        width = getattr(self.config, "hidden_size", None) or max(1, math.ceil(math.sqrt(parameters / (12 * depth))))
+        inner = max(1, round((parameters / depth - 4 * width**2) / (2 * width)))
+        return SimpleNamespace(
+            hidden_size=width, num_hidden_layers=depth, num_attention_heads=1, intermediate_size=inner, vocab_size=1
+        )
 
     @cached_property
     def skeleton(self) -> LM:

@@ -91,8 +91,8 @@ def test_the_trace_of_a_window_ranks_the_layers_mlp_and_says_its_window(folder):
 
 
 def test_a_plan_with_a_trace_counts_no_screen_and_refuses_what_a_run_would(folder):
-    assert "screening" in plan(experiment(folder, trace=None)).flops
-    assert "screening" not in plan_of(experiment(folder).settings).flops
+    assert "screen" in plan(experiment(folder, trace=None)).flops
+    assert "screen" not in plan_of(experiment(folder).settings).flops
     with pytest.raises(DasError, match="says nothing of 2 sites"):
         plan_of(experiment(folder, layers=[1, 2]).settings)
 
