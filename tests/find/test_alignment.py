@@ -54,7 +54,7 @@ def test_a_random_subspace_of_that_rank_is_worth_less(found):
 
 def test_bases_stay_orthonormal_through_training_saving_and_loading(found):
     _, _, run = found
-    for cell in run.table()["cell"]:
+    for cell in run.found()["cell"]:
         flat = run.alignment(cell).feature.basis.flatten(1)
         torch.testing.assert_close(flat.T @ flat, torch.eye(flat.shape[1]), rtol=0, atol=1e-5)
 

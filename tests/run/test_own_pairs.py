@@ -31,6 +31,6 @@ def test_the_samplers_pairs_brought_from_a_file_of_any_form_give_the_same_run(tm
     assert len({load_task("arithmetic", pairs=path).pairs["sum"].print for path in paths}) == 1
     again = Experiment("arithmetic", "arithmetic-tiny", pairs=paths[0], **SETTINGS).run(tmp_path / "brought")
     pd.testing.assert_frame_equal(again.table()[SCORES], run.table()[SCORES])
-    for cell in run.table()["cell"]:
+    for cell in run.found()["cell"]:
         files = [each.folder / "cells" / cell / "hits.safetensors" for each in (run, again)]
         assert files[0].read_bytes() == files[1].read_bytes()

@@ -73,7 +73,7 @@ def test_the_folder_holds_what_it_promises(run):
     assert not any("partial" in name for name in names)
     assert "checkpoints" not in names
     cells = {path.name for path in (run.folder / "cells").iterdir()}
-    assert cells == set(run.table()["cell"])
+    assert cells == set(run.found()["cell"])
     assert all((run.folder / "cells" / cell / "alignment.safetensors").exists() for cell in cells)
 
 

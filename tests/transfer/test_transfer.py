@@ -273,7 +273,7 @@ def test_prompts_of_every_role_are_kept(shifted):
     scored = shifted.scored("base", "rain")
     assert {h: ways.shape for h, ways in scored.prompts.items()} == {h: (2, len(rows)) for h, rows in scored.rows.items()}
     run = shifted.run
-    cells = [run.alignment(cell).cell for cell in run.table()["cell"]]
+    cells = [run.alignment(cell).cell for cell in run.found()["cell"]]
     natural = [run.natural(cell) for cell in cells if run.scorecard(cell)]
     assert natural
     assert all(n.prompts.shape == (2, len(n.hits)) and (n.prompts[0] != n.prompts[1]).any() for n in natural)
@@ -282,7 +282,7 @@ def test_prompts_of_every_role_are_kept(shifted):
 def test_folders_that_hold_base_prompts_alone_still_open(shifted, tmp_path):
     shutil.copytree(shifted.run.folder, tmp_path / "old")
     run = Run(tmp_path / "old")
-    cell = next(c for c in map(run.alignment, run.table()["cell"]) if run.scorecard(c.cell)).cell
+    cell = next(c for c in map(run.alignment, run.found()["cell"]) if run.scorecard(c.cell)).cell
     for path in (
         run.folder / "shifts" / "rain" / "from-base.safetensors",
         run.folder / "cells" / cell.id / "natural.safetensors",

@@ -58,7 +58,7 @@ def own_test_pairs(run, hypothesis, variables):
 
 
 def test_on_the_runs_own_test_pairs_it_scores_as_the_run_did(run):
-    for name in run.table()["cell"]:
+    for name in run.found()["cell"]:
         mine = run.swapper(name)
         base, sources = own_test_pairs(run, mine.alignment.cell.hypothesis, mine.variables)
         found = mine.apply(base, sources=sources)
@@ -75,7 +75,7 @@ def test_the_whole_vector_where_the_answer_is_read_gives_the_sources_answer(run)
 
 
 def test_texts_with_places_are_the_values_that_they_were_written_from(run):
-    cell = next(c for c in run.table()["cell"] if c.startswith("sum") and "c.last" in c)
+    cell = next(c for c in run.found()["cell"] if c.startswith("sum") and "c.last" in c)
     texts, number = [TEXT, TEXT.replace("2", "5")], 8
     values = run.apply(cell, BASE, SOURCE)
     assert run.swapper(cell).lm.tokenizer.tokenize(texts[0])[number - 1] == "4"
@@ -368,7 +368,7 @@ def refused(action, *why):
 
 
 def test_what_does_not_say_where_or_what_is_refused(run):
-    cell = next(c for c in run.table()["cell"] if c.startswith("sum") and "c.last" in c)
+    cell = next(c for c in run.found()["cell"] if c.startswith("sum") and "c.last" in c)
     refused(lambda: run.apply("sun", BASE, SOURCE), "did you mean 'sum'")
     refused(lambda: run.apply("../cells", BASE, SOURCE), "unknown cell")
     refused(lambda: run.apply(cell, BASE), "expected a source")
