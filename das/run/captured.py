@@ -55,6 +55,11 @@ class Capturing:
         once = distinct(e, min(s.train_pairs, drawn)) * names / self.names
         return self.meter.captured(rows := self.kept * once + again, rows, (1 - self.kept) * steps)
 
+    @staticmethod
+    def unsaid(pairs: float, names: int) -> float:
+        """Prompts that were no bases, and are asked too, so that it is known how often the network is right."""
+        return met(POOL * pairs, 2 * names * pairs) - met(POOL * pairs, names * pairs)
+
     def passes(self, pairs: float, passes: float, names: int | None = None) -> Amounts:
         """Of so many passes over pairs of hypotheses, by default of all of them."""
         names = self.names if names is None else names

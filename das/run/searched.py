@@ -143,6 +143,7 @@ class Searching:
         whole = sum(names for _, names in places) / max(1.0, sum(len(g.sites) * g.names * g.copies for g in groups))
         names = max(group.every for group in groups)
         captured = [self.capturing.passes(n, 1, names) for n in (s.val_pairs, s.test_pairs, min(NATURAL, s.test_pairs))]
+        captured += [self.meter.captured(self.capturing.unsaid(n, names), 0) for n in (s.val_pairs, s.test_pairs)]
         return together({"records": every}, *captured, *(self._looks(g, whole) for g in groups))
 
     def _looks(self, group: Group, whole: float) -> Amounts:

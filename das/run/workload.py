@@ -11,8 +11,9 @@ from das.find.kinds import Kind, Random
 from das.find.rank import widths
 from das.find.screen import PAIRS
 from das.judge.nulls import SITES
+from das.pairs.origin import POOL
 from das.run.amounts import Amounts, Meter, times, together
-from das.run.captured import Capturing
+from das.run.captured import Capturing, met
 from das.run.examined import Examining
 from das.run.layout import Layout
 from das.run.searched import CHOSEN, GRID, LUCK, Group, Searching
@@ -158,10 +159,11 @@ class _Stages:
         shares = list(s.retrain.values()) if isinstance(s.retrain, dict) else [s.retrain] * len(shifts)
         groups = [self.grid, *self.closed, *self.chosen]
         looks = [times(self.meter.judged(g.sites, g.names, g.copies, s.test_pairs), g.weight * 2.5) for g in groups]
-        asked = together(self.meter.captured(ASKED, 0), {"pairs": self.names * s.test_pairs + ASKED})
-        one = together(asked, self.capturing.passes(s.test_pairs, 1), *looks)
+        asked = together(self.meter.captured(ASKED, 0), {"pairs": ASKED})
+        again = self.meter.captured(met(POOL * s.test_pairs, 2 * self.names * s.test_pairs), 0)
+        one = together(asked, {"pairs": self.names * s.test_pairs}, again, self.capturing.passes(s.test_pairs, 1), *looks)
         trained = [self._anew(stages, share) for share in shares if share]
-        return Part(together(times(one, len(shifts) * (1 + len(trained))), *trained), {"loads": 1})
+        return Part(together(asked, times(one, len(shifts) * (1 + len(trained))), *trained), {"loads": 1})
 
     def _anew(self, stages: Mapping[str, Part], share: float) -> Amounts:
         """A run under a shift on a share of the grid, without nulls."""
