@@ -21,23 +21,33 @@ from das.task.rendered import Indices, Prompts
 AT_ONCE = 128
 """Prompts that are run through the network together."""
 
+NONE: Indices = np.zeros(0, np.int64)
+
 
 class Captures:
     """What the network made of the prompts, at given spots, for bases (ready to be resumed) and for sources.
 
     first: the column from which vectors are wanted. room: bytes to keep captures in; what finds no place is run anew
-    whenever it is asked for. answers: how answers are read. said: what the network itself answered to each prompt that was a
-    base.
+    whenever it is asked for. answers: how answers are read. used: the prompts that will be asked for, as bases and as sources,
+    where that is known. said: what the network itself answered to each prompt that was a base.
+
+    Where all that will be asked for finds room, prompts are run in blocks that are the same however they are asked for: what a
+    prompt gives, to the last bit, does not go by when and beside which others it was wanted.
     """
 
     def __init__(
         self, engine: Engine, prompts: Prompts, spots: Collection[Spot], first: int, room: float = 0.0,
-        answers: Answers | None = None,
+        answers: Answers | None = None, used: tuple[Indices, Indices] = (NONE, NONE),
     ) -> None:  # fmt: skip
         self.prompts, self.said, self._engine = prompts, Said(len(prompts), answers or OneToken()), engine
+        self.spots, self.first = frozenset(spots), first
         self._room = _Room(room)
         shelf = partial(_Shelf, engine, prompts, spots, first, room=self._room, said=self.said)
-        self._shelves = {resumable: shelf(resumable=resumable) for resumable in (True, False)}
+        self._shelves = {resumable: shelf(resumable=resumable, used=used[not resumable]) for resumable in (True, False)}
+
+    def serve(self, prompts: Prompts, spots: Collection[Spot], first: int) -> bool:
+        """Whether these are of the same prompts, and hold what is wanted of them."""
+        return prompts is self.prompts and self.spots.issuperset(spots) and self.first <= first
 
     def bases(self, rows: Indices) -> Capture:
         """The captures of prompts that are to be resumed, in the order of `rows`, which may repeat."""
@@ -89,16 +99,20 @@ class _Shelf:
 
     def __init__(
         self, engine: Engine, prompts: Prompts, spots: Collection[Spot], first: int, room: _Room, said: Said,
-        resumable: bool,
+        resumable: bool, used: Indices,
     ) -> None:  # fmt: skip
         self.engine, self.prompts, self.spots, self.first = engine, prompts, spots, first
         self.resumable, self.room, self.said = resumable, room, said
+        self.blocks = [used[i : i + AT_ONCE] for i in range(0, len(used), AT_ONCE)] if room.left else []
+        self.of_block = np.full(len(prompts), -1)
+        self.of_block[used] = np.arange(len(used)) // AT_ONCE
         self.block = np.full(len(prompts), -1)
         self.slot = np.full(len(prompts), -1)
         self.kept: list[Capture] = []
 
     def take(self, rows: Indices) -> Capture:
         """Runs what is not kept, keeps it if there is room, and gathers all rows in order."""
+        self._fill(rows)
         missing = np.unique(rows[self.block[rows] < 0])
         fresh = [self._run(missing[i : i + AT_ONCE]) for i in range(0, len(missing), AT_ONCE)]
         if len(fresh) == 1 and np.array_equal(missing, rows):
@@ -112,6 +126,17 @@ class _Shelf:
         for i, capture in enumerate(fresh):
             self._keep(missing[i * AT_ONCE : (i + 1) * AT_ONCE], capture)
         return whole
+
+    def _fill(self, rows: Indices) -> None:
+        """Runs the blocks of rows that are not kept, as long as all blocks find room."""
+        for block in np.unique(self.of_block[rows[self.block[rows] < 0]]) if self.blocks else ():
+            if block < 0:
+                continue
+            capture = self._run(self.blocks[block])
+            if not self.kept and _size(capture) * len(self.blocks) > self.room.left:
+                self.blocks = []
+                return
+            self._keep(self.blocks[block], capture)
 
     def _run(self, rows: Indices) -> Capture:
         capture = self.engine.capture(self.prompts.take(rows), self.spots, self.resumable, self.first)

@@ -36,7 +36,11 @@ FAR = 1e4
 
 
 class _Resuming:
-    """What both engines have in common."""
+    """What both engines have in common.
+
+    held: `das.interchange.captures.Captures` that are kept for all who ask, see `das.interchange.score.hold`."""
+
+    held: Sequence[Any] = ()
 
     def resume(self, capture: Capture, spot: Spot, columns: Tensor, values: Tensor, rows: slice = slice(None)) -> Tensor:
         """Answers with the values at one spot replaced: `patched` by a single patch without more ado."""

@@ -36,9 +36,21 @@ Wanted = Mapping[Key, tuple[str, Site, Sequence[Feature]]]
 
 
 def captures_for(engine: Engine, data: Dataset, sites: Sequence[Site], room: float = 0.0) -> Captures:
-    """What swaps at these sites need of a data set's prompts."""
+    """What swaps at these sites need of a data set's prompts: what the engine holds of it, if it is there (see `hold`)."""
     spots = sorted({spot for site in sites for spot in site.spots}, key=str)
-    return Captures(engine, data.prompts, spots, data.first(sites), room, data.answers)
+    first = data.first(sites)
+    there = (held for held in engine.held if held.serve(data.prompts, spots, first))
+    return next(there, None) or Captures(engine, data.prompts, spots, first, room, data.answers, data.used)
+
+
+def hold(engine: Engine, data: Sequence[Dataset], sites: Sequence[Site], room: float) -> None:
+    """Has an engine hold what swaps at any of the sites need of these data sets, in the place of what it held before, so that
+    searches one after another share it. room: bytes for all of it."""
+    wanted = {spot for site in sites for spot in site.spots}
+    if data and all(any(h.serve(each.prompts, wanted, each.first(sites)) for h in engine.held) for each in data):
+        return
+    engine.held, every = (), sum(len(each.prompts) for each in data)
+    engine.held = [captures_for(engine, each, sites, room * len(each.prompts) / max(1, every)) for each in data]
 
 
 def score(

@@ -179,6 +179,14 @@ class Dataset:
         return self.answers.right(said[p.rows(role).ravel()], p.asked(role)[1])
 
     @cached_property
+    def used(self) -> tuple[Rows, Rows]:
+        """The prompts that are asked for as bases, and as sources, each once, in order."""
+        if not self.pairs:
+            return (np.zeros(0, np.int64),) * 2
+        bases, sources = zip(*((p.rows("label").ravel(), p.sources.ravel()) for p in self.pairs.values()), strict=True)
+        return np.unique(np.concatenate(bases)), np.unique(np.concatenate(sources))
+
+    @cached_property
     def identities(self) -> Rows:
         """Of the prompts (see `das.task.identity`). (prompts,)"""
         return self.prompts.identities()

@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
 from das.errors import DasError
-from das.progress import Reporter, Step
+from das.progress import Reporter
 from das.run.lock import LOCK
 from das.run.mirror import Files, files_of, keep, lay, news
 from das.run.settings import Settings
@@ -24,7 +24,7 @@ from das.run.workers import Job, Sender
 from das.text import count
 
 TRIES = 3
-"""How often a job is tried that loses its actor."""
+"""How often a job is tried that loses its actor without having come any further than before."""
 
 PARTS = 4
 """Jobs per actor in a stage, so that one that is free takes what another has not begun."""
@@ -85,36 +85,54 @@ class _Board:
 
 @dataclass
 class _Hand:
-    """An actor, and what it was asked last: whether it sees the run's folder, or to do a job. sees: None until it has said."""
+    """An actor, and what it was asked last: whether it sees the run's folder, or to do a job. sees: None until it has said.
+    far, total: see `hear`."""
 
     number: int
     actor: Any
     asked: Any = None
     job: int | None = None
     sees: bool | None = None
+    far: tuple[int, float] = (0, 0.0)
+    total: float = 1.0
+
+    def hear(self, kind: str, *rest: Any) -> None:
+        """Takes note of how far its job is: the number of its task, and what is done of it."""
+        if kind == "begin":
+            self.far, self.total = (self.far[0] + 1, 0.0), rest[1]
+        elif kind == "step":
+            self.far = self.far[0], rest[0]
+
+    @property
+    def share(self) -> float:
+        """Of the task that it is at, as far as is told."""
+        return 0.0 if self.job is None else min(0.95, self.far[1] / max(1e-9, self.total))
 
 
 @dataclass
 class _Stage:
-    """Jobs of a stage, all in one folder: which are still to be begun, and how often each was tried. files: what those are
-    sent who do not see the folder, once there is one."""
+    """Jobs of a stage, all in one folder: which are still to be begun, how far each has come at most, and how often it was lost
+    since. files: what those are sent who do not see the folder, once there is one."""
 
     jobs: Sequence[Job]
     files: Any = None
     waiting: deque[int] = field(init=False)
-    tried: list[int] = field(init=False)
+    reached: dict[int, tuple[int, float]] = field(default_factory=dict)
+    lost: Counter[int] = field(default_factory=Counter)
     done: int = 0
 
     def __post_init__(self) -> None:
-        self.waiting, self.tried = deque(range(len(self.jobs))), [0] * len(self.jobs)
+        self.waiting = deque(range(len(self.jobs)))
 
-    def lost(self, job: int, why: BaseException) -> None:
-        """Has a job done again, before all others; DasError where it was tried too often."""
-        self.tried[job] += 1
-        if self.tried[job] >= TRIES:
+    def again(self, job: int, far: tuple[int, float], why: BaseException) -> None:
+        """Has a job done again, before all others; DasError where it was lost too often at one place."""
+        if far > self.reached.get(job, (0, 0.0)):
+            self.reached[job], self.lost[job] = far, 0
+        self.lost[job] += 1
+        if self.lost[job] >= TRIES:
             raise DasError(
-                f"{self.jobs[job].what}: the actor that was at it was lost {TRIES} times ({_line(why)}). All that is finished "
-                "is kept: run again to go on, perhaps with more memory per actor"
+                f"{self.jobs[job].what}: the actor that was at it was lost {TRIES} times and had come no further "
+                f"({_line(why)}). All that is finished is kept: run again to go on, perhaps with more memory per actor"
             ) from why
         self.waiting.appendleft(job)
 
@@ -132,6 +150,7 @@ class OnRay:
         self.address, self.settings, self.shared = address, settings, shared
         self.hands: list[_Hand] = []
         self.made = self.failed = 0
+        self.note = ""
 
     def __enter__(self) -> Self:
         self.ray = _ray()
@@ -141,7 +160,7 @@ class OnRay:
         try:
             self.each = self._resources()
             self.count = self._count()
-            self.board = self.ray.remote(num_cpus=0)(_Board).remote()
+            self.board = self.ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(_Board).remote()
         except BaseException:
             self.__exit__()
             raise
@@ -196,27 +215,42 @@ class OnRay:
         while len(self.hands) < min(self.count, len(jobs)):
             self._hire()
         with report.task(f"{count(len(jobs), 'jobs')} on {count(len(self.hands), 'actors')}", len(jobs)) as step:
-            told = _Told(report, step, stage)
+            said: set[str] = set()
             while stage.done < len(jobs):
-                self._look(stage, report)
-                told.hear(self.ray.get(self.board.told.remote()), {h.number: h.job for h in self.hands})
+                ended = self._wait(stage)
+                self._hear(said, report)
+                for hand in ended:
+                    self._end(hand, stage, report)
+                step(stage.done + sum(hand.share for hand in self.hands), self.note)
+
+    def _hear(self, said: set[str], report: Reporter) -> None:
+        """Takes note of what the actors tell. What several say is told once."""
+        hands = {hand.number: hand for hand in self.hands}
+        for number, (kind, *rest) in self.ray.get(self.board.told.remote()):
+            if kind == "say" and rest[0] not in said:
+                said.add(rest[0])
+                report.say(rest[0])
+            elif number in hands:
+                hands[number].hear(kind, *rest)
+            if kind == "begin":
+                self.note = f"actor {number}: {rest[0]}"
 
     def _hire(self) -> None:
         self.made += 1
         make = self.ray.remote(max_restarts=0, **self.each)(_Actor)
         self.hands.append(_Hand(self.made, make.remote(self.made, self.board, os.getcwd())))
 
-    def _look(self, stage: _Stage, report: Reporter) -> None:
-        """Waits a moment for actors that are done with what they were given, and gives them more."""
+    def _wait(self, stage: _Stage) -> list[_Hand]:
+        """Gives actors that are free something to do, and waits a moment; those that are done."""
         for hand in (hand for hand in self.hands if hand.asked is None):
             self._ask(hand, stage)
         busy = {hand.asked: hand for hand in self.hands if hand.asked is not None}
-        for asked in self.ray.wait(list(busy), timeout=LOOK)[0]:
-            self._end(busy[asked], stage, report)
-        if any(hand.sees is not None for hand in self.hands):
+        ended = [busy[asked] for asked in self.ray.wait(list(busy), timeout=LOOK)[0]]
+        if ended or any(hand.sees is not None for hand in self.hands):
             self.seen = time.monotonic()
         elif time.monotonic() - self.seen > PATIENCE:
             raise DasError(f"the cluster has had no room for an actor for {PATIENCE / 60:.0f} minutes: run again to go on")
+        return ended
 
     def _ask(self, hand: _Hand, stage: _Stage) -> None:
         """Gives an actor that is free something to do, if there is something."""
@@ -224,7 +258,7 @@ class OnRay:
             folder = stage.jobs[0].folder
             hand.asked = hand.actor.sees.remote(folder, (folder / LOCK).read_text() if self.shared else "")
         elif stage.waiting:
-            hand.job = stage.waiting.popleft()
+            hand.job, hand.far = stage.waiting.popleft(), (0, 0.0)
             job = stage.jobs[hand.job]
             if not hand.sees and stage.files is None:
                 stage.files = self.ray.put(files_of(job.folder))
@@ -243,7 +277,7 @@ class OnRay:
             if hand.job is None:
                 self._never_ready(error)
             else:
-                stage.lost(hand.job, error)
+                stage.again(hand.job, hand.far, error)
             self._hire()
             return
         self.failed = 0
@@ -259,29 +293,6 @@ class OnRay:
         self.failed += 1
         if self.failed >= TRIES * self.count:
             raise DasError(f"no actor becomes ready in the cluster: {_line(error)}") from error
-
-
-class _Told:
-    """Tells a reporter what actors tell, all in one bar: how many jobs are done, and how far those are that are at work."""
-
-    def __init__(self, report: Reporter, step: Step, stage: _Stage) -> None:
-        self.report, self.step, self.stage = report, step, stage
-        self.said: set[str] = set()
-        self.totals: dict[int, float] = {}
-        self.far: dict[int, float] = {}
-        self.note = ""
-
-    def hear(self, messages: Sequence[tuple[int, tuple[Any, ...]]], at_work: dict[int, int | None]) -> None:
-        for number, (kind, *rest) in messages:
-            if kind == "say" and rest[0] not in self.said:
-                self.said.add(rest[0])
-                self.report.say(rest[0])
-            elif kind == "begin":
-                self.totals[number], self.note = rest[1], f"actor {number}: {rest[0]}"
-            elif kind == "step":
-                self.far[number] = min(0.95, rest[0] / max(1e-9, self.totals.get(number, 1.0)))
-        under_way = sum(share for number, share in self.far.items() if at_work.get(number) is not None)
-        self.step(self.stage.done + under_way, self.note)
 
 
 def _ray() -> Any:

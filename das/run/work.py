@@ -26,7 +26,7 @@ from das.interchange.engine import Engine, HookEngine
 from das.interchange.feature import Whole
 from das.interchange.measures import left_out
 from das.interchange.replied import REPLIED
-from das.interchange.score import measured, score
+from das.interchange.score import hold, measured, score
 from das.judge.evaluate import evaluate
 from das.judge.evidence import questions, scorecards, values_of
 from das.judge.failures import failing_groups, value_table
@@ -154,9 +154,11 @@ class Work:
         costs = [cost(m.engine, m.data["train"], site) for site in sites_of(table)]
         write(self.run.screen_part(name), as_kept(table.assign(cost=costs)).to_parquet)
 
-    def train(self, stage: str, cells: Sequence[Cell]) -> None:
-        """Finds and judges alignments of cells and writes their folders."""
+    def train(self, stage: str, cells: Sequence[Cell], among: Sequence[Site] = ()) -> None:
+        """Finds and judges alignments of cells and writes their folders. among: the sites at which jobs of this process, one
+        after another, look for some; what the network makes of the prompts is kept for all of them."""
         m = self.material
+        hold(m.engine, list(m.data.values()) if among else [], among, self.room)
         done = align(cells, self._search(m.engine, m.data, stage, self.run.folder, self.layout.settings.logger))
         with self.report.task(f"{stage}: evaluating {len(done)} cells", 2) as step:
             records = evaluate(
@@ -176,6 +178,7 @@ class Work:
         ranks: Mapping[str, int],
     ) -> None:  # fmt: skip
         """Does some draws of nulls and writes their tables."""
+        hold(self.material.engine, [], [], 0)
         m, folder = self.material, self.run.folder / "nulls"
 
         def found(cells: Sequence[Cell], engine: Engine, data: Mapping[str, Dataset], name: str) -> list[Alignment]:

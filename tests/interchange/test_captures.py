@@ -9,12 +9,12 @@ from das import Boundless, Experiment, Nested
 from das.interchange.batch import Batch, _runs
 from das.interchange.captures import Captures
 from das.interchange.engine import HookEngine, ResumeEngine
-from das.interchange.score import predictions, score
+from das.interchange.score import captures_for, hold, predictions, score
 from das.interchange.subspace import Subspace, random_basis
 from das.interchange.vectors import vectors
 from das.network.lm import LM
 from das.network.site import Site
-from das.pairs.dataset import Dataset
+from das.pairs.dataset import Dataset, Labelled
 from das.planted.planting import plant
 from das.task.encoded import Encoded
 
@@ -58,6 +58,45 @@ def test_a_prompt_is_run_once_while_there_is_room(lm, monkeypatch):
     for rows in ([0, 1, 2], [2, 1, 0, 0], [3, 2], [3, 3]):
         captures.bases(np.array(rows))
     assert run == [3, 1]
+
+
+def many(rows=300):
+    rng, lengths = np.random.default_rng(1), np.random.default_rng(2).integers(5, 10, rows)
+    tokens = np.where(np.arange(9) < 9 - lengths[:, None], 0, rng.integers(3, 50, (rows, 9)))
+    return Encoded(tokens, lengths, {"last": np.full((rows, 1), 8)})
+
+
+def bits(captures, rows):
+    found = captures.bases(rows)
+    return [*found.vectors.values(), *found.inputs.values(), *(t for pair in found.keys.values() for t in pair)]
+
+
+def test_where_all_finds_room_it_does_not_matter_in_which_order_it_was_asked_for(lm):
+    engine, every, used = ResumeEngine(lm), many(), (np.arange(0, 300, 2), np.arange(1, 300, 2))
+    one, other = (Captures(engine, every, SPOTS, 4, 1e9, used=used) for _ in range(2))
+    rows = np.arange(0, 300, 2)
+    whole = bits(one, rows)
+    for some in np.split(np.random.default_rng(3).permutation(rows), 15):
+        bits(other, some)
+    assert all(torch.equal(a, b) for a, b in zip(whole, bits(other, rows), strict=True))
+    beside = other.bases(np.array([1, 3]))  # of which nobody had said that it would be asked for
+    fresh = engine.capture(every.take(np.array([1, 3])), SPOTS, True, 4)
+    torch.testing.assert_close(beside.at(SPOTS[0], torch.full((2, 1), 8)), fresh.at(SPOTS[0], torch.full((2, 1), 8)))
+
+
+def test_what_an_engine_holds_is_shared_by_all_who_ask_for_no_more(lm):
+    engine, every = ResumeEngine(lm), many(20)
+    pairs = Labelled(np.arange(10), np.arange(10, 20)[None], *(np.zeros(10, np.int64),) * 3)
+    data, sites = Dataset(every, {"h": pairs}), [Site(layer, "last") for layer in (0, 1)]
+    hold(engine, [data], sites, 1e9)
+    held = engine.held[0]
+    assert captures_for(engine, data, sites[:1]) is held
+    assert captures_for(engine, data, [Site(2, "last")]) is not held
+    assert captures_for(engine, Dataset(many(20), {"h": pairs}), sites[:1]) is not held
+    hold(engine, [data], sites[1:], 1e9)
+    assert engine.held[0] is held
+    hold(engine, [], [], 0)
+    assert not engine.held
 
 
 @pytest.mark.parametrize("kind", [ResumeEngine, HookEngine])

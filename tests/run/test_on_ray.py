@@ -115,7 +115,9 @@ def do(cluster, folder, *jobs):
 
 
 def test_a_job_that_kills_its_actor_is_given_up_and_named(cluster, tmp_path):
-    with pytest.raises(DasError, match=r"cells 1: the actor that was at it was lost 3 times .*run again to go on"):
+    with pytest.raises(
+        DasError, match=r"cells 1: the actor that was at it was lost 3 times and had come no further .*run again to go on"
+    ):
         do(cluster, tmp_path, partial(jobs()["written"], "kept"), jobs()["killed"])
     assert (tmp_path / "kept").exists()
 
