@@ -45,6 +45,7 @@ class GridTrainer(pl.LightningModule):
     late: Tensor
     stale: Tensor
     stopped: Tensor
+    broken: Tensor
 
     def __init__(
         self, cells: Sequence[Cell], engine: Engine, train: Dataset, val: Dataset, variables: Mapping[str, int],
@@ -68,7 +69,8 @@ class GridTrainer(pl.LightningModule):
         self.register_buffer("learned", torch.zeros(len(cells), dtype=torch.bool))
         self.register_buffer("stale", torch.zeros(len(cells), dtype=torch.long))
         self.register_buffer("stopped", torch.full((len(cells),), schedule.steps))
-        self.note = ""
+        self.register_buffer("broken", torch.zeros(len(cells), dtype=torch.bool))
+        self.note, self.said = "", list[str]()
         self.checked: dict[int, float] = {}
 
     @property
@@ -115,6 +117,7 @@ class GridTrainer(pl.LightningModule):
             for share in batch.shares(self.data[0], site, {name: len(cells) for name, cells in members.items()})
         ]
         torch.autograd.backward(states, gradients)
+        self._stop_broken()
         optimizer.step()
         for stack in self.stacks:
             stack.keep_in_range()
@@ -122,6 +125,17 @@ class GridTrainer(pl.LightningModule):
         loss = float(torch.cat(losses).mean())
         self.note = f"{len(self.active)} cells · loss {loss:.3f}"
         self.log_dict({"loss": loss, "cells": float(len(self.active))}, batch_size=1)
+
+    def _stop_broken(self) -> None:
+        """Stops cells whose gradients are no numbers; what was kept of them at a check stays, and others go on as before."""
+        for s, stack in enumerate(self.stacks):
+            gradients = [p.grad for p in stack.parameters() if p.grad is not None]
+            bad = ~torch.stack([each.isfinite().flatten(1).all(1).cpu() for each in gradients]).all(0)
+            for each in gradients if bad.any() else ():
+                each[bad.to(each.device)] = 0
+            for i in [i for i, place in self.place.items() if place[0] == s and bad[place[1]]]:
+                self.stopped[i], self.broken[i] = self.global_step, True
+                self.said.append(f"{self.cells[i].id} stops at step {self.global_step}: its gradient is no number")
 
     def _losses(
         self, batch: Batch, states: Sequence[Tensor], gradients: Sequence[Tensor], swaps: Mapping[str, Swap], site: Site,
@@ -259,6 +273,10 @@ class GridTrainer(pl.LightningModule):
 
     # --- Lightning's wiring ---
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """One of an older version does not say which cells are broken."""
+        checkpoint["state_dict"].setdefault("broken", torch.zeros_like(self.broken))
+
     def configure_optimizers(self) -> Any:
         groups = [group for stack in self.stacks for group in stack.parameter_groups()]
         optimizer = torch.optim.Adam(groups)
@@ -278,9 +296,10 @@ class GridTrainer(pl.LightningModule):
 
     def _course(self, i: int) -> dict[str, float]:
         """How often the cell was checked, and how much its validation IIA rose at the last check, over the one before and over
-        the best since its width was found; where there was one check, 0."""
+        the best since its width was found; where there was one check, 0. `broken` where its gradient was no number once."""
         late, checks = float(self.late[i]), -(-int(self.stopped[i]) // self.schedule.check_every)
-        return {"checks": checks, "late": 0.0 if math.isnan(late) else late}
+        course = {"checks": checks, "late": 0.0 if math.isnan(late) else late}
+        return course | ({"broken": 1.0} if self.broken[i] else {})
 
 
 def _stack(cells: Sequence[Cell], grounds: Sequence[Ground], mine: Sequence[int]) -> Stack:

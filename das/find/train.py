@@ -21,7 +21,7 @@ from das.find.grid import GridTrainer
 from das.find.search import Search
 from das.ground.storage import intact, remove, write, write_json, writing
 from das.network.quiet import quiet
-from das.progress import Reporter, Step
+from das.progress import Reporter, Step, silent
 
 CHECKPOINTS, LAST, LOOKS = "checkpoints", "last.ckpt", "looks.json"
 LOGGERS = {name.removesuffix("Logger").lower(): name for name in loggers.__all__ if name != "Logger"}
@@ -48,13 +48,16 @@ def make_logger(name: str, folder: Path, run: str) -> Any:
 
 
 class Progress(pl.Callback):
-    """Tells a reporter how many steps are done, with the module's `note`."""
+    """Tells a reporter how many steps are done, with the module's `note`, and what it has `said` since."""
 
-    def __init__(self, step: Step) -> None:
-        self.step = step
+    def __init__(self, step: Step, report: Reporter = silent) -> None:
+        self.step, self.report = step, report
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         self.step(trainer.global_step, pl_module.note)
+        for line in getattr(pl_module, "said", ()):
+            self.report.say(line)
+        pl_module.said = []
 
 
 class Checkpoints(pl.Callback):
@@ -127,7 +130,7 @@ def train(cells: Sequence[Cell], search: Search) -> list[Alignment]:
             **_placed(search.engine.lm.device),
             max_steps=schedule.steps, max_epochs=1,
             logger=make_logger(search.logger, search.folder / "logs", f"{stage.replace(' ', '-')}-{work.name}"),
-            log_every_n_steps=5, callbacks=[Checkpoints(work, schedule.check_every), Progress(step)],
+            log_every_n_steps=5, callbacks=[Checkpoints(work, schedule.check_every), Progress(step, search.report)],
             enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
         )  # fmt: skip
         go_on(trainer, module, work, stage, search.report)

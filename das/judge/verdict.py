@@ -76,7 +76,8 @@ class Facts:
     upstream: cause of the variables → answers that an alignment of it flips where the variables stay the same. legible: how far
     from the commonest value to 1 the variable that is read worst can be read; None where it was not asked. accuracy, ceiling:
     None where nobody says which answers are right. model: whether there is a causal model. added: what training adds. late:
-    how much the validation IIA rose at the last of the training's `checks`. No rule goes by these three.
+    how much the validation IIA rose at the last of the training's `checks`. broken: whether a gradient was no number. No rule
+    goes by these four.
     """
 
     hypothesis: str
@@ -101,6 +102,7 @@ class Facts:
     added: Added | None = None
     late: float | None = None
     checks: float | None = None
+    broken: float | None = None
 
     def normalised(self, share: float) -> float:
         """A share on the scale from no-op (0) to ceiling (1)."""
@@ -125,6 +127,11 @@ class Facts:
         if self.late is None or self.late < LATE:
             return ""
         return f"its validation IIA still rose by {self.late:.2f} at the training's last check: more steps may find more"
+
+    @property
+    def broke(self) -> str:
+        """That the training broke, in words; empty where it did not."""
+        return "its training stopped where its gradient was no number, and is that of its last check" if self.broken else ""
 
     @property
     def not_asked(self) -> str:
@@ -158,7 +165,7 @@ class Verdict:
 def judge(facts: Facts) -> Verdict:
     """The verdict of this module's rule."""
     verdict, *why = _rule(facts)
-    known = [*why, facts.late_gain, str(facts.added or ""), facts.not_asked, facts.nulls]
+    known = [*why, facts.broke, facts.late_gain, str(facts.added or ""), facts.not_asked, facts.nulls]
     sentence = " ".join(f"{part[0].upper()}{part[1:]}." for part in known if part)
     p = max(facts.p.values(), default=None)
     return Verdict(verdict, f"{facts.hypothesis}: {verdict}. {sentence}", p, asdict(facts))

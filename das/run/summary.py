@@ -153,7 +153,7 @@ class Summary:
             "flip_baselines": {name: _number(over("test", f"flip_{name}")) for name in ("whole", "random")},
             "scorecard": _mean(scorecards) if scorecards else None,
             "seeds": [_seed(c, self.cards[c]) for c in cells],
-            **{name: _number([self.cards[c].get(name) for c in cells]) for name in ("late", "checks")},
+            **{name: _number([self.cards[c].get(name) for c in cells]) for name in ("late", "checks", "broken")},
             "dictionary": _dictionary([self.cards[c].get("dictionary") for c in cells]),
         }
 
@@ -202,7 +202,7 @@ class Summary:
             legible=min((gain(*read) for read in (card.get("decoding") or {}).values()), default=None),
             model=audit.get("model", True),
             added=added,
-            **{name: entry[name] for name in ("late", "checks")},
+            **{name: entry[name] for name in ("late", "checks", "broken")},
         )
 
     # --- comparisons, on the same pairs ---

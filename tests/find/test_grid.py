@@ -124,6 +124,25 @@ def test_a_training_killed_in_its_middle_goes_on_from_the_last_check_to_the_same
         assert all(torch.equal(kept, other.feature.tensors()[name]) for name, kept in one.feature.tensors().items())
 
 
+def test_a_cell_whose_gradient_is_no_number_stops_with_a_word_and_the_others_go_on(tmp_path, monkeypatch):
+    whole, _ = trained(tmp_path / "whole", monkeypatch)
+    stop = GridTrainer._stop_broken
+
+    def poisoned(self):
+        if self.global_step == 4:
+            next(self.stacks[0].parameters()).grad[1] = torch.nan
+        stop(self)
+
+    monkeypatch.setattr(GridTrainer, "_stop_broken", poisoned)
+    found, _ = trained(tmp_path / "poisoned", monkeypatch)
+    assert [a.about.get("broken") for a in found] == [None, 1.0]
+    assert found[1].steps == 4
+    assert all(tensor.isfinite().all() for tensor in found[1].feature.tensors().values())
+    assert found[0].steps == whole[0].steps
+    for name, kept in whole[0].feature.tensors().items():
+        assert torch.equal(kept, found[0].feature.tensors()[name])
+
+
 def test_a_run_killed_while_it_judges_cells_that_stopped_early_goes_on(tmp_path, monkeypatch):
     network = plant(2)
 
