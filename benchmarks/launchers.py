@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -87,10 +87,13 @@ def same(place: Path, out: Path, path: Path) -> bool:
     return filecmp.cmp(place / FIRST.replace(" ", "-") / path, out / path, shallow=False)
 
 
-def das(config: Path, out: Path, *words: str) -> subprocess.Popen[str]:
+def das(
+    config: Path, out: Path, *words: str, said: Any = subprocess.PIPE, environment: Mapping[str, str] | None = None
+) -> subprocess.Popen[str]:
+    """A run, begun. said: where what it says goes."""
     command = [sys.executable, "-m", "das", "run", str(config), "--out", str(out), *words]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+    around = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)} | (environment or {})
+    return subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT, text=True, env=around)
 
 
 def ended(*runs: subprocess.Popen[str]) -> None:
