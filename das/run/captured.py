@@ -39,6 +39,12 @@ def every_bytes(e: Layout, own: int) -> float:
     return pair_bytes(e, own) * distinct(e, e.settings.train_pairs + e.settings.val_pairs)
 
 
+def finds_room(e: Layout, room: float) -> bool:
+    """Whether all that a run's pairs leave behind can be kept in so many bytes."""
+    s = e.settings
+    return pair_bytes(e, Meter(e).own) * distinct(e, s.train_pairs + s.val_pairs + s.test_pairs) <= room
+
+
 class Capturing:
     """What captures take of the forwards. room: bytes for them, over all workers."""
 

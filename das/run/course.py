@@ -18,8 +18,11 @@ from das.find.sites import SITE, as_kept, as_read, sites_of
 from das.find.train import begun, forget
 from das.ground.storage import read_table, remove, write
 from das.judge.nulls import NULLS, draws_of
+from das.memory import room
+from das.network.device import device_of
 from das.network.site import Site
 from das.progress import Reporter, Watched
+from das.run.captured import finds_room
 from das.run.costs import cell_flops
 from das.run.early import Early, Watch, early
 from das.run.hand import at_hand, job_of
@@ -196,14 +199,24 @@ class Course:
         in their last bits by the company they keep. So a share that was stopped midway, its checkpoint there, is finished as
         it was begun; what is missing otherwise is trained with all that is at its sites. Cells that are there stay as they are.
         """
-        has, parts = self.run.has, self.workers.parts
+        has = self.run.has
         if all(has(cell) for cell in cells):
             return False
+        parts, among = self._cut(cells)
         shards = parts_of(cells, cell_flops(self.layout, cells), parts) if parts > 1 else [list(cells)]
         left = [shard for shard in shards if not all(has(cell) for cell in shard)]
         wanted = [shard if begun(self.run.folder, _trained(shard)) else _at_sites_without(has, shard) for shard in left]
-        self._share(stage, {_named(shard): partial(Work.train, stage=stage, cells=shard) for shard in wanted})
+        self._share(stage, {_named(shard): partial(Work.train, stage=stage, cells=shard, among=among) for shard in wanted})
         return True
+
+    def _cut(self, cells: Sequence[Cell]) -> tuple[int, list[Site]]:
+        """Into how many jobs a training is cut; and where there are more than workers, the sites of all of them: what the
+        network makes of the prompts is kept for the next job. Where it finds no room, each job would make it anew."""
+        workers, s = self.workers, self.layout.settings
+        each = room(s.memory, device_of(s.device)) / workers.count
+        if workers.parts == workers.count or not finds_room(self.layout, each):
+            return workers.count, []
+        return workers.parts, list(dict.fromkeys(cell.site for cell in cells))
 
     def _search_nulls(self, grid: Sequence[Cell], chosen: Mapping[str, Site]) -> bool:
         """The same search where there is nothing to be found, as often as was asked for and not done yet; whether it was."""
