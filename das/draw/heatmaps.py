@@ -122,7 +122,11 @@ def heatmap(
     whose = "95 % interval" if metric == "iia" else "the IIA's 95 % interval"
     hatched = _hatch(ax, image, low <= limit)
     numbers(ax, image, (low, high) if metric == "iia" else None)
-    notes = [f"hatched: {whose} not above {null}"] * hatched + ["dotted: dead, no swap can change an answer"] * bool(dead.any())
+    stopped = _stopped(ax, image, np.isfinite(_grid(run, hypothesis, "raced", subspace)[2]))
+    notes = ["×: stopped by the race"] * stopped
+    notes += [f"hatched: {whose} not above {null}"] * hatched + ["dotted: dead, no swap can change an answer"] * bool(
+        dead.any()
+    )
     ticks(ax, rows, {p: run.summary["tokens"][p] for p in positions}, "; ".join(notes), run.summary.get("layers", ()))
     _dot(ax, dead, unswapped)
     what = f"{METRICS.get(metric, metric)} on test pairs, {subspace or entry['subspace']}{_beside(run, hypothesis, metric)}"
@@ -161,6 +165,14 @@ def grey_numbers(ax: Axes, values: Any, instead: Any, **style: Any) -> None:
     """Writes into the cells of a map that have no number what there is instead."""
     for row, column in np.argwhere(np.isnan(values) & np.isfinite(instead)):
         write(ax, (row, column), short(instead[row, column]), 0, 7, color="#777777", **style)
+
+
+def _stopped(ax: Axes, image: Any, cells: Any) -> bool:
+    """Marks the cells that a race has stopped; whether there are any."""
+    for row, column in np.argwhere(cells & np.isfinite(image.get_array().filled(np.nan))):
+        ink = "white" if _dark(image, image.get_array()[row, column]) else "black"
+        ax.text(column + 0.46, row + 0.44, "×", color=ink, fontsize=8, ha="right", va="top", alpha=0.8)
+    return bool(cells.any())
 
 
 def _dead(run: Folder, hypothesis: str, subspace: str | None) -> Any:

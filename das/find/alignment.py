@@ -6,7 +6,7 @@ import json
 import re
 import warnings
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -77,6 +77,11 @@ class Cell:
     @property
     def trains(self) -> bool:
         return self.kind.trains
+
+
+def mark_of(cells: Sequence[Cell]) -> str:
+    """A name for exactly these cells."""
+    return f"{zlib.crc32(' '.join(sorted(cell.id for cell in cells)).encode()):08x}"
 
 
 @dataclass

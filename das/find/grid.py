@@ -32,11 +32,15 @@ NEARLY = 0.15
 pairs that swap fewer; where they are too few to hold it, the next look finds more."""
 
 
+NO_HALTS: Mapping[str, int] = {}
+
+
 class GridTrainer(pl.LightningModule):
     """Trains every cell of a grid at once on shared captures. The network is not a child of this module.
 
     cells: of kinds that train. train, val: datasets that hold every hypothesis and position of the cells.
-    variables: hypothesis → how many variables it aligns. room: bytes in which captures may be kept between steps.
+    variables: hypothesis → how many variables it aligns. room: bytes in which captures may be kept between steps. halts: id of
+    a cell → the step after which it is out of a race (see `das.find.race`).
     """
 
     best: Tensor
@@ -49,11 +53,11 @@ class GridTrainer(pl.LightningModule):
 
     def __init__(
         self, cells: Sequence[Cell], engine: Engine, train: Dataset, val: Dataset, variables: Mapping[str, int],
-        schedule: Schedule, room: float = 0.0,
+        schedule: Schedule, room: float = 0.0, halts: Mapping[str, int] = NO_HALTS,
     ) -> None:  # fmt: skip
         super().__init__()
         self.automatic_optimization = False
-        self.cells, self.schedule = list(cells), schedule
+        self.cells, self.schedule, self.halts = list(cells), schedule, halts
         self.data = (engine, train, val)
         sites = [cell.site for cell in cells]
         self.captures = tuple(captures_for(engine, data, sites, room / 2) for data in (train, val))
@@ -71,7 +75,6 @@ class GridTrainer(pl.LightningModule):
         self.register_buffer("stopped", torch.full((len(cells),), schedule.steps))
         self.register_buffer("broken", torch.zeros(len(cells), dtype=torch.bool))
         self.note, self.said = "", list[str]()
-        self.checked: dict[int, float] = {}
 
     @property
     def active(self) -> list[int]:
@@ -90,10 +93,12 @@ class GridTrainer(pl.LightningModule):
 
     def training_step(self, _batch: Any, _index: int) -> None:
         self.step_on(self.capture())
-        if self.global_step % self.schedule.check_every == 0 or self.global_step >= self.schedule.steps:
+        due = self.global_step % self.schedule.check_every == 0 or self.global_step >= self.schedule.steps
+        if due and self.active:
             self.check()
         if self.global_step in {round(share * self.schedule.steps) for share in FOCUS}:
             self.focus()
+        self.halt()
 
     def capture(self) -> Batch:
         """The pairs of this step of every hypothesis that still trains."""
@@ -206,13 +211,19 @@ class GridTrainer(pl.LightningModule):
     # --- checks and early stopping ---
 
     def on_train_start(self) -> None:
-        """Nothing is left to do after a checkpoint at which all cells had stopped."""
+        """Nothing is left to do after a checkpoint at which all cells had stopped, or have been stopped since."""
+        self.halt()
+
+    def halt(self) -> None:
+        """Stops the cells that are out of the race, and the training where none is left."""
+        for i in self.active:
+            if self.global_step >= self.halts.get(self.cells[i].id, math.inf):
+                self.stopped[i] = self.global_step
         self.trainer.should_stop = not self.active
 
     def check(self) -> None:
         """Scores the active cells, keeps those that are about as good as ever, and stops those that gain no more."""
         scores = self._validate()
-        self.checked |= scores
         noop = {name: unswapped(self.data[2], name, self.captures[1]) for name in self.data[2].pairs}
         for i, iia in scores.items():
             if iia >= self.best[i] - 2 * self.schedule.gain:
@@ -225,12 +236,11 @@ class GridTrainer(pl.LightningModule):
             if self.stale[i] >= self.schedule.patience and not self._settling(i):
                 self.stopped[i] = self.global_step
         self.log_dict({"val_iia_mean": float(np.mean(list(scores.values()))), "val_iia_max": max(scores.values())})
-        self.trainer.should_stop = not self.active
 
     def looks(self) -> list[dict[str, Any]]:
         """How the cells do: the validation IIA of each at its last check."""
-        cells = {i: self.cells[i] for i in self.checked}
-        return [{"hypothesis": c.hypothesis, **asdict(c.site), "iia": self.checked[i]} for i, c in cells.items()]
+        last = zip(self.cells, self.last.tolist(), strict=True)
+        return [{"hypothesis": c.hypothesis, **asdict(c.site), "iia": iia} for c, iia in last if not math.isnan(iia)]
 
     def focus(self) -> None:
         """Finds the width that nearly suffices of every cell that has learned something and draws its own widths: around it
@@ -296,10 +306,12 @@ class GridTrainer(pl.LightningModule):
 
     def _course(self, i: int) -> dict[str, float]:
         """How often the cell was checked, and how much its validation IIA rose at the last check, over the one before and over
-        the best since its width was found; where there was one check, 0. `broken` where its gradient was no number once."""
+        the best since its width was found; where there was one check, 0. `broken` where its gradient was no number once;
+        `raced`, the step after which it was out of a race, if it was."""
         late, checks = float(self.late[i]), -(-int(self.stopped[i]) // self.schedule.check_every)
         course = {"checks": checks, "late": 0.0 if math.isnan(late) else late}
-        return course | ({"broken": 1.0} if self.broken[i] else {})
+        out = self.halts.get(self.cells[i].id)
+        return course | ({"broken": 1.0} if self.broken[i] else {}) | ({} if out is None else {"raced": out})
 
 
 def _stack(cells: Sequence[Cell], grounds: Sequence[Ground], mine: Sequence[int]) -> Stack:

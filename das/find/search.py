@@ -20,6 +20,7 @@ class Search:
 
     data: `train`, to find them by, and `val`, to choose by. schedule: of what trains. folder: for checkpoints and logs; without
     one nothing is kept, and no training is gone on with. stage: what a progress bar calls the search. room: bytes for captures.
+    halts: id of a cell → the step after which it is out of a race (see `das.find.race`).
     """
 
     engine: Engine
@@ -30,6 +31,7 @@ class Search:
     logger: str = "none"
     report: Reporter = silent
     room: float = 0.0
+    halts: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def variables(self) -> dict[str, int]:

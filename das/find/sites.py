@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -16,6 +17,11 @@ def sites_of(table: pd.DataFrame) -> list[Site]:
     """The site of each row."""
     columns = (table[name].tolist() for name in ("layer", "position", "component"))
     return [Site(*place) for place in zip(*columns, strict=True)]
+
+
+def site_of(row: Mapping[str, Any]) -> Site:
+    """The site of one row."""
+    return Site(row["layer"], row["position"], row["component"])
 
 
 def as_kept(table: pd.DataFrame) -> pd.DataFrame:

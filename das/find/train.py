@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import signal
 import tempfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,7 @@ import torch
 from pytorch_lightning import loggers
 
 from das.errors import DasError, unknown
-from das.find.alignment import Alignment, Cell
+from das.find.alignment import Alignment, Cell, mark_of
 from das.find.grid import GridTrainer
 from das.find.search import Search
 from das.ground.storage import intact, remove, write, write_json, writing
@@ -113,7 +112,7 @@ def _readable(checkpoint: Path) -> bool:
 
 def _work(folder: Path, cells: Sequence[Cell]) -> Path:
     """Where the checkpoints of exactly these cells lie."""
-    return folder / CHECKPOINTS / f"{zlib.crc32(' '.join(sorted(c.id for c in cells)).encode()):08x}"
+    return folder / CHECKPOINTS / mark_of(cells)
 
 
 def train(cells: Sequence[Cell], search: Search) -> list[Alignment]:
@@ -121,21 +120,34 @@ def train(cells: Sequence[Cell], search: Search) -> list[Alignment]:
     if search.folder is None:
         with tempfile.TemporaryDirectory() as folder:
             return train(cells, replace(search, folder=Path(folder)))
+    return _trained(cells, search, search.folder, search.schedule.steps).alignments()
+
+
+def race(cells: Sequence[Cell], search: Search, until: int) -> list[dict[str, Any]]:
+    """Trains cells up to a step, with a checkpoint to go on from, and says how they do there (see `GridTrainer.looks`)."""
+    assert search.folder is not None
+    return _trained(cells, search, search.folder, until).looks()
+
+
+def _trained(cells: Sequence[Cell], search: Search, folder: Path, steps: int) -> GridTrainer:
+    """Of cells, after so many steps."""
     quiet()
     data, schedule, stage = search.data, search.schedule, search.stage
-    module = GridTrainer(cells, search.engine, data["train"], data["val"], search.variables, schedule, search.room)
-    work = _work(search.folder, cells)
-    with search.report.task(f"{stage}: {len(cells)} cells", schedule.steps) as step:
+    module = GridTrainer(
+        cells, search.engine, data["train"], data["val"], search.variables, schedule, search.room, search.halts
+    )  # fmt: skip
+    work = _work(folder, cells)
+    with search.report.task(f"{stage}: {len(cells)} cells", steps) as step:
         trainer = pl.Trainer(
             **_placed(search.engine.lm.device),
-            max_steps=schedule.steps, max_epochs=1,
-            logger=make_logger(search.logger, search.folder / "logs", f"{stage.replace(' ', '-')}-{work.name}"),
+            max_steps=steps, max_epochs=1,
+            logger=make_logger(search.logger, folder / "logs", f"{stage.replace(' ', '-')}-{work.name}"),
             log_every_n_steps=5, callbacks=[Checkpoints(work, schedule.check_every), Progress(step, search.report)],
             enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
         )  # fmt: skip
         go_on(trainer, module, work, stage, search.report)
     module.captures = ()  # free them now: Lightning keeps the module alive
-    return module.alignments()
+    return module
 
 
 def begun(folder: Path, cells: Sequence[Cell]) -> bool:

@@ -75,6 +75,7 @@ LOSSES: dict[str, Measure] = {
 TAKEN = (
     "iia", "iia_soft", "iia_correct", "iia_incorrect", "iia_low", "iia_high", "whole", "random", "noop", "majority", "lm_base",
     "lm_source", "ceiling", "normalised", "rank", "off_manifold", "distance", "right_reconstructed",
+    "raced",
 )  # fmt: skip
 """Names of other metrics in a run's tables."""
 

@@ -9,14 +9,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
 import pandas as pd
 
 from das.find.alignment import Cell
 from das.find.budget import outline, spend
 from das.find.dead import mark, told
-from das.find.sites import SITE, as_kept, as_read, sites_of
+from das.find.race import losers, rungs
+from das.find.sites import SITE, as_kept, as_read, site_of, sites_of
 from das.find.train import begun, forget
-from das.ground.storage import read_table, remove, write
+from das.ground.storage import read_json, read_table, remove, write
 from das.judge.nulls import NULLS, draws_of
 from das.memory import room
 from das.network.device import device_of
@@ -27,7 +29,7 @@ from das.run.costs import cell_flops
 from das.run.early import Early, Watch, early
 from das.run.hand import at_hand, job_of
 from das.run.layout import Layout
-from das.run.mend import DEAD, SCREEN
+from das.run.mend import DEAD, RUNGS, SCREEN
 from das.run.part import Part, parts_of
 from das.run.settings import TRAIN
 from das.run.stages import PURPOSES, so_far
@@ -64,6 +66,7 @@ class Course:
         """Does what is not done of all."""
         with self._watched():
             grid = self.begin()
+            self._race(grid)
             trained = self._train("grid", grid)
         dead = self._dead(grid)
         chosen, labels = self.run.choose(grid), self.layout.labels(grid, dead)
@@ -202,8 +205,7 @@ class Course:
         has = self.run.has
         if all(has(cell) for cell in cells):
             return False
-        parts, among = self._cut(cells)
-        shards = parts_of(cells, cell_flops(self.layout, cells), parts) if parts > 1 else [list(cells)]
+        shards, among = self._shards(cells)
         left = [shard for shard in shards if not all(has(cell) for cell in shard)]
         wanted = [shard if begun(self.run.folder, _trained(shard)) else _at_sites_without(has, shard) for shard in left]
         self._share(stage, {_named(shard): partial(Work.train, stage=stage, cells=shard, among=among) for shard in wanted})
@@ -217,6 +219,35 @@ class Course:
         if workers.parts == workers.count or not finds_room(self.layout, each):
             return workers.count, []
         return workers.parts, list(dict.fromkeys(cell.site for cell in cells))
+
+    def _shards(self, cells: Sequence[Cell]) -> tuple[list[list[Cell]], list[Site]]:
+        """The cells by the jobs that they are cut into; and the sites of `_cut`."""
+        parts, among = self._cut(cells)
+        return parts_of(cells, cell_flops(self.layout, cells), parts) if parts > 1 else [list(cells)], among
+
+    def _race(self, grid: Sequence[Cell]) -> None:
+        """Trains the grid up to each rung of a race that is not decided yet, and decides it: what all cells score there, on
+        validation pairs, says which sites stop. Without a race, and where all is trained, nothing."""
+        if not self.layout.settings.race or all(self.run.has(cell) for cell in grid):
+            return
+        cut, among = self._shards(grid)
+        shards = [shard for shard in cut if shard]
+        for step in rungs(self.layout.schedule):
+            if step not in self.run.race()["steps"]:
+                parts = {_named(shard): self.run.rung_part(step, shard) for shard in shards}
+                behind = [shard for shard in shards if not parts[_named(shard)].exists()]
+                does = partial(Work.race, until=step, among=among)
+                self._share("race", {_named(shard): partial(does, cells=shard) for shard in behind})
+                self.run.stop(step, losers(self._left(grid, [row for part in parts.values() for row in read_json(part)])))
+        remove(self.run.folder / RUNGS)
+
+    def _left(self, grid: Sequence[Cell], rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, Site], float]:
+        """Hypotheses with their sites that are still in a race, in the grid's order → validation IIA, mean over seeds."""
+        found: dict[tuple[str, Site], list[float]] = {}
+        for row in rows:
+            found.setdefault((row["hypothesis"], site_of(row)), []).append(row["iia"])
+        out, every = self.run.stopped(), dict.fromkeys((cell.hypothesis, cell.site) for cell in grid)
+        return {key: float(np.mean(found.get(key, [0.0]))) for key in every if key not in out}
 
     def _search_nulls(self, grid: Sequence[Cell], chosen: Mapping[str, Site]) -> bool:
         """The same search where there is nothing to be found, as often as was asked for and not done yet; whether it was."""

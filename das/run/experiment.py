@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from das.errors import DasError
 from das.ground.checks import folder
 from das.progress import Reporter, silent
 from das.run.course import After, Course, Look
@@ -56,6 +57,8 @@ class Experiment(Layout):
         refuse_at_start()
         part, started, run, s = shard and Part.parse(shard), time.time(), Run(folder("out", out)), self.settings
         check_launcher(launcher, s)
+        if part and s.race:
+            raise DasError("shard is given with race, and a race decides over all cells of the grid: leave out one of them")
         self.ready()
         if not (run.folder / SCREEN).exists():
             self.check_trace()

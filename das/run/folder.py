@@ -17,8 +17,8 @@ from safetensors.numpy import load as tensors_of
 from safetensors.numpy import save_file
 
 from das.errors import DasError
-from das.find.alignment import Alignment, Cell
-from das.find.sites import as_kept, as_read, sites_of
+from das.find.alignment import Alignment, Cell, mark_of
+from das.find.sites import as_kept, as_read, site_of, sites_of
 from das.ground.storage import load, noted, read_json, read_table, write, write_json, written
 from das.interchange.score import Hits
 from das.judge.evaluate import Record
@@ -29,7 +29,7 @@ from das.pairs.dataset import Rows
 from das.progress import Reporter, silent
 from das.run.about import README, about
 from das.run.lock import LOCK, alone
-from das.run.mend import SCREEN, mend
+from das.run.mend import RACE, RUNGS, SCREEN, mend
 from das.run.provenance import changes, comparable, found_again, places
 from das.run.settings import Settings, check_keys, read_yaml
 from das.run.table import PART, PROMPT, part_of, prompt_codes, same_pairs
@@ -38,7 +38,14 @@ from das.run.words import REPLIES
 FREE = ("workers", "threads", "logger", "device", "memory", "nulls", "shifts", "retrain", "closed_forms", "dead")
 """Settings that may change when a run is resumed: they change nothing that is there."""
 
-ADDED: dict[str, Any] = {"under": "base", "pairs": None, "columns": None, "loss": "cross_entropy", "measures": []}
+ADDED: dict[str, Any] = {
+    "under": "base",
+    "pairs": None,
+    "columns": None,
+    "loss": "cross_entropy",
+    "measures": [],
+    "race": False,
+}
 """What settings had been before there was a choice."""
 
 PROVENANCE, TIME = "provenance.json", "time.json"
@@ -210,11 +217,12 @@ class Folder:
         return Alignment.load(self.folder / "cells" / cell_id)
 
     def choose(self, grid: Sequence[Cell]) -> dict[str, Site]:
-        """For each hypothesis the site with the best validation IIA, mean over seeds; the first of equals."""
+        """For each hypothesis the site with the best validation IIA, mean over seeds, of those that a race did not stop; the
+        first of equals."""
         scores: dict[str, dict[Site, list[float]]] = {}
-        for cell in grid:
-            sites = scores.setdefault(cell.hypothesis, {})
-            sites.setdefault(cell.site, []).append(self.card(cell)["metrics"]["val"]["iia"])
+        for cell, card in ((cell, self.card(cell)) for cell in grid):
+            if "raced" not in card:
+                scores.setdefault(cell.hypothesis, {}).setdefault(cell.site, []).append(card["metrics"]["val"]["iia"])
         return {name: max(sites, key=lambda site: float(np.mean(sites[site]))) for name, sites in scores.items()}
 
     # --- evidence ---
@@ -287,6 +295,27 @@ class Folder:
             return set()
         return set(zip(table["hypothesis"][table["dead"]], sites_of(table[table["dead"]]), strict=True))
 
+    # --- a race ---
+
+    def race(self) -> dict[str, Any]:
+        """What a race has decided so far: `steps`, and of each hypothesis and site that it `stopped` the step. Finished cells
+        say it of themselves (`raced`)."""
+        return _json(self.folder / RACE) or {"steps": [], "stopped": []}
+
+    def stop(self, step: int, losers: Sequence[tuple[str, Site]]) -> None:
+        """Writes down what a race decides after a step."""
+        body = self.race()
+        stopped = [{"hypothesis": name, **asdict(site), "step": step} for name, site in losers]
+        write_json(self.folder / RACE, {"steps": [*body["steps"], step], "stopped": [*body["stopped"], *stopped]})
+
+    def stopped(self) -> dict[tuple[str, Site], int]:
+        """Hypotheses with their sites that a race has stopped → after which step."""
+        return {(row["hypothesis"], site_of(row)): row["step"] for row in self.race()["stopped"]}
+
+    def rung_part(self, step: int, cells: Sequence[Cell]) -> Path:
+        """Where it lies what cells that train together score after a step of a race."""
+        return self.folder / RUNGS / f"{step}-{mark_of(cells)}.json"
+
     @property
     def summary(self) -> dict[str, Any]:
         """`summary.json`."""
@@ -320,13 +349,15 @@ class Folder:
 
     def table(self) -> pd.DataFrame:
         """One row per cell, a column per split and metric (`test_iia`, `val_flip_iia`, …), rank curves left out. `dead`:
-        whether it is of a dead site, where nothing was trained: every swap has the no-op's IIA there. Such cells come last."""
+        whether it is of a dead site, where nothing was trained: every swap has the no-op's IIA there. Such cells come last.
+        `raced`, after a race: the step after which it stopped the cell, nan where it did not."""
         results = self.results()
         results = results[results["width"] == 0]
         keys = ["cell", "hypothesis", "layer", "component", "position", "subspace", "seed"]
         results = results.assign(column=results["split"] + "_" + results["metric"])
         wide = results.pivot(index=keys, columns="column", values="value").reset_index().rename_axis(columns=None)
-        wide = wide.rename(columns={"test_rank": "rank"}).drop(columns="val_rank").assign(dead=wide["test_rank"].isna())
+        wide = wide.assign(dead=wide["test_rank"].isna()).drop(columns="val_rank")
+        wide = wide.rename(columns={"test_rank": "rank", "test_raced": "raced"})
         return wide.sort_values("dead", kind="stable", ignore_index=True)
 
     def found(self) -> pd.DataFrame:

@@ -17,6 +17,7 @@ from das.errors import DasError, shown
 from das.find.alignment import Cell
 from das.find.directions import MANY
 from das.find.kinds import Kind, kind_name
+from das.find.race import rungs
 from das.find.schedule import Schedule
 from das.find.train import check_logger
 from das.interchange.measures import LOSSES, MEASURES, Measure, loss_of, measures_of
@@ -67,6 +68,7 @@ class Layout:
         check_families(s.families)
         self.schedule, self.measures  # noqa: B018  (a wrong loss or measure is reported here)
         self._check_known()
+        self._check_race()
         self._check_components()
         self.task.check(self.tokenizer, self.positions)
         self._check_limits()
@@ -106,6 +108,17 @@ class Layout:
                 raise DasError(
                     f"{kind_name(kind)} goes by the values of a variable, which takes a causal model: name another kind"
                 )
+
+    def _check_race(self) -> None:
+        """DasError where a race could decide nothing."""
+        s = self.settings
+        if s.race and not s.kind.trains:
+            raise DasError(f"race: {kind_name(s.kind)} trains nothing that could be stopped: leave out race")
+        if s.race and not rungs(self.schedule):
+            raise DasError(
+                f"race decides at checks after a quarter and after half of the steps, and there is none before the last of "
+                f"{s.steps} with check_every {s.check_every}: give a smaller check_every"
+            )
 
     def _check_components(self) -> None:
         for component in single_components(self.settings.components):

@@ -13,6 +13,7 @@ SCREEN, DEAD = "screen.parquet", "dead.parquet"
 PARTS = DEAD, "screen-*.parquet"
 """Of the screen, as long as it is not there: how far swaps can move answers; and what a screen or a trace has found, for a
 hypothesis each."""
+RACE, RUNGS = "race.json", "race"
 CELL = ("alignment.safetensors", "card.json", "hits.safetensors")
 """Without all of these a cell is none."""
 
@@ -46,7 +47,8 @@ def _together(folder: Path) -> Iterator[list[Path]]:
     for cell in sorted((folder / "cells").glob("[!.]*")):
         made = [REPLIES] if REPLIES in noted(cell) else []  # older runs have none
         yield [cell / name for name in ("scorecard.json", "natural.safetensors", *made)]
-    for pattern in (TEXTS, PROMPT, SCREEN, *PARTS, "failures_*.json", "nulls/[!.]*.parquet", "shifts/*/shift.json"):
+    raced = RACE, f"{RUNGS}/[!.]*.json"
+    for pattern in (TEXTS, PROMPT, SCREEN, *PARTS, *raced, "failures_*.json", "nulls/[!.]*.parquet", "shifts/*/shift.json"):
         yield from ([path] for path in sorted(folder.glob(pattern)))
     for stem in sorted({path.with_suffix("") for path in folder.glob("shifts/*/from-*")}):
         yield [stem.with_name(stem.name + suffix) for suffix in (".parquet", ".safetensors")]

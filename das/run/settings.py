@@ -55,6 +55,8 @@ class Settings:
             with a budget.
         dead: What becomes of dead sites, where no swap of a subspace can change an answer (see `das.find.dead`): skip, or train
             them all the same. A site that has been trained stays as it is.
+        race: Whether the sites of a hypothesis race: after a quarter and after half of the steps the worse half of those that
+            are left stops, by validation IIA, and is never chosen (successive halving, see `das.find.race`).
         under: The shift to train and judge under: base, a name that the task declares, names joined by +, or a mapping (see
             `das shift --help`).
         shifts: Shifts to test every alignment under when the grid is done: all, names, or a mapping from names to shifts. May
@@ -106,6 +108,7 @@ class Settings:
     budget: float | None = None
     trace: str | None = None
     dead: str = SKIP
+    race: bool = False
     under: Any = "base"
     shifts: Any = field(default_factory=list)
     retrain: float | dict[str, float] = 0.0

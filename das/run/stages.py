@@ -14,6 +14,7 @@ PURPOSES = {
     "dead sites": "where no swap can change an answer nothing is trained",
     "screen": "how much every site matters to the answer, so that the budget goes to the best",
     "trace": "what a trace brought back at every site, so that the budget goes to the best",
+    "race": "all sites train for a first part of the steps, then the better half of them",
     "grid": "an alignment is trained for every hypothesis at every site",
     "closed forms": "what can be had at every site without training, to be held against what was trained",
     "chosen cells": "more seeds, and the kinds beside, where each hypothesis does best",

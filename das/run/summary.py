@@ -244,7 +244,7 @@ class Summary:
         for name, site in self.chosen.items():
             main = self._main(name)
             at = {key[1]: cells for key, cells in self._together.items() if key[0] == name and key[2] == main[0].kind}
-            rest = [s for s in at if s != site]
+            rest = [s for s in at if s != site and "raced" not in self.cards[at[s][0]]]
             if rest:
                 second = max(rest, key=lambda s: np.mean([self.cards[c]["metrics"]["val"]["iia"] for c in at[s]]))
                 mine = f"{self.labels['names'][name]}: {place_text(asdict(site))}"
@@ -327,10 +327,15 @@ def _head(cell: Cell) -> dict[str, Any]:
     return {"cell": cell.id, **where, "seed": cell.seed}
 
 
+def _raced(card: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """A cell's test metrics with the step after which a race stopped it; nothing where none did."""
+    return {"test": card["metrics"]["test"] | {"raced": float(card["raced"])}} if "raced" in card else {}
+
+
 def cell_rows(cell: Cell, card: Mapping[str, Any], scorecard: Mapping[str, Any]) -> list[dict[str, Any]]:
     """A cell's rows of the results table; a rank curve's points have their width, everything else has width 0."""
     head, rows = _head(cell), []
-    for split, metrics in (card["metrics"] | _reconstructed(card)).items():
+    for split, metrics in (card["metrics"] | _reconstructed(card) | _raced(card)).items():
         rows += [head | {"split": split, "metric": m, "width": 0, "value": v} for m, v in metrics.items()]
     on_test = {"test": scorecard["curve"]} if scorecard.get("curve") else {}
     for split, curve in (card["curves"] | on_test).items():

@@ -19,7 +19,7 @@ from das.find.kinds import Nested, Rotation
 from das.find.screen import screen
 from das.find.search import Search, align
 from das.find.sites import as_kept, sites_of
-from das.find.train import forget
+from das.find.train import forget, race
 from das.ground.storage import write, write_json
 from das.interchange.accuracy import Accuracy, commonest, correct
 from das.interchange.engine import Engine, HookEngine
@@ -159,7 +159,8 @@ class Work:
         after another, look for some; what the network makes of the prompts is kept for all of them."""
         m = self.material
         hold(m.engine, list(m.data.values()) if among else [], among, self.room)
-        done = align(cells, self._search(m.engine, m.data, stage, self.run.folder, self.layout.settings.logger))
+        search = self._search(m.engine, m.data, stage, self.run.folder, self.layout.settings.logger)
+        done = align(cells, self._racing(search, cells))
         with self.report.task(f"{stage}: evaluating {len(done)} cells", 2) as step:
             records = evaluate(
                 done, m.engine, {"val": m.data["val"], "test": m.data["test"]},
@@ -167,6 +168,19 @@ class Work:
             )  # fmt: skip
         for record in records:
             self.run.save(record)
+
+    def race(self, cells: Sequence[Cell], until: int, among: Sequence[Site] = ()) -> None:
+        """Trains cells up to a step, leaves them to be gone on with, and writes how they do there. among: see `train`."""
+        m, s = self.material, self.layout.settings
+        hold(m.engine, list(m.data.values()) if among else [], among, self.room)
+        found = race(cells, self._racing(self._search(m.engine, m.data, "grid", self.run.folder, s.logger), cells), until)
+        write_json(self.run.rung_part(until, cells), found)
+
+    def _racing(self, search: Search, cells: Sequence[Cell]) -> Search:
+        """A search that stops those cells which a race has stopped."""
+        stopped = self.run.stopped()
+        halts = {cell.id: step for cell in cells if (step := stopped.get((cell.hypothesis, cell.site))) is not None}
+        return replace(search, halts=halts)
 
     def _search(
         self, engine: Engine, data: Mapping[str, Dataset], stage: str, folder: Path, logger: str = "none"

@@ -73,7 +73,7 @@ def _measured(run: Folder, results: pd.DataFrame) -> pd.DataFrame:
 def measures(values: pd.DataFrame) -> list[str]:
     """The metrics that tell cells apart and are no reference to hold others against, those that are known first."""
     found = values.columns.get_level_values(1).unique()
-    beside = {*BESIDE, "iia_low", "iia_high"}
+    beside = {*BESIDE, "iia_low", "iia_high", "raced"}
     rest = [name for name in found if name not in METRICS and name.removeprefix("flip_") not in beside]
     return [name for name in METRICS if name in found] + rest
 

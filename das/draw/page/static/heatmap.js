@@ -40,7 +40,7 @@ function mapOf(cells, entry, state) {
     ...site,
     value: mean(site.of.map((cell) => cells.value(cell, state.split, state.metric))),
     low: end(site.of[0], "low"), high: end(site.of[0], "high"),
-    dead: site.of.every((cell) => cells.dead(cell)),
+    dead: site.of.every((cell) => cells.dead(cell)), raced: mean(site.of.map((cell) => cells.value(cell, "test", "raced"))),
     chosen: entry.found && ["layer", "component", "position"].every((part) => entry.found[part] === site[part]),
   }));
 }
@@ -63,6 +63,7 @@ function siteLabel(entry, site, metric) {
   const parts = [`${placed(site)}: ${labelOf(metric)} ${told(metric, site.value)}`];
   if (known(site.low)) parts.push(`IIA's 95 % interval ${between(site.low, site.high)}`);
   if (known(site.low) && entry.luck && site.low <= entry.luck[0]) parts.push("not above luck");
+  if (known(site.raced)) parts.push(`stopped by the race after step ${site.raced}`);
   if (site.chosen) parts.push("the cell that was chosen on validation pairs");
   return parts.join(", ");
 }
@@ -99,6 +100,7 @@ function heatmap(cells, entry, state, width, opened) {
       Plot.cell(dull, { x: "position", y, fill: `url(#${hatch})`, inset: 0.75, rx: 2 }),
       numbered && Plot.text(sites, { x: "position", y, text: (s) => told(state.metric, s.value), dy: whiskers ? -5 : 0, fill: ink, fontWeight: 500 }),
       whiskers && Plot.text(sites, { x: "position", y, text: (s) => (known(s.low) ? between(s.low, s.high) : ""), dy: 9, fill: ink, fontSize: 8.5 }),
+      numbered && Plot.text(sites.filter((s) => known(s.raced)), { x: "position", y, text: () => "×", dx: cell / 2 - 7, dy: 8 - tall / 2, fill: ink }),
       Plot.cell(sites.filter((s) => s.chosen), { x: "position", y, fill: "none", stroke: CHOSEN, strokeWidth: 2.5, inset: 0, rx: 3 }),
     ]),
   });
@@ -110,6 +112,7 @@ function heatmap(cells, entry, state, width, opened) {
   const component = layout.only && layout.only !== "block_output" ? `, ${layout.only.replaceAll("_", " ")}` : "";
   return h("div", { class: "map" }, h("p", { class: "axis" }, `layer${component}, from below; ${IN_WORDS ? "token of an example prompt, position" : "place in the input, position"}`), chart, bar(scale, entry, state),
     dull.length > 0 && h("p", { class: "note" }, `Hatched: the interval is not above ${entry.luck[1]}.`),
+    sites.some((s) => known(s.raced)) && h("p", { class: "note" }, "×: stopped by the race, and never chosen."),
     dead.length > 0 && h("p", { class: "note" }, "Dotted: dead, no swap there can change an answer; the number is what no swap gives. Not trained."),
     skipped.length > 0 && h("p", { class: "note" }, skipped.some((s) => known(s.whole))
       ? "Grey: not trained; in italics what a whole-vector swap gives there on training pairs." : "Grey: not trained."));
