@@ -32,12 +32,14 @@ from das.interchange.engine import ResumeEngine
 from das.interchange.feature import Whole
 from das.interchange.score import measured
 from das.interchange.selftest import make_engine
+from das.judge.claimed_edit import judge_edit
 from das.judge.moves import called, distinct, moved, settings_of
 from das.judge.outcomes import Questions, shares
 from das.network.site import Site
 from das.pairs.dataset import Dataset
 from das.run.reading import reading
 from das.stats import correlation, quantiles
+from das.use.claimed import edit_facts
 from das.use.editor import Editor, beginnings, moments_of
 
 SHIFTS = ["moved", "follows", "kept"]
@@ -70,8 +72,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     gauge.table(table)
     if work.traces:
         gauge.table(foretold(work.rows, work.traces))
+    judged = verdicts(work.rows, options.layers)
+    gauge.table([{key: row[key] for key in ("claim", "verdict")} for row in judged])
     if options.json:
-        gauge.write_json(options.json, work.rows, **work.about(), foretold=foretold(work.rows, work.traces))
+        found = {"foretold": foretold(work.rows, work.traces), "verdicts": judged}
+        gauge.write_json(options.json, work.rows, **work.about(), **found)
         draw(work).savefig(options.json.with_suffix(".png"), dpi=110)
 
 
@@ -166,6 +171,18 @@ def table_of(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     return pd.concat([shares(unfolded(rows).assign(layer="all"), ["method", "layer"]), each], ignore_index=True)
 
 
+def verdicts(rows: Sequence[dict[str, Any]], layers: Sequence[int]) -> list[dict[str, Any]]:
+    """What may be said of each way to edit at each layer, by the rule of `das edit`. Beside each stands fine-tuning, of as many
+    edits as it was done for. What the network does not know was not asked, nor how much that is."""
+    made = [row for row in rows if row["outcome"] == "made"]
+    about = {
+        "hypothesis": "capital", "moves": dict.fromkeys(row["edit"] for row in made), "known": None, "layers": layers,
+        "methods": {row["method"] for row in made},
+    }  # fmt: skip
+    claims = [judge_edit(facts) for facts in edit_facts(about, shares(unfolded(rows), ["method", "layer"]))]
+    return [{"claim": each.claim, "verdict": each.verdict, "why": each.sentence} for each in claims]
+
+
 # --- does tracing foretell where edits work? ---
 
 
@@ -208,7 +225,7 @@ def foretold(rows: Sequence[dict[str, Any]], traces: Sequence[dict[str, Any]]) -
     for kind in dict.fromkeys(t["kind"] for t in traces):
         for outcome in ("efficacy", "paraphrase", "neighbourhood"):
             points = pd.DataFrame(_points([row for row in rome if row["outcome"] == outcome], of, kind))
-            if len(points) > 2:
+            if len(points) > 2 and points["reached"].nunique() > 1:
                 found += [{"traced": kind, "outcome": outcome} | each for each in _correlations(points)]
     return found
 

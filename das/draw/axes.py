@@ -25,20 +25,30 @@ def inches_of(ax: Axes) -> tuple[float, float]:
     return box.width / dpi, box.height / dpi
 
 
+ACROSS = 5
+"""Panels in a row."""
+
+
 def share_panels(
     groups: Iterable[tuple[Any, pd.DataFrame]], draw: Callable[[Axes, pd.DataFrame], None], size: tuple[float, float],
     what: str, against: str,
 ) -> Figure:  # fmt: skip
-    """A panel for each group of a table, side by side, of shares against something. draw: what fills a panel with the group's
-    rows; size: of a panel in inches."""
+    """A panel for each group of a table, at most `ACROSS` side by side, of shares against something. draw: what fills a panel
+    with the group's rows; size: of a panel in inches."""
     panels = list(groups)
-    figure = Figure(figsize=(size[0] * len(panels) + 0.6, size[1]), layout="constrained")
-    for ax, (name, each) in zip(figure.subplots(1, len(panels), squeeze=False, sharey=True)[0], panels, strict=True):
+    down = -(-len(panels) // ACROSS)
+    across = -(-len(panels) // down)
+    figure = Figure(figsize=(size[0] * across + 0.6, size[1] * down), layout="constrained")
+    places = figure.subplots(down, across, squeeze=False, sharey=True).flat
+    for ax in list(places)[len(panels) :]:
+        ax.remove()
+    for ax, (name, each) in zip(figure.axes, panels, strict=True):
         draw(ax, each)
         ax.set_title(plain(str(name)), fontsize=9)
         ax.set_ylim(-0.03, 1.03)
         ax.grid(color="#eeeeee")
-    figure.axes[0].set_ylabel(what, fontsize=9)
+    for ax in figure.axes[::across]:
+        ax.set_ylabel(what, fontsize=9)
     figure.axes[0].legend(fontsize=7.5, frameon=False)
     figure.supxlabel(against, fontsize=9)
     return figure
