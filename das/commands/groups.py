@@ -9,11 +9,11 @@ from das.use.options import Option
 GROUPS = {
     "Settings": {
         "what matters first": "task lm out layers positions hypotheses subspace workers json",
-        "where and what else to look for": "components beside closed_forms seeds chosen_seeds budget trace",
+        "where and what else to look for": "components beside closed_forms seeds chosen_seeds budget trace dead race",
         "prompts and pairs": "under pairs columns families train_pairs val_pairs test_pairs only_correct seed",
         "training": "steps batch loss check_every patience",
         "judging": "nulls measures shifts retrain",
-        "the machine": "launcher shard device dtype threads memory logger",
+        "the machine": "launcher shard calibrate machine device dtype threads memory logger",
     },
     "FitSettings": {
         "what matters first": "task out base steps",

@@ -18,7 +18,7 @@ from das.find.dead import mark, told
 from das.find.race import losers, rungs
 from das.find.sites import SITE, as_kept, as_read, site_of, sites_of
 from das.find.train import begun, forget
-from das.ground.storage import read_json, read_table, remove, write
+from das.ground.storage import forget_missing, read_json, read_table, remove, write
 from das.judge.nulls import NULLS, draws_of
 from das.memory import room
 from das.network.device import device_of
@@ -145,6 +145,7 @@ class Course:
             write(run.folder / SCREEN, as_kept(table).to_parquet)
             for part in (run.folder / DEAD, *map(run.screen_part, self.layout.hypotheses)):
                 remove(part)
+            forget_missing(run.folder)
         if table is None:
             return grid
         if self.layout.settings.dead == TRAIN:

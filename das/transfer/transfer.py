@@ -62,7 +62,7 @@ def transfer(
     if not _handed_on(settings, specs):
         settings, launcher = replace(settings, workers=1), PROCESSES
     every, trained, lenient = {BASE: settings.under} | specs, {BASE: run.folder}, shifts == "all"
-    with launched(launcher, settings) as workers:
+    with launched(launcher, settings) as workers, run.timed("shifts"):
         _test(run, settings, trained, every, report, lenient, workers)
         for name in (name for name in shares if shares[name] and ShiftFolder(run.folder, name).about.get("solved")):
             trained[name] = _retrain(run, settings, name, specs[name], shares[name], report, workers)

@@ -71,7 +71,7 @@ class Run(Folder):
         """
         from das.transfer.transfer import transfer
 
-        with self.alone(report), self.timed("shifts"):
+        with self.alone(report):
             found = transfer(self, shifts, retrain, report, task, lm, launcher)
             for path in _shift_figures(found):
                 report.say(str(path))

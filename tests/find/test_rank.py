@@ -147,11 +147,11 @@ def test_a_cell_that_has_learned_something_trains_to_the_end_and_one_that_has_no
 
     monkeypatch.setattr(GridTrainer, "focus", noted)
     network = codes.planted("signed", 2, 64, seed=0)
-    sizes = SIZES | {"positions": ["x.first", "last"], "steps": 80, "check_every": 10, "patience": 2}
+    sizes = SIZES | {"positions": ["x.first", "last"], "steps": 80, "check_every": 10, "patience": 2, "dead": "train"}
     run = Experiment(network.task, network.lm, **sizes, subspace=kind, chosen_seeds=1, closed_forms=[], logger="none").run(
         tmp_path / "run"
     )
-    steps = {e.position: run.card(run.alignment(e.cell).cell)["steps"] for e in run.table().itertuples()}
+    steps = {e.position: run.card(run.alignment(e.cell).cell)["steps"] for e in run.found().itertuples()}
     assert steps["last"] == 80
     assert steps["x.first"] < 80
     looks = [(round(share * 80), [False, focused]) for share in FOCUS]

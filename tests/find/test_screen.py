@@ -287,9 +287,9 @@ def test_the_command_line_has_the_budget(capsys):
 
 def test_a_plan_with_a_budget_costs_less():
     small, everything = (plan(Experiment("arithmetic", "arithmetic-tiny", budget=budget)) for budget in (0.25, None))
-    assert small.flops["training"] < 0.5 * everything.flops["training"]
-    assert small.flops["screening"] < 0.1 * everything.flops["training"]
-    assert "screening" not in everything.flops
+    assert small.flops["grid"] < 0.5 * everything.flops["grid"]
+    assert small.flops["screen"] < 0.1 * everything.flops["grid"]
+    assert "screen" not in everything.flops
 
 
 def test_skipped_cells_are_grey_in_a_heatmap_with_what_the_screen_found(part):

@@ -564,7 +564,7 @@ def test_a_signal_in_training_is_still_that_signal(tmp_path):
     class Stopping(Said):
         @contextmanager
         def task(self, name, total):
-            yield lambda *_: self.stop() if name == "grid: 2 cells" else None
+            yield lambda *_, **__: self.stop() if name == "grid: 2 cells" else None
 
         def stop(self):
             raise Stopped(signal.SIGTERM, "stopped")
