@@ -135,9 +135,13 @@ class GridTrainer(pl.LightningModule):
         """Stops cells whose gradients are no numbers; what was kept of them at a check stays, and others go on as before."""
         for s, stack in enumerate(self.stacks):
             gradients = [p.grad for p in stack.parameters() if p.grad is not None]
-            bad = ~torch.stack([each.isfinite().flatten(1).all(1).cpu() for each in gradients]).all(0)
-            for each in gradients if bad.any() else ():
-                each[bad.to(each.device)] = 0
+            bad = torch.zeros(len(stack.seeds), dtype=torch.bool, device=self.device)
+            for each in gradients:
+                bad |= ~each.isfinite().flatten(1).all(1)
+            if not bad.any():
+                continue
+            for each in gradients:
+                each[bad] = 0
             for i in [i for i, place in self.place.items() if place[0] == s and bad[place[1]]]:
                 self.stopped[i], self.broken[i] = self.global_step, True
                 self.said.append(f"{self.cells[i].id} stops at step {self.global_step}: its gradient is no number")

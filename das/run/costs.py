@@ -10,6 +10,7 @@ from das.find.kinds import Kind
 from das.memory import SHARE, room
 from das.network.lm import LM
 from das.pairs.origin import POOL
+from das.run.amounts import Meter
 from das.run.captured import every_bytes, number_bytes, pair_bytes
 from das.run.layout import Layout
 from das.run.machine import Machine, device, free
@@ -19,9 +20,9 @@ from das.run.shape import layer_weights, site_flops
 
 def cell_flops(e: Layout, cells: Sequence[Cell]) -> list[float]:
     """For each cell the floating-point operations of one row through what a swap there can change, forward."""
-    suffix = {position: e.sample.width - int(at.min()) for position, at in e.sample.positions.items()}
-    longest = {site: max(suffix[place.position] for place in site.places) for site in {cell.site for cell in cells}}
-    return [site_flops(e.network.shape, cell.site, longest[cell.site]) for cell in cells]
+    meter = Meter(e)
+    each = {site: site_flops(e.network.shape, site, meter.suffix(site)) for site in {cell.site for cell in cells}}
+    return [each[cell.site] for cell in cells]
 
 
 Cells = Mapping[Kind, float]

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -36,7 +36,7 @@ from das.run.stages import PURPOSES, so_far
 from das.run.summary import Summary
 from das.run.words import PROMPT, TEXTS
 from das.run.work import Work
-from das.run.workers import Workers
+from das.run.workers import Workers, dealt
 from das.text import count
 
 if TYPE_CHECKING:
@@ -47,8 +47,6 @@ After = Callable[["Run", str], None]
 tables and its summary say what there is so far; no hypothesis has a verdict before the last."""
 Look = Callable[[Path, Early], Any]
 """What is called with a run's folder and what there is to see of its grid."""
-
-T = TypeVar("T")
 
 
 class Course:
@@ -65,7 +63,7 @@ class Course:
     def whole(self) -> None:
         """Does what is not done of all."""
         with self._watched():
-            grid = self.begin()
+            grid = self.begin(self.look is not None)
             self._race(grid)
             trained = self._train("grid", grid)
         dead = self._dead(grid)
@@ -105,10 +103,11 @@ class Course:
     def _drawn(self) -> bool:
         return all((self.run.folder / name).exists() for name in ("audit.json", TEXTS, PROMPT))
 
-    def begin(self) -> list[Cell]:
-        """Draws the pairs, looks at the grid for the first time, and with a budget ranks its sites; the cells to be trained."""
+    def begin(self, look: bool = False) -> list[Cell]:
+        """Draws the pairs, looks at the grid for the first time if so, and with a budget ranks its sites; the cells to be
+        trained."""
         if not self._drawn:
-            self._share("pairs", {"the pairs": partial(Work.begin, look=self.look is not None)})
+            self._share("pairs", {"the pairs": partial(Work.begin, look=look)})
         self.see()
         return self.within_budget()
 
@@ -191,7 +190,7 @@ class Course:
     def _ranked(self) -> pd.DataFrame:
         """What the screen finds, or the trace has found."""
         parts = {name: self.run.screen_part(name) for name in self.layout.hypotheses}
-        shards = self._dealt(name for name, part in parts.items() if not part.exists())
+        shards = dealt([name for name, part in parts.items() if not part.exists()], self.workers.parts)
         stage, does = ("screen", Work.screen) if self.layout.settings.screens else ("trace", Work.by_trace)
         self._share(stage, {f"the sites of {', '.join(shard)}": partial(does, hypotheses=shard) for shard in shards})
         return as_read(pd.concat([read_table(part) for part in parts.values()], ignore_index=True))
@@ -253,7 +252,7 @@ class Course:
     def _search_nulls(self, grid: Sequence[Cell], chosen: Mapping[str, Site]) -> bool:
         """The same search where there is nothing to be found, as often as was asked for and not done yet; whether it was."""
         n, run, layout = self.layout.settings.nulls, self.run, self.layout
-        shards = self._dealt((null, draw) for null in NULLS for draw in range(n))  # whatever is there
+        shards = dealt([(null, draw) for null in NULLS for draw in range(n)], self.workers.parts)  # whatever is there
         wanted = [[each for each in shard if not run.null_path(*each).exists()] for shard in shards]
         if not any(wanted):
             return False
@@ -269,7 +268,7 @@ class Course:
     def _examine(self, chosen: Mapping[str, Site]) -> None:
         """Writes the scorecards of the chosen cells that have none, and where they fail."""
         left = [cell.hypothesis for cell in self.layout.examined(chosen) if not self.run.examined(cell)]
-        shards = self._dealt(dict.fromkeys(left))
+        shards = dealt(list(dict.fromkeys(left)), self.workers.parts)
         jobs = {f"{', '.join(s)}": partial(Work.examine, sites={name: chosen[name] for name in s}) for s in shards}
         self._share("evidence", jobs)
 
@@ -282,11 +281,6 @@ class Course:
         with self.run.timed(stage), at_hand(self.work):
             every = [job_of(settings, folder, f"{stage}, {what}", does) for what, does in jobs.items()]
             self.workers.do(every, self.work.report)
-
-    def _dealt(self, things: Iterable[T]) -> list[list[T]]:
-        """Things dealt out in turn to as many jobs as are best; no empty hands."""
-        every = list(things)
-        return [every[i :: self.workers.parts] for i in range(min(self.workers.parts, len(every)))]
 
 
 def _named(cells: Sequence[Cell]) -> str:

@@ -13,7 +13,7 @@ from das.errors import DasError
 from das.ground.checks import folder
 from das.progress import Reporter, silent
 from das.run.course import After, Course, Look
-from das.run.launcher import PROCESSES, check_launcher, launched
+from das.run.launcher import PROCESSES, launched
 from das.run.layout import Layout
 from das.run.lock import Taken, alone, sharing
 from das.run.mend import SCREEN, mend
@@ -56,17 +56,17 @@ class Experiment(Layout):
 
         refuse_at_start()
         part, started, run, s = shard and Part.parse(shard), time.time(), Run(folder("out", out)), self.settings
-        check_launcher(launcher, s)
         if part and s.race:
             raise DasError("shard is given with race, and a race decides over all cells of the grid: leave out one of them")
         self.ready()
         if not (run.folder / SCREEN).exists():
             self.check_trace()
         with launched(launcher, s) as workers:
-            if part and not self._part(Course(self, run, workers, report), part):
+            course = Course(self, run, workers, report, after, look)
+            if part and not self._part(course, part):
                 return run
             with self._held(run, report):
-                Course(self, run, workers, report, after, look).whole()
+                course.whole()
                 run.figures()
                 if s.shifts:
                     run.shift(s.shifts, s.retrain, report, s.task, s.lm, workers)

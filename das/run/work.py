@@ -158,7 +158,7 @@ class Work:
         """Finds and judges alignments of cells and writes their folders. among: the sites at which jobs of this process, one
         after another, look for some; what the network makes of the prompts is kept for all of them."""
         m = self.material
-        hold(m.engine, list(m.data.values()) if among else [], among, self.room)
+        self._hold(among)
         search = self._search(m.engine, m.data, stage, self.run.folder, self.layout.settings.logger)
         done = align(cells, self._racing(search, cells))
         with self.report.task(f"{stage}: evaluating {len(done)} cells", 2) as step:
@@ -172,9 +172,14 @@ class Work:
     def race(self, cells: Sequence[Cell], until: int, among: Sequence[Site] = ()) -> None:
         """Trains cells up to a step, leaves them to be gone on with, and writes how they do there. among: see `train`."""
         m, s = self.material, self.layout.settings
-        hold(m.engine, list(m.data.values()) if among else [], among, self.room)
+        self._hold(among)
         found = race(cells, self._racing(self._search(m.engine, m.data, "grid", self.run.folder, s.logger), cells), until)
         write_json(self.run.rung_part(until, cells), found)
+
+    def _hold(self, among: Sequence[Site] = ()) -> None:
+        """Keeps what the network makes of the prompts for searches at these sites, one after another; without any, nothing."""
+        m = self.material
+        hold(m.engine, list(m.data.values()) if among else [], among, self.room)
 
     def _racing(self, search: Search, cells: Sequence[Cell]) -> Search:
         """A search that stops those cells which a race has stopped."""
@@ -192,7 +197,7 @@ class Work:
         ranks: Mapping[str, int],
     ) -> None:  # fmt: skip
         """Does some draws of nulls and writes their tables."""
-        hold(self.material.engine, [], [], 0)
+        self._hold()
         m, folder = self.material, self.run.folder / "nulls"
 
         def found(cells: Sequence[Cell], engine: Engine, data: Mapping[str, Dataset], name: str) -> list[Alignment]:

@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from das.progress import Reporter, Step
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,11 @@ class Here:
     def do(self, jobs: Sequence[Job], report: Reporter) -> None:
         for job in jobs:
             job(report)
+
+
+def dealt(things: Sequence[T], parts: int) -> list[list[T]]:
+    """Things dealt out in turn to at most so many jobs; none gets nothing."""
+    return [list(things[i::parts]) for i in range(min(parts, len(things)))]
 
 
 # --- progress from one process to another ---

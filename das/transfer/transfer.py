@@ -29,7 +29,7 @@ from das.run.material import Material
 from das.run.provenance import asked_print, provenance
 from das.run.settings import Settings, plain_data
 from das.run.table import pair_table, prompt_codes
-from das.run.workers import Job, Workers
+from das.run.workers import Job, Workers, dealt
 from das.task.positions import expand_positions
 from das.task.task import Task
 from das.task.variant import BASE
@@ -131,8 +131,7 @@ def _test(
         froms = {t: (specs[t], path.relative_to(run.folder)) for t, path in trained.items() if t != name and not folder.has(t)}
         if froms or not folder.about:
             missing.append(_Wanted(name, order, spec, froms))
-    shards = [missing[i :: workers.parts] for i in range(min(workers.parts, len(missing)))]
-    named = [(", ".join(each.name for each in shard), shard) for shard in shards]
+    named = [(", ".join(each.name for each in shard), shard) for shard in dealt(missing, workers.parts)]
     jobs = [Job(f"shifts, {names}", run.folder, partial(_share, settings, shard, lenient)) for names, shard in named]
     workers.do(jobs, report)
 
